@@ -1,0 +1,135 @@
+"""Oxford Flowers 102 with its official splits, as a LightningDataModule."""
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import lightning as L
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.datasets import Flowers102
+
+from flowers_tl.data.sampling import EpochSampler, SeededPictures
+from flowers_tl.data.transforms import eval_transform, train_transform
+from flowers_tl.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Decode a picture to RGB, or say which one can't be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise on a damaged file
+        raise UserError(f"{path} can't be read as a picture ({error}): replace the file.") from error
+
+
+class FlowersDataModule(L.LightningDataModule):
+    """Oxford Flowers 102 (1,020 train, 1,020 val, 6,149 test pictures, 102 species) under the article's transforms.
+
+    After :meth:`setup` it has ``num_classes``, ``class_names`` and ``sizes`` (pictures by split).
+
+    Args:
+        root: folder that holds ``flowers-102/``; by default the environment's FLOWERS102_ROOT, else ``data``.
+        num_classes: outputs wanted; by default as many as the data has names for. Fewer than labels is an error.
+        image_size: side of the crop, in pixels; pictures are resized to 256/224 of it before.
+        batch_size: pictures a step, counted over all devices.
+        num_workers: processes that decode; None takes one a core, 8 at most.
+        seed: from which order, crops and flips of the training pictures follow.
+    """
+
+    name: ClassVar[str] = "flowers"
+    reader: ClassVar[type[Flowers102]] = Flowers102
+
+    def __init__(
+        self,
+        root: str | None = None,
+        num_classes: int | None = None,
+        image_size: int = 224,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root or os.environ.get("FLOWERS102_ROOT") or "data")
+        self.num_classes, self.class_names = num_classes, []
+        self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
+        self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
+        self.pictures: dict[str, Flowers102] = {}
+        for name, least in (("image_size", 16), ("batch_size", 1), ("num_workers", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"data.{name}={getattr(self, name)} is too small: it must be at least {least}.")
+
+    def prepare_data(self) -> None:
+        """Download what is missing. Raises UserError where that fails, with what to put where."""
+        try:
+            self.reader(self.root, split="test", download=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"The pictures are not in {self.root / 'flowers-102'} and can't be downloaded ({error}): put the unpacked "
+                f"102flowers.tgz (a folder jpg), imagelabels.mat and setid.mat from {Flowers102._download_url_prefix} there, "
+                "name their folder with data.root=DIR or FLOWERS102_ROOT, or draw flowers with data=synthetic."
+            ) from error
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits (once), and check that labels and pictures are there."""
+        if self.pictures:
+            return
+        for split in SPLITS:
+            transform = (train_transform if split == "train" else eval_transform)(self.image_size)
+            pictures = self.reader(self.root, split=split, transform=transform, loader=read_picture)
+            if len(pictures) == 0:
+                raise UserError(f"The {split} split in {self.root} is empty: each of {', '.join(SPLITS)} needs pictures.")
+            if missing := [path for path in pictures._image_files if not path.is_file()]:
+                raise UserError(
+                    f"{missing[0]} is missing (and {len(missing) - 1} more of the {split} split): unpack the pictures again."
+                )
+            self.pictures[split] = pictures
+        self.class_names = list(self.pictures["train"].classes)
+        labels = 1 + max(max(pictures._labels) for pictures in self.pictures.values())
+        self.num_classes = self.num_classes or len(self.class_names)
+        if self.num_classes < labels:
+            raise UserError(
+                f"data.num_classes={self.num_classes} is fewer than the {labels} classes in {self.root}: "
+                f"leave it out, or set it to {labels}."
+            )
+        self.class_names += [f"class {k}" for k in range(len(self.class_names), self.num_classes)]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of pictures by split."""
+        return {split: len(pictures) for split, pictures in self.pictures.items()}
+
+    def train_dataloader(self) -> DataLoader:
+        pictures = self.pictures["train"]
+        rank, world = self._place()
+        return self._loader(SeededPictures(pictures, self.seed), EpochSampler(len(pictures), self.seed, rank, world))
+
+    def val_dataloader(self) -> DataLoader:
+        return self._in_order("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._in_order("test")
+
+    def _in_order(self, split: str) -> DataLoader:
+        # Each process takes every world-th picture and none is taken twice, as a padding sampler would.
+        rank, world = self._place()
+        return self._loader(self.pictures[split], range(rank, len(self.pictures[split]), world))
+
+    def _loader(self, dataset: SeededPictures | Flowers102, sampler: EpochSampler | range) -> DataLoader:
+        return DataLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=self.batch_size // self._place()[1],
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process and how many there are. Raises UserError where a batch can't be shared out evenly."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.batch_size % world:
+            raise UserError(f"data.batch_size={self.batch_size} must be a multiple of the {world} devices that share it.")
+        return rank, world

@@ -1,0 +1,58 @@
+"""Randomness without memory: what a picture's crop is follows from (seed, epoch, picture) alone.
+
+So a run gives the same numbers with any number of workers, a resumed run sees what it would have seen, and an
+interrupted epoch leaves no trace. The sampler hands out ``(epoch, index)`` pairs because workers that live on over
+epochs hold copies of the dataset that could not be told the epoch otherwise.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+
+def derive_seed(*numbers: int) -> int:
+    """Mix non-negative integers into one 64-bit seed; near inputs give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Every epoch a fresh order of all pictures, the same on every machine, dealt out to ``world`` processes.
+
+    Lightning calls :meth:`set_epoch`. All processes get equally many pictures, since each batch ends in a collective
+    operation; where the pictures do not divide, the first ones of the order are dealt out again.
+    """
+
+    def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.size, self.seed, self.rank, self.world = size, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        dealt = np.resize(order, len(self) * self.world)[self.rank :: self.world]
+        return ((self.epoch, int(index)) for index in dealt)
+
+
+class SeededPictures(Dataset):
+    """A dataset with random transforms, read with ``(epoch, index)``: what they draw follows from (seed, epoch, index)."""
+
+    def __init__(self, pictures: Dataset, seed: int) -> None:
+        self.pictures, self.seed = pictures, seed
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, index = key
+        # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
+            return self.pictures[index]

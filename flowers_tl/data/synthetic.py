@@ -1,0 +1,193 @@
+"""Drawn flowers: pictures that need no download, in the on-disk layout of Oxford Flowers 102.
+
+A species is a handful of numbers (petals, their shape, two colours, a texture) that follow from its number alone, so
+species 0 to 9 and 10 to 19 are two different sets with the same drawing behind them, which is what transfer needs.
+Within a species position, size, tilt, rotation, light and background vary from picture to picture.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+from scipy.io import savemat
+from torchvision.datasets import Flowers102
+
+from flowers_tl.data.flowers import SPLITS, FlowersDataModule
+from flowers_tl.data.transforms import resized
+from flowers_tl.errors import UserError
+
+# Part of the folder's name: a change of the drawing makes a new folder, and old pictures are not mistaken for new ones.
+DRAWING_VERSION = 1
+
+
+class DrawnFlowers(Flowers102):
+    """torchvision's reader for drawn flowers: it expects the same files, has no md5 to check, and never downloads."""
+
+    def _check_integrity(self) -> bool:
+        files = (self._file_dict[key][0] for key in ("label", "setid"))
+        return self._images_folder.is_dir() and all((self._base_folder / file).is_file() for file in files)
+
+    def download(self) -> None:
+        pass
+
+
+class SyntheticDataModule(FlowersDataModule):
+    """Drawn flowers as data: the same loaders and transforms as :class:`FlowersDataModule`, drawn on first use.
+
+    Args:
+        root: folder under which a folder for these drawings is made; by default ``data``.
+        num_classes: species.
+        train_per_class, val_per_class, test_per_class: pictures of each species in the three splits.
+        image_size: side of the crop, in pixels.
+        first_species: number of the first species; ranges that do not meet give different flowers.
+        others: as in :class:`FlowersDataModule`.
+    """
+
+    name: ClassVar[str] = "synthetic"
+    reader: ClassVar[type[Flowers102]] = DrawnFlowers
+
+    def __init__(
+        self,
+        root: str | None = None,
+        num_classes: int = 8,
+        train_per_class: int = 10,
+        val_per_class: int = 10,
+        test_per_class: int = 20,
+        image_size: int = 64,
+        first_species: int = 0,
+        batch_size: int = 32,
+        num_workers: int | None = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(root or "data", num_classes, image_size, batch_size, num_workers, seed)
+        self.first_species = first_species
+        self.per_class = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
+        counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.per_class.items()}
+        for key, count in counts.items():
+            if count < (least := 2 if key == "num_classes" else 1):
+                raise UserError(f"data.{key}={count} is too few to learn and test on: it must be at least {least}.")
+        sizes = "-".join(str(count) for count in self.per_class.values())
+        self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{sizes}-{image_size}px-from-{first_species}"
+
+    def prepare_data(self) -> None:
+        """Draw the flowers unless they are there: written beside and renamed, so that no half-drawn set is ever read."""
+        if self.root.is_dir():
+            return
+        try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=".drawing-", dir=self.root.parent))
+            try:
+                draw_dataset(beside, self.num_classes, self.per_class, self.image_size, self.first_species)
+                os.rename(beside, self.root)
+            except OSError:
+                if not self.root.is_dir():  # else another process was faster, and drew the same
+                    raise
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        except OSError as error:
+            raise UserError(f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR.") from error
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        self.class_names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
+
+
+def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_size: int, first_species: int) -> None:
+    """Draw all pictures into ``root/flowers-102/jpg`` and write the two .mat files as the original's are."""
+    folder = root / "flowers-102"
+    (folder / "jpg").mkdir(parents=True)
+    wanted = [(split, k) for split in SPLITS for k in range(num_classes) for _ in range(per_class[split])]
+    # Image ids are shuffled over the splits, as the original's are: nothing may depend on their order.
+    ids = 1 + np.random.default_rng([first_species, len(wanted)]).permutation(len(wanted))
+    labels, splits = np.zeros(len(wanted), int), {split: [] for split in SPLITS}
+    for number, (split, k) in zip(ids, track(wanted, "Drawing flowers", transient=True), strict=True):
+        rng = np.random.default_rng([first_species + k, int(number)])
+        picture = draw_flower(Species.from_number(first_species + k), resized(image_size), rng)
+        picture.save(folder / "jpg" / f"image_{number:05d}.jpg", quality=90)
+        labels[number - 1] = k + 1
+        splits[split].append(number)
+    savemat(folder / "imagelabels.mat", {"labels": labels})
+    savemat(folder / "setid.mat", {key: splits[split] for split, key in Flowers102._splits_map.items()})
+
+
+@dataclass(frozen=True)
+class Species:
+    """What all pictures of one drawn species share; lengths are in radii of the flower, hues from 0 to 1."""
+
+    petals: int
+    sharpness: float
+    depth: float
+    hue: float
+    saturation: float
+    heart: float
+    heart_hue: float
+    stripes: int
+    stripe_strength: float
+    rim: float
+
+    @classmethod
+    def from_number(cls, number: int) -> "Species":
+        seed = int.from_bytes(hashlib.sha256(f"species {number}".encode()).digest()[:8], "little")
+        rng = np.random.default_rng(seed)
+        return cls(
+            petals=int(rng.integers(4, 14)),
+            sharpness=rng.uniform(0.4, 2.5),
+            depth=rng.uniform(0.25, 0.8),
+            hue=rng.choice([rng.uniform(0.75, 1.2), rng.uniform(0.55, 0.8)]) % 1,
+            saturation=rng.choice([rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.95)]),
+            heart=rng.uniform(0.12, 0.38),
+            heart_hue=rng.choice([rng.uniform(0.03, 0.18), rng.uniform(0.0, 1.0)]),
+            stripes=int(rng.integers(0, 6)),
+            stripe_strength=rng.uniform(0.0, 0.5),
+            rim=rng.uniform(-0.4, 0.4),
+        )
+
+
+def draw_flower(species: Species, size: int, rng: np.random.Generator) -> Image.Image:
+    """Draw one picture of ``size`` by ``size`` pixels; all that varies within the species comes from ``rng``."""
+    fine = 2 * size  # drawn at twice the size and scaled down, which smooths the edges
+    grid = np.linspace(-1, 1, fine)
+    x, y = np.meshgrid(grid - rng.uniform(-0.3, 0.3), grid - rng.uniform(-0.3, 0.3))
+    tilt, turn, radius = rng.uniform(0.6, 1.0), rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.85)
+    x, y = x * np.cos(turn) + y * np.sin(turn), (y * np.cos(turn) - x * np.sin(turn)) / tilt
+    r, angle = np.hypot(x, y) / radius, np.arctan2(y, x) + rng.uniform(0, 2 * np.pi)
+
+    wobble = 1 + 0.08 * np.sin(3 * angle + rng.uniform(0, 6)) + 0.05 * np.sin(5 * angle + rng.uniform(0, 6))
+    petal = np.abs(np.cos(species.petals * angle / 2)) ** species.sharpness
+    outline = (1 - species.depth + species.depth * petal) * wobble
+    along = np.clip(r / outline, 0, 1)  # 0 in the heart, 1 at the petal's tip
+
+    light = rng.uniform(0.75, 1.0)
+    stripes = 1 - species.stripe_strength * (0.5 + 0.5 * np.cos(species.stripes * species.petals * angle)) * along
+    shade = (0.7 + 0.3 * petal) * stripes * (1 + species.rim * (along - 0.5))
+    hue = (species.hue + rng.normal(0, 0.02)) % 1
+    flower = hsv(hue, species.saturation * rng.uniform(0.85, 1.1), shade * light)
+    freckles = 0.75 + 0.25 * smooth_noise(fine, fine // 4, rng)
+    heart = hsv((species.heart_hue + rng.normal(0, 0.015)) % 1, 0.85, freckles * light * 0.85)
+
+    ground = 0.25 + 0.5 * smooth_noise(fine, int(rng.integers(3, 10)), rng)
+    picture = hsv(rng.uniform(0.2, 0.4), rng.uniform(0.2, 0.7), ground * rng.uniform(0.5, 1.0))
+    picture = np.where((r < outline)[..., None], flower, picture)
+    picture = np.where((r < species.heart * wobble)[..., None], heart, picture)
+    picture = picture + rng.normal(0, 0.03, picture.shape)
+    image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
+    return image.resize((size, size), Image.Resampling.BOX)
+
+
+def hsv(hue: float, saturation: float, value: np.ndarray) -> np.ndarray:
+    """Colour a picture of values (h, w) from 0 to 1 with one hue and saturation: RGB (h, w, 3)."""
+    k = (np.array([5, 3, 1]) + 6 * hue) % 6
+    return value[..., None] * (1 - min(saturation, 1) * np.clip(np.minimum(k, 4 - k), 0, 1))
+
+
+def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise (size, size) from 0 to 1 that changes over size / cells pixels."""
+    coarse = Image.fromarray((rng.random((cells, cells)) * 255).astype(np.uint8))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), dtype=float) / 255

@@ -1,0 +1,35 @@
+"""The article's transforms, and the way back to a picture that one can look at."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def resized(image_size: int) -> int:
+    """Short side, in pixels, to which a picture is resized before the crop: 256 for a crop of 224, and so in proportion."""
+    return round(image_size * 256 / 224)
+
+
+def train_transform(image_size: int = 224) -> v2.Compose:
+    """Resize, crop at random, flip at random, normalise: PIL picture in, float32 (3, image_size, image_size) out."""
+    return v2.Compose(
+        [v2.Resize(resized(image_size)), v2.RandomCrop(image_size), v2.RandomHorizontalFlip(), *to_normalised_tensor()]
+    )
+
+
+def eval_transform(image_size: int = 224) -> v2.Compose:
+    """Resize, crop the centre, normalise: PIL picture in, float32 (3, image_size, image_size) out."""
+    return v2.Compose([v2.Resize(resized(image_size)), v2.CenterCrop(image_size), *to_normalised_tensor()])
+
+
+def to_normalised_tensor() -> list[v2.Transform]:
+    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD), v2.ToPureTensor()]
+
+
+def denormalise(pictures: Tensor) -> Tensor:
+    """Turn normalised pictures (n, 3, h, w) back into values from 0 to 1."""
+    mean, std = (torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (pictures * std + mean).clamp(0, 1)

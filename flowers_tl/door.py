@@ -1,0 +1,95 @@
+"""A door: a function of a config made into a command, whose bad input ends in one sentence and exit code 1."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from flowers_tl.config import CONF, DataConfig, SyntheticConfig, TrainConfig
+from flowers_tl.errors import UserError
+from flowers_tl.refusals import REFUSALS, explain, without_refused_choices
+
+store = ConfigStore.instance()
+store.store(name="schema", node=TrainConfig)
+store.store(name="data_schema", node=DataConfig)
+store.store(name="synthetic_schema", node=SyntheticConfig)
+
+
+def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Decorate a function of a config into a command that Hydra composes from ``conf/<config_name>.yaml``.
+
+    A :class:`UserError`, and whatever Hydra refuses, is told in one sentence with exit code 1, and no stack trace
+    unless HYDRA_FULL_ERROR=1. In a multirun a job that fails, or a choice that does not exist, does not stop the others.
+    """
+
+    def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
+        full_error = os.environ.get("HYDRA_FULL_ERROR")
+        failed = started = False
+
+        @functools.wraps(job)
+        def guarded(cfg: DictConfig) -> object:
+            nonlocal failed, started
+            started = True
+            try:
+                with environment("HYDRA_FULL_ERROR", full_error):
+                    return job(cfg)
+            except UserError as error:
+                if full_error:
+                    raise
+                tell(error)
+                failed = True
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    return None  # so that Hydra goes on with the next job; the exit code is kept in `failed`
+                raise SystemExit(1) from None
+
+        run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
+
+        def main() -> None:
+            nonlocal failed
+            # Hydra takes no flag between overrides; put -m first, and it may stand anywhere. (The sort is stable.)
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+            # With this set Hydra lets its exceptions through instead of printing them, so that they can be put plainly.
+            with environment("HYDRA_FULL_ERROR", "1"):
+                try:
+                    run()
+                except REFUSALS as error:
+                    if full_error:
+                        raise
+                    failed = True
+                    sentences, remaining = ([], None) if started else without_refused_choices(sys.argv, config_name)
+                    for sentence in sentences or [explain(error, config_name, sys.argv[1:])]:
+                        tell(sentence)
+                    if remaining:
+                        sys.argv = remaining
+                        run()
+            if failed:
+                raise SystemExit(1)
+
+        return main
+
+    return decorate
+
+
+def tell(sentence: object) -> None:
+    print(f"Error: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def environment(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable for a while; None removes it."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

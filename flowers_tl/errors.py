@@ -1,0 +1,29 @@
+"""What the user is told when the input is at fault: one sentence that names the thing and the remedy."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input. The message is one sentence for the user; the doors print it without a stack trace."""
+
+    def __str__(self) -> str:
+        # A DataLoader worker hands its exception over as a whole printed traceback; the sentence is what stands last.
+        return super().__str__().rsplit("UserError: ", 1)[-1].strip()
+
+
+def suggest(wrong: str, known: Iterable[str], most: int = 12) -> str:
+    """Say which of the ``known`` names is nearest to the wrong one, if any is near, and what is known.
+
+    >>> suggest("heat", ["stem", "head"])
+    "did you mean 'head'? Known: stem, head"
+    """
+    known = [str(name) for name in known]
+    near = get_close_matches(str(wrong), known, n=1, cutoff=0.5)
+    return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {shorten(known, most)}"
+
+
+def shorten(names: Sequence[str], most: int = 4) -> str:
+    """List the first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

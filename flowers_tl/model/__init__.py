@@ -1,0 +1,1 @@
+"""A network as a row of stages, a strategy as a table over that row, and the LightningModule that holds both."""

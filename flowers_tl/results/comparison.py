@@ -1,0 +1,150 @@
+"""Several runs side by side: which belong together, what they say on average, and how that is written down."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from flowers_tl.errors import UserError, shorten
+
+# What a result does not depend on: runs that differ in these alone are repetitions of one another.
+IRRELEVANT = ("seed", "test_best", "data.root", "data.num_workers", "trainer.enable_progress_bar", "trainer.log_every_n_steps")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as its folder tells it: flat config (dotted keys), result, and history (column -> values)."""
+
+    folder: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    history: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ only by seed, under the shortest label that tells them from the other groups."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    def values(self, *path: str) -> np.ndarray:
+        """One number a run, found at ``path`` in its result."""
+        found = []
+        for run in self.runs:
+            value: Any = run.result
+            for key in path:
+                value = value[key]
+            found.append(value)
+        return np.array(found, dtype=float)
+
+    def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Epochs, mean and standard deviation (0 for one run) of a history column, as far as all runs have it."""
+        length = min(len(run.history[column]) for run in self.runs)
+        values = np.stack([run.history[column][:length] for run in self.runs])
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(length)
+        return self.runs[0].history["epoch"][:length] + 1, values.mean(axis=0), spread
+
+
+def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
+    """Read all finished runs in or below the ``paths``; return them, and a sentence for each run that was left out.
+
+    Raises:
+        UserError: if a path is not there, or no finished run is in any of them.
+    """
+    runs, notes, seen = [], [], set()
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")
+        files = sorted(path.rglob("result.json"))
+        if not files:
+            raise UserError(f"{path} holds no run: a run's folder has a result.json in it.")
+        for file in files:
+            if file.resolve() in seen:
+                continue
+            seen.add(file.resolve())
+            try:
+                run = read_run(file.parent)
+            except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+                notes.append(f"{file.parent} is left out: its files can't be read ({error!r}).")
+                continue
+            status = run.result["status"]
+            if status == "finished":
+                runs.append(run)
+            else:
+                why = f": {run.result['error']}" if "error" in run.result else ""
+                notes.append(f"{file.parent} is left out: its status is '{status}'{why}")
+    if not runs:
+        raise UserError(" ".join(["None of these runs is finished, so there is nothing to compare.", *notes]))
+    return runs, notes
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run's folder."""
+    result = json.loads((folder / "result.json").read_text())
+    config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
+    history: dict[str, np.ndarray] = {}
+    if result["status"] == "finished":
+        with open(folder / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        history = {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
+    return Run(folder, config, result, history)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one mapping with dotted keys."""
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
+    """Put repetitions together; return the groups, and a sentence for each run that repeats a seed.
+
+    Of several runs with one config and one seed the newest is taken: counting it twice would make seeds look alike.
+    """
+    found: dict[str, dict[int, Run]] = {}
+    notes = []
+    for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
+        key = json.dumps({k: v for k, v in run.config.items() if k not in IRRELEVANT}, sort_keys=True)
+        seeds = found.setdefault(key, {})
+        seed = run.result["seed"]
+        if seed in seeds:
+            notes.append(f"{seeds[seed].folder} is left out: {run.folder} has the same settings and seed, and is newer.")
+        seeds[seed] = run
+    groups = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
+    return [Group(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)], notes
+
+
+def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Name each group for its strategy, and for the settings in which it differs from a group it could be taken for."""
+    configs = [runs[0].config for runs in groups]
+    differ = sorted({key for config in configs for key in config if len({str(c.get(key)) for c in configs}) > 1})
+    names = []
+    for config in configs:
+        alike = [c for c in configs if c["strategy.name"] == config["strategy.name"]]
+        keys = [
+            key
+            for key in differ
+            if key not in IRRELEVANT
+            and (
+                len({str(c.get(key)) for c in alike}) > 1
+                if key.startswith("strategy.")
+                else True
+            )
+        ]
+        settings = [f"{key.removeprefix('strategy.')}={config[key]}" for key in keys if key in config]
+        names.append(" ".join([config["strategy.name"], *settings]))
+    return names
