@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from flowers_tl.config import CONF, DataConfig, SyntheticConfig, TrainConfig
-from flowers_tl.errors import UserError
+from flowers_tl.errors import UserError, tell
 from flowers_tl.refusals import REFUSALS, explain, without_refused_choices
 
 store = ConfigStore.instance()
@@ -75,10 +75,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
         return main
 
     return decorate
-
-
-def tell(sentence: object) -> None:
-    print(f"Error: {sentence}", file=sys.stderr)
 
 
 @contextmanager

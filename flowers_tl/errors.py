@@ -1,5 +1,6 @@
 """What the user is told when the input is at fault: one sentence that names the thing and the remedy."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -27,3 +28,8 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
     """List the first names, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def tell(sentence: object) -> None:
+    """Print an error's sentence where errors go."""
+    print(f"Error: {sentence}", file=sys.stderr)

@@ -120,7 +120,9 @@ def make_trainer(arguments: dict[str, Any], run: RunFolder) -> L.Trainer:
         raise UserError(f"Lightning's Trainer refuses the values under trainer: {error}") from error
 
 
-def describe(config: dict[str, Any], model: TransferClassifier, data: FlowersDataModule, weights: str | None) -> dict[str, Any]:
+def describe(
+    config: dict[str, Any], model: TransferClassifier, data: FlowersDataModule, weights: str | None
+) -> dict[str, Any]:
     """What ``result.json`` says of a run before it has trained."""
     return {
         "strategy": config["strategy"]["name"],

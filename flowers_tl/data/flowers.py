@@ -80,7 +80,9 @@ class FlowersDataModule(L.LightningDataModule):
             transform = (train_transform if split == "train" else eval_transform)(self.image_size)
             pictures = self.reader(self.root, split=split, transform=transform, loader=read_picture)
             if len(pictures) == 0:
-                raise UserError(f"The {split} split in {self.root} is empty: each of {', '.join(SPLITS)} needs pictures.")
+                raise UserError(
+                    f"The {split} split in {self.root} is empty: each of {', '.join(SPLITS)} needs pictures."
+                )
             if missing := [path for path in pictures._image_files if not path.is_file()]:
                 raise UserError(
                     f"{missing[0]} is missing (and {len(missing) - 1} more of the {split} split): unpack the pictures again."
@@ -131,5 +133,7 @@ class FlowersDataModule(L.LightningDataModule):
         """Rank of this process and how many there are. Raises UserError where a batch can't be shared out evenly."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if self.batch_size % world:
-            raise UserError(f"data.batch_size={self.batch_size} must be a multiple of the {world} devices that share it.")
+            raise UserError(
+                f"data.batch_size={self.batch_size} must be a multiple of the {world} devices that share it."
+            )
         return rank, world

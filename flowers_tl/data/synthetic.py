@@ -92,7 +92,9 @@ class SyntheticDataModule(FlowersDataModule):
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
-            raise UserError(f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR.") from error
+            raise UserError(
+                f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
+            ) from error
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)

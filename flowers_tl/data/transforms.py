@@ -26,7 +26,12 @@ def eval_transform(image_size: int = 224) -> v2.Compose:
 
 
 def to_normalised_tensor() -> list[v2.Transform]:
-    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD), v2.ToPureTensor()]
+    return [
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        v2.ToPureTensor(),
+    ]
 
 
 def denormalise(pictures: Tensor) -> Tensor:

@@ -96,7 +96,10 @@ class TransferClassifier(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over one parameter group a row of the table, named for it."""
         return torch.optim.Adam(
-            [{"params": parameters, "lr": group.lr, "name": group.name} for group, parameters in self.parameters_by_group()]
+            [
+                {"params": parameters, "lr": group.lr, "name": group.name}
+                for group, parameters in self.parameters_by_group()
+            ]
         )
 
     def parameters_by_group(self) -> list[tuple[Group, list[nn.Parameter]]]:

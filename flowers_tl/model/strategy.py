@@ -59,7 +59,9 @@ class Strategy:
         strategy = cls(**{**values, "table": tuple(Row(**row) for row in values["table"])})
         for key, known in (("weights", ("pretrained", "random")), ("frozen_batchnorm", ("eval", "train"))):
             if getattr(strategy, key) not in known:
-                raise UserError(f"strategy.{key}={getattr(strategy, key)} is unknown: {suggest(getattr(strategy, key), known)}.")
+                raise UserError(
+                    f"strategy.{key}={getattr(strategy, key)} is unknown: {suggest(getattr(strategy, key), known)}."
+                )
         return strategy
 
     def to_dict(self) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def read_file(path: Path) -> dict[str, Tensor]:
             raise ValueError("it holds no tensors by name")
     except Exception as error:  # torch.load raises nearly anything on a file that is not its own
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} can't be read as weights ({reason}): it must be a state dict saved by torch.save.") from error
+        raise UserError(
+            f"{path} can't be read as weights ({reason}): it must be a state dict saved by torch.save."
+        ) from error
     prefix = "backbone.network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
-

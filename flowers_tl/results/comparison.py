@@ -11,9 +11,17 @@ import numpy as np
 import yaml
 
 from flowers_tl.errors import UserError, shorten
+from flowers_tl.results.tables import share
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
-IRRELEVANT = ("seed", "test_best", "data.root", "data.num_workers", "trainer.enable_progress_bar", "trainer.log_every_n_steps")
+IRRELEVANT = (
+    "seed",
+    "test_best",
+    "data.root",
+    "data.num_workers",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,9 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
         seeds = found.setdefault(key, {})
         seed = run.result["seed"]
         if seed in seeds:
-            notes.append(f"{seeds[seed].folder} is left out: {run.folder} has the same settings and seed, and is newer.")
+            notes.append(
+                f"{seeds[seed].folder} is left out: {run.folder} has the same settings and seed, and is newer."
+            )
         seeds[seed] = run
     groups = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
     return [Group(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)], notes
@@ -131,20 +141,59 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
 def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Name each group for its strategy, and for the settings in which it differs from a group it could be taken for."""
     configs = [runs[0].config for runs in groups]
-    differ = sorted({key for config in configs for key in config if len({str(c.get(key)) for c in configs}) > 1})
     names = []
     for config in configs:
-        alike = [c for c in configs if c["strategy.name"] == config["strategy.name"]]
-        keys = [
-            key
-            for key in differ
-            if key not in IRRELEVANT
-            and (
-                len({str(c.get(key)) for c in alike}) > 1
-                if key.startswith("strategy.")
-                else True
-            )
-        ]
-        settings = [f"{key.removeprefix('strategy.')}={config[key]}" for key in keys if key in config]
+        namesakes = [other for other in configs if other["strategy.name"] == config["strategy.name"]]
+        settings = []
+        for key in sorted(config):
+            # Strategies differ in their tables by nature; what sets namesakes apart is worth telling.
+            others = namesakes if key.startswith("strategy.") else configs
+            if key not in IRRELEVANT and any(other.get(key) != config[key] for other in others):
+                settings.append(f"{key.removeprefix('strategy.')}={config[key]}")
         names.append(" ".join([config["strategy.name"], *settings]))
     return names
+
+
+HEADER = (
+    "strategy",
+    "seeds",
+    "trainable parameters",
+    "learning rates",
+    "val accuracy",
+    "test accuracy",
+    "final val loss",
+)
+
+
+def table_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    """The article's table, one row a group under :data:`HEADER`: mean ± standard deviation where there are several seeds."""
+    rows = []
+    for group in groups:
+        first = group.runs[0].result
+        trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
+        rows.append(
+            (
+                group.label,
+                shorten([str(run.result["seed"]) for run in group.runs], most=6),
+                f"{trainable:,} ({share(trainable, total)})",
+                ", ".join(f"{name} {rate:g}" for name, rate in first["learning_rates"].items()),
+                mean_and_spread(100 * group.values("val", "accuracy"), 1) + " %",
+                mean_and_spread(100 * group.values("test", "accuracy"), 1) + " %",
+                mean_and_spread(group.values("val", "loss"), 3),
+            )
+        )
+    return rows
+
+
+def mean_and_spread(values: np.ndarray, digits: int) -> str:
+    """``mean ± standard deviation`` (of the sample, n - 1), or the one value."""
+    text = f"{values.mean():.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
+
+
+def to_markdown(groups: Sequence[Group], notes: Sequence[str], figure: str) -> str:
+    """The table, the picture and the notes as one Markdown page."""
+    lines = [HEADER, tuple("---" for _ in HEADER), *table_rows(groups)]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    listed = "".join(f"\n- {note}" for note in notes)
+    return f"# Comparison\n\n{table}\n\n![Train loss, val loss and val accuracy by epoch]({figure})\n{listed}\n"

@@ -43,7 +43,9 @@ class RunFolder:
                 with open(self.folder / "config.yaml", "x") as file:
                     file.write(self.config)
             except FileExistsError as error:
-                raise UserError(f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR.") from error
+                raise UserError(
+                    f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR."
+                ) from error
             self.write()
         return self
 

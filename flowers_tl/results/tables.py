@@ -1,6 +1,6 @@
 """Tables for the terminal: what will learn before a run, what came out after it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
     total, learning = (sum(row[k] for row in rows) for k in (1, 2))
     table.columns[0].footer = "all"
     table.add_column("parameters", footer=f"{total:,}", justify="right")
-    table.add_column("trainable", footer=f"{learning:,} ({learning / total:.1%})", justify="right")
+    table.add_column("trainable", footer=f"{learning:,} ({share(learning, total)})", justify="right")
     table.add_column("learning rate", justify="right")
     for name, parameters, trainable, rate in rows:
         table.add_row(name, f"{parameters:,}", f"{trainable:,}", "frozen" if rate is None else f"{rate:g}")
@@ -35,3 +35,20 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
         )
     print(", ".join(f"{name} {seconds:.0f} s" for name, seconds in result["seconds"].items()))
     print(f"Run folder: {folder}")
+
+
+def print_comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a comparison's table; settings and learning rates stand below one another, so that nothing breaks in a word."""
+    table = Table(title="Comparison", title_justify="left", show_lines=True)
+    for k, name in enumerate(header):
+        table.add_column(name, justify="left" if k in (0, 3) else "right", no_wrap=k == 0)
+    for label, seeds, trainable, rates, *scores in rows:
+        table.add_row(label.replace(" ", "\n  "), seeds, trainable, rates.replace(", ", "\n"), *scores)
+    console = Console()
+    # In a file or a pipe there is no terminal to be too narrow for.
+    console.print(table, width=None if console.is_terminal else 120)
+
+
+def share(part: int, whole: int) -> str:
+    """A share in percent with three significant digits: 0.466 %."""
+    return f"{100 * part / whole:.3g} %"

@@ -1,0 +1,44 @@
+# Everything that needs Python runs in .venv, which is made on first use and again when the dependencies change.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
+DRAWN := data=synthetic backbone=resnet18 data.num_workers=0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint format clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## Make .venv and install the project into it, with the tested versions
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## Offline: pretrain on drawn flowers, carry over to other species, compare three strategies
+	$(BIN)/python -m flowers_tl.train $(DRAWN) strategy=from_scratch hydra.run.dir=$(DEMO)/source \
+	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 trainer.max_epochs=8
+	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1 hydra.sweep.dir=$(DEMO)/target \
+	    data.first_species=0 data.num_classes=12 data.train_per_class=10 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
+	$(BIN)/python -m flowers_tl.compare $(DEMO)/target
+
+test: install  ## Pass all tests; those on real pictures run where FLOWERS102_ROOT and FLOWERS_TL_WEIGHTS are set
+	$(BIN)/python -m pytest
+
+test-fast: install  ## Pass the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not real_data"
+
+lint: install  ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## Mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove .venv and caches; outputs and data stay
+	rm -rf .venv .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

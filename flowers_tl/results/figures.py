@@ -1,0 +1,40 @@
+"""Pictures of a comparison, drawn without a screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from flowers_tl.results.comparison import Group
+
+PANELS = (("train loss", "train/loss"), ("val loss", "val/loss"), ("val accuracy", "val/accuracy"))
+# Okabe and Ito's palette, which colour-blind readers can tell apart; black comes last.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+LINES = ("-", "--", ":", "-.")
+
+
+def draw_curves(groups: Sequence[Group], path: Path) -> None:
+    """Draw train loss, val loss and val accuracy by epoch into a PNG: mean over seeds, band of one standard deviation."""
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(PANELS))
+    for axis, (title, column) in zip(axes, PANELS, strict=True):
+        for k, group in enumerate(groups):
+            epochs, mean, spread = group.curve(column)
+            style = {"color": COLOURS[k % len(COLOURS)], "linestyle": LINES[k // len(COLOURS) % len(LINES)]}
+            marker = "o" if len(epochs) == 1 else None  # a line through one point is invisible
+            axis.plot(epochs, mean, label=group.label, marker=marker, linewidth=2, **style)
+            axis.fill_between(epochs, mean - spread, mean + spread, color=style["color"], alpha=0.18, linewidth=0)
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_ylim(bottom=0)
+    axes[2].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(groups), 4), frameon=False
+    )
+    figure.savefig(path, dpi=120)
