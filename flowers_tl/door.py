@@ -10,7 +10,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from flowers_tl.config import CONF, DataConfig, SyntheticConfig, TrainConfig
 from flowers_tl.errors import UserError, tell
@@ -38,7 +38,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
             nonlocal failed, started
             started = True
             try:
-                with environment("HYDRA_FULL_ERROR", full_error):
+                with environment("HYDRA_FULL_ERROR", full_error), as_single_command():
                     return job(cfg)
             except UserError as error:
                 if full_error:
@@ -75,6 +75,23 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
         return main
 
     return decorate
+
+
+@contextmanager
+def as_single_command() -> Iterator[None]:
+    """Let the command line stand for this one job while it runs.
+
+    A run on several devices starts its helper processes with ``sys.argv``, and with the run folder that Hydra knows: in
+    a multirun each of them would begin the whole sweep again.
+    """
+    hydra_config, argv = HydraConfig.get(), sys.argv
+    with read_write(hydra_config):
+        hydra_config.run.dir = hydra_config.runtime.output_dir
+    sys.argv = [argv[0], *hydra_config.overrides.task, "hydra.mode=RUN"]
+    try:
+        yield
+    finally:
+        sys.argv = argv
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """One run, from a plain config to its record: data, network, fit, test. Usable without Hydra."""
 
 import logging
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ from flowers_tl.results.tables import print_outcome, print_stages
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode, its own use of PyTorch is its own.
 for remark in (r"Found \d+ module\(s\) in eval mode", r"`isinstance\(treespec, LeafSpec\)` is deprecated"):
     warnings.filterwarnings("ignore", message=remark)
-logging.getLogger("lightning.pytorch").propagate = False  # it prints by itself; the root logger would repeat it
+for name in ("lightning.pytorch", "lightning.fabric"):  # they print by themselves; the root logger would repeat it
+    logging.getLogger(name).propagate = False
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
 DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
@@ -44,7 +48,8 @@ def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     Raises:
         UserError: if the config does not fit the data, the network or the folder.
     """
-    with RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record=rank_zero_only.rank == 0) as run:
+    record = rank_zero_only.rank == 0
+    with processes_released(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record) as run:
         with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
             make_model(config, num_classes=2)
         trainer = make_trainer(config["trainer"], run)
@@ -71,6 +76,24 @@ def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
+
+
+@contextmanager
+def processes_released() -> Iterator[None]:
+    """Leave no process group behind, nor the variables by which Lightning tells its helper processes who they are.
+
+    With them in place the next job of a sweep would take itself for a helper, and wait for others for ever.
+    """
+    names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def make_data(config: dict[str, Any]) -> FlowersDataModule:
