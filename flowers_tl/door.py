@@ -64,7 +64,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                         raise
                     failed = True
                     sentences, remaining = ([], None) if started else without_refused_choices(sys.argv, config_name)
-                    for sentence in sentences or [explain(error, config_name, sys.argv[1:])]:
+                    for sentence in sentences or [explain(error)]:
                         tell(sentence)
                     if remaining:
                         sys.argv = remaining

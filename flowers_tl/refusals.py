@@ -2,21 +2,22 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from flowers_tl.config import CONF
+from flowers_tl.config import CONF, TrainConfig
 from flowers_tl.errors import suggest
 
 REFUSALS = (HydraException, OmegaConfBaseException)
 
 
-def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -> str:
+def explain(error: Exception) -> str:
     """Put one of :data:`REFUSALS` into a sentence that names the key or choice, and the nearest right one."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
@@ -26,27 +27,21 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
             f"'{error.override}' can't be read as key=value: put a value that holds '=', commas, brackets or spaces into "
             "quotes of its own, as in \"key='a value'\"."
         )
-    text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
-    if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text):
-        key = re.sub(r"\[(\d+)\]", r".\1", found[1])
-        if re.search(r"Key '[^']+' (is not in struct|not in)|No match in the defaults list|Could not override", text):
-            return f"There is no key '{key}': {suggest_key(key, config_name, arguments)}."
-        return f"{key}: {first_line(str(error.__cause__ or error))}."
-    return first_line(text)
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and is_dataclass(cause.object_type):
+        return unknown_key(cause.full_key, cause.object_type)
+    if found := re.search(r"Could not override '([^']+)'", str(error)):
+        return unknown_key(found[1], TrainConfig)
+    if isinstance(cause, OmegaConfBaseException):
+        return f"{cause.full_key}: {first_line(str(cause))}."
+    return f"{first_line(str(error))}."
 
 
-def suggest_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
-    """Name the key nearest to ``key``, and those that are known beside it."""
-    choices = [a for a in arguments if re.fullmatch(r"(data|strategy|backbone|experiment)=\w+", a)]
-    try:
-        config = compose_plain(config_name, choices)
-    except REFUSALS:
-        config = compose_plain(config_name, [])
+def unknown_key(key: str, schema: type) -> str:
+    """Say that a part of the config has no such key, and which it has."""
+    key = re.sub(r"\[(\d+)\]", r".\1", key)  # a row is table[0] in OmegaConf's words, table.0 on the command line
     prefix = key[: key.rfind(".") + 1]
-    beside = OmegaConf.select(config, prefix.rstrip(".")) if prefix else config
-    if not isinstance(beside, DictConfig):
-        prefix, beside = "", config
-    return suggest(key, [f"{prefix}{name}" for name in beside])
+    return f"There is no key '{key}': {suggest(key, [prefix + field.name for field in fields(schema)])}."
 
 
 def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list[str], list[str] | None]:
@@ -70,7 +65,7 @@ def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list
                 compose_plain(config_name, [*fixed, f"{key}={value}"])
                 kept.append(value)
             except REFUSALS as error:
-                sentences.append(explain(error, config_name, fixed))
+                sentences.append(explain(error))
         if not kept:
             return sentences, None
         remaining.append(f"{key}={','.join(str(value) for value in kept)}")

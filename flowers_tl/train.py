@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig, OmegaConf
 
+from flowers_tl.config import TrainConfig
 from flowers_tl.door import door
 
 
@@ -13,6 +14,7 @@ def main(cfg: DictConfig) -> float:
     from flowers_tl.training import train
 
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through
     return train(plain, HydraConfig.get().runtime.output_dir)["val"]["accuracy"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import lightning as L
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import Flowers102
@@ -126,6 +127,7 @@ class FlowersDataModule(L.LightningDataModule):
             batch_size=self.batch_size // self._place()[1],
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # without one, beginning to read would draw from the generator that dropout uses
             pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
         )
 

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from flowers_tl.data.sampling import derive_seed
+from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import Backbone
 from flowers_tl.model.strategy import Group, Strategy
 
@@ -73,6 +74,10 @@ class TransferClassifier(L.LightningModule):
         for stage in self.backbone.stages:
             for parameter in self.backbone.parameters_of(stage):
                 parameter.requires_grad_(stage.name in self.learning)
+        if not self.parameter_counts["trainable"]:
+            raise UserError(
+                f"Strategy '{self.strategy.name}' names only stages that have no parameters: add one that has."
+            )
         self.train_scores = scores(num_classes, "accuracy")
         self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
@@ -148,7 +153,9 @@ class TransferClassifier(L.LightningModule):
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
         mean.update(loss.detach(), weight=len(labels))
         counted.update(logits.detach(), labels)
-        self.log(f"{split}/loss", mean, on_step=False, on_epoch=True, prog_bar=True)
+        # The curves are those of the fit: scores of a test, or of another checkpoint, are no points of theirs.
+        how = {"on_step": False, "on_epoch": True, "prog_bar": True, "logger": self.trainer.state.fn == "fit"}
+        self.log(f"{split}/loss", mean, **how)
         for name, metric in counted.items():
-            self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "accuracy")
+            self.log(f"{split}/{name}", metric, **how)
         return loss

@@ -1,0 +1,29 @@
+"""What the README tells a newcomer to type is understood."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"^(?:\$ )?python -m flowers_tl\.train (.*?)(?: +#.*)?$", README, re.MULTILINE)))
+TARGETS = sorted(set(re.findall(r"^(?:\$ )?make ([a-z-]+)", README, re.MULTILINE)))
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) >= 5
+    assert {"demo", "test"} <= set(TARGETS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_train_command_composes(config, command):
+    overrides = [word for word in shlex.split(command) if not word.startswith("-") and "hydra." not in word]
+    first_choices = [re.sub(r"=(\w+),.*", r"=\1", word) for word in overrides]
+    assert config(first_choices)["strategy"]["table"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_make_target_is_there(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

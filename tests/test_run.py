@@ -1,0 +1,66 @@
+"""A run's folder tells how the run ended, whatever happened, and an earlier run's files are never touched."""
+
+import json
+
+import pytest
+
+from flowers_tl.errors import UserError
+from flowers_tl.results.run import RunFolder, versions
+
+
+def result(folder) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_run_that_ends_well_is_finished(tmp_path):
+    with RunFolder(tmp_path / "run", "seed: 3\n") as run:
+        assert result(run.folder)["status"] == "running"
+        with run.timed("fit"):
+            pass
+        run.update({"val": {"accuracy": 0.5}})
+        assert result(run.folder)["val"] == {"accuracy": 0.5}
+    found = result(run.folder)
+    assert found["status"] == "finished"
+    assert set(found["seconds"]) == {"fit", "total"}
+    assert (run.folder / "config.yaml").read_text() == "seed: 3\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [(UserError("bad lr"), "failed", "bad lr"), (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt")],
+)
+def test_a_run_that_ends_badly_says_how(tmp_path, error, status, told):
+    with pytest.raises(type(error)), RunFolder(tmp_path, ""):
+        raise error
+    assert result(tmp_path)["status"] == status
+    assert result(tmp_path)["error"] == told
+
+
+def test_a_folder_with_a_run_in_it_is_refused_and_left_alone(tmp_path):
+    with RunFolder(tmp_path, "first") as run:
+        run.append_history({"epoch": 0, "loss": 1.0})
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    with (
+        pytest.raises(UserError, match=r"holds a run already: name another folder with hydra.run.dir"),
+        RunFolder(tmp_path, "second"),
+    ):
+        pass
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
+
+
+def test_helper_processes_write_nothing(tmp_path):
+    with RunFolder(tmp_path / "run", "", record=False) as run:
+        run.append_history({"epoch": 0})
+        run.update({"val": 1})
+    assert not (tmp_path / "run").exists()
+
+
+def test_history_has_one_header_and_a_row_an_epoch(tmp_path):
+    with RunFolder(tmp_path, "") as run:
+        for epoch in range(3):
+            run.append_history({"epoch": epoch, "val/loss": 0.5})
+    assert (tmp_path / "history.csv").read_text().split() == ["epoch,val/loss", "0,0.5", "1,0.5", "2,0.5"]
+
+
+def test_versions_name_what_a_result_depends_on():
+    assert {"python", "torch", "torchvision", "lightning", "flowers_tl"} <= set(versions())
