@@ -31,19 +31,18 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
         full_error = os.environ.get("HYDRA_FULL_ERROR")
-        failed = started = False
+        failed = False
 
         @functools.wraps(job)
         def guarded(cfg: DictConfig) -> object:
-            nonlocal failed, started
-            started = True
+            nonlocal failed
             try:
                 with environment("HYDRA_FULL_ERROR", full_error), as_single_command():
                     return job(cfg)
-            except UserError as error:
+            except (UserError, *REFUSALS) as error:
                 if full_error:
                     raise
-                tell(error)
+                tell(error if isinstance(error, UserError) else explain(error))
                 failed = True
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     return None  # so that Hydra goes on with the next job; the exit code is kept in `failed`
@@ -63,7 +62,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                     if full_error:
                         raise
                     failed = True
-                    sentences, remaining = ([], None) if started else without_refused_choices(sys.argv, config_name)
+                    sentences, remaining = without_refused_choices(sys.argv, config_name)
                     for sentence in sentences or [explain(error)]:
                         tell(sentence)
                     if remaining:
