@@ -20,7 +20,7 @@ install: .venv/installed  ## Make .venv and install the project into it, with th
 
 demo: install  ## Offline: pretrain on drawn flowers, carry over to other species, compare three strategies
 	$(BIN)/python -m flowers_tl.train $(DRAWN) strategy=from_scratch hydra.run.dir=$(DEMO)/source \
-	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 trainer.max_epochs=8
+	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 data.test_per_class=5 trainer.max_epochs=8
 	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1 hydra.sweep.dir=$(DEMO)/target \
 	    data.first_species=0 data.num_classes=12 data.train_per_class=10 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
 	$(BIN)/python -m flowers_tl.compare $(DEMO)/target

@@ -45,12 +45,12 @@ class ProgressBar(RichProgressBar):
 
     def configure_columns(self, trainer: L.Trainer) -> list[ProgressColumn]:
         description, _, batches, time, _ = super().configure_columns(trainer)
-        return [description, BarColumn(bar_width=10), batches, time]
+        return [description, BarColumn(bar_width=6), batches, time]
 
     def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, str]:
         now = trainer.progress_bar_metrics
         return {
-            split: f"{now[f'{split}/loss']:.3f} {now[f'{split}/accuracy']:.1%}"
+            split: f"{now[f'{split}/loss']:.3f} {now[f'{split}/accuracy']:.0%}"
             for split in ("train", "val")
             if f"{split}/loss" in now
         }

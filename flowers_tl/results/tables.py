@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -38,15 +39,19 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def print_comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a comparison's table; settings and learning rates stand below one another, so that nothing breaks in a word."""
-    table = Table(title="Comparison", title_justify="left", show_lines=True)
-    for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k in (0, 3) else "right", no_wrap=k == 0)
+    """Print a comparison's table in 80 columns: settings, seeds, rates and spreads stand below one another."""
+    strategy, _, *others = header
+    table = Table(strategy, title="Comparison", title_justify="left", box=SIMPLE, padding=(0, 0, 1, 0))
+    for name in others:
+        table.add_column(name.replace(" ", "\n", 1), justify="left" if name == "learning rates" else "right")
     for label, seeds, trainable, rates, *scores in rows:
-        table.add_row(label.replace(" ", "\n  "), seeds, trainable, rates.replace(", ", "\n"), *scores)
-    console = Console()
-    # In a file or a pipe there is no terminal to be too narrow for.
-    console.print(table, width=None if console.is_terminal else 120)
+        cells = [
+            trainable.replace(" ", "\n", 1),
+            rates.replace(", ", "\n"),
+            *(score.replace(" ±", "\n±") for score in scores),
+        ]
+        table.add_row(f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1), *cells)
+    Console().print(table)
 
 
 def share(part: int, whole: int) -> str:
