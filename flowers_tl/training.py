@@ -70,9 +70,9 @@ def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         with run.timed("test"):
             trainer.test(model, datamodule=data, verbose=False)
         run.update({"test": scores(trainer, "test")})
+        log_hyperparameters(trainer, run.result)
         if config["test_best"]:
             run.update({"best": test_best(trainer, model, data)})
-        log_hyperparameters(trainer, run.result)
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
@@ -168,6 +168,7 @@ def scores(trainer: L.Trainer, split: str) -> dict[str, float]:
 
 def test_best(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, Any]:
     """Val and test scores of the checkpoint with the best val accuracy."""
+    trainer.loggers = []  # the curves are those of the fit, and have no point for another checkpoint
     path = next(c.best_model_path for c in trainer.checkpoint_callbacks if c.monitor)
     trainer.validate(model, datamodule=data, ckpt_path=path, verbose=False)
     val = scores(trainer, "val")

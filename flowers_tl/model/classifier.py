@@ -153,8 +153,7 @@ class TransferClassifier(L.LightningModule):
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
         mean.update(loss.detach(), weight=len(labels))
         counted.update(logits.detach(), labels)
-        # The curves are those of the fit: scores of a test, or of another checkpoint, are no points of theirs.
-        how = {"on_step": False, "on_epoch": True, "prog_bar": True, "logger": self.trainer.state.fn == "fit"}
+        how = {"on_step": False, "on_epoch": True, "prog_bar": True}
         self.log(f"{split}/loss", mean, **how)
         for name, metric in counted.items():
             self.log(f"{split}/{name}", metric, **how)
