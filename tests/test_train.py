@@ -156,7 +156,7 @@ BAD = [
 ]
 BAD_LATER = [
     (["strategy.table.0.stage=heda"], "did you mean 'head'"),
-    (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file nor a weights name"),
+    (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file here"),
     (["trainer.precision=99"], "Lightning's Trainer refuses"),
     (["trainer.max_epochs=0"], "must be at least 1"),
     (["data.test_per_class=0"], "data.test_per_class=0 is too few"),

@@ -67,10 +67,10 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
             ) from error
     local = find_file(weights, folder)
     if local is None:
-        where = f" nor is it in {folder}" if folder else ""
+        where = f" or in {folder}" if folder else ""
         raise UserError(
-            f"backbone.weights={weights} is neither a file{where} nor a weights name of {name}: {suggest(weights, known)}; "
-            "or null for random weights."
+            f"backbone.weights={weights} is neither a file here{where}, nor null for random weights, nor a weights name of "
+            f"{name}: {suggest(weights, known)}."
         )
     return read_file(local)
 
