@@ -17,14 +17,23 @@ class History(Callback):
     def __init__(self, run: RunFolder) -> None:
         self.run = run
 
+    validated_at = -1  # the step at which the val scores were last measured
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.validated_at = trainer.global_step
+
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.began_at = trainer.global_step
         self.rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
         if trainer.logger:
             trainer.logger.log_metrics(self.rates, step=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row |= {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
+        stale = "val/" if self.validated_at <= self.began_at else None  # an earlier epoch's, still shown by Lightning
+        for name, value in trainer.callback_metrics.items():
+            if not (stale and name.startswith(stale)):
+                row[name] = round(float(value), 6)
         self.run.append_history(row | self.rates)
 
 

@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from flowers_tl.config import CONF, DataConfig, SyntheticConfig, TrainConfig
-from flowers_tl.errors import UserError, tell
-from flowers_tl.refusals import REFUSALS, explain, without_refused_choices
+from flowers_tl.errors import tell
+from flowers_tl.refusals import MULTIRUN, explain, split_arguments, without_refused_choices
 
 store = ConfigStore.instance()
 store.store(name="schema", node=TrainConfig)
@@ -25,49 +25,63 @@ store.store(name="synthetic_schema", node=SyntheticConfig)
 def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Decorate a function of a config into a command that Hydra composes from ``conf/<config_name>.yaml``.
 
-    A :class:`UserError`, and whatever Hydra refuses, is told in one sentence with exit code 1, and no stack trace
-    unless HYDRA_FULL_ERROR=1. In a multirun a job that fails, or a choice that does not exist, does not stop the others.
+    What goes wrong is told in one sentence with exit code 1, and no stack trace unless HYDRA_FULL_ERROR=1. In a multirun
+    a job that fails, or a choice that does not exist, does not stop the others. An interruption exits with 130 (Ctrl-C)
+    or 143 (SIGTERM), so that a script can tell it from success.
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
         full_error = os.environ.get("HYDRA_FULL_ERROR")
         failed = False
 
+        def told(error: Exception) -> None:
+            nonlocal failed
+            failed = True
+            if os.environ.get("LOCAL_RANK", "0") == "0":  # helper processes meet the same error
+                tell(explain(error))
+
         @functools.wraps(job)
         def guarded(cfg: DictConfig) -> object:
-            nonlocal failed
             try:
                 with environment("HYDRA_FULL_ERROR", full_error), as_single_command():
                     return job(cfg)
-            except (UserError, *REFUSALS) as error:
+            except Exception as error:
                 if full_error:
                     raise
-                tell(error if isinstance(error, UserError) else explain(error))
-                failed = True
+                told(error)
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     return None  # so that Hydra goes on with the next job; the exit code is kept in `failed`
                 raise SystemExit(1) from None
 
         run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
 
+        def attempt(again: bool) -> None:
+            try:
+                run()
+            except Exception as error:  # Hydra refused: what a job raises ends in `guarded`
+                if full_error:
+                    raise
+                sentences, remaining = without_refused_choices(sys.argv, config_name) if again else ([], None)
+                for refusal in sentences or [error]:
+                    told(refusal)
+                if remaining:
+                    sys.argv = remaining
+                    attempt(again=False)
+
         def main() -> None:
-            nonlocal failed
             # Hydra takes no flag between overrides; put -m first, and it may stand anywhere. (The sort is stable.)
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in MULTIRUN)
             # With this set Hydra lets its exceptions through instead of printing them, so that they can be put plainly.
             with environment("HYDRA_FULL_ERROR", "1"):
                 try:
-                    run()
-                except REFUSALS as error:
-                    if full_error:
+                    attempt(again=any(flag in sys.argv for flag in MULTIRUN))
+                except (KeyboardInterrupt, SystemExit) as stop:
+                    # Lightning turns Ctrl-C into sys.exit(1) and SIGTERM into an exit that looks like success.
+                    terminated = type(stop).__name__ == "SIGTERMException"
+                    if failed or not (terminated or isinstance(stop.__context__ or stop, KeyboardInterrupt)):
                         raise
-                    failed = True
-                    sentences, remaining = without_refused_choices(sys.argv, config_name)
-                    for sentence in sentences or [explain(error)]:
-                        tell(sentence)
-                    if remaining:
-                        sys.argv = remaining
-                        run()
+                    tell("interrupted; the run's folder holds what was done so far.")
+                    raise SystemExit(143 if terminated else 130) from None
             if failed:
                 raise SystemExit(1)
 
@@ -86,7 +100,9 @@ def as_single_command() -> Iterator[None]:
     hydra_config, argv = HydraConfig.get(), sys.argv
     with read_write(hydra_config):
         hydra_config.run.dir = hydra_config.runtime.output_dir
-    sys.argv = [argv[0], *hydra_config.overrides.task, "hydra.mode=RUN"]
+    flags, _ = split_arguments(argv[1:])
+    kept = [flag for flag in flags if flag not in MULTIRUN]
+    sys.argv = [argv[0], *kept, *hydra_config.overrides.task, "hydra.mode=RUN"]
     try:
         yield
     finally:

@@ -1,8 +1,9 @@
-"""Why Hydra refused a command line, in one sentence, and what remains of a sweep without its refused choices."""
+"""What went wrong, in one sentence, and what remains of a sweep without the choices that Hydra refuses."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -12,13 +13,23 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from flowers_tl.config import CONF, TrainConfig
-from flowers_tl.errors import suggest
+from flowers_tl.errors import UserError, suggest
 
 REFUSALS = (HydraException, OmegaConfBaseException)
+MULTIRUN = ("-m", "--multirun")
 
 
 def explain(error: Exception) -> str:
-    """Put one of :data:`REFUSALS` into a sentence that names the key or choice, and the nearest right one."""
+    """Put an error into a sentence: what Hydra refused with the nearest right name, anything else with its own words."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
+        return f"{error}: check the path, or name another folder for the run with hydra.run.dir=DIR."
+    if not isinstance(error, REFUSALS):
+        text = first_line(str(error) or "no message")
+        return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where it came from)."
+    if "Ambiguous value" in str(error):
+        return f"{first_line(str(error))}: -m runs a job for each value."
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"There is no {group} '{choice}': {suggest(choice, error.options)}."
@@ -44,35 +55,47 @@ def unknown_key(key: str, schema: type) -> str:
     return f"There is no key '{key}': {suggest(key, [prefix + field.name for field in fields(schema)])}."
 
 
-def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list[str], list[str] | None]:
-    """Try each choice of a sweep by itself; return a sentence for each that is refused, and the command line without them.
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line into Hydra's flags (with their values) and the overrides."""
+    flags, overrides, rest = [], [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        (flags if argument.startswith("-") else overrides).append(argument)
+        if argument.startswith("--config-") and "=" not in argument and rest:
+            flags.append(rest.pop(0))
+    return flags, overrides
+
+
+def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list[Exception], list[str] | None]:
+    """Try each choice of a sweep by itself; return why some are refused, and the command line without them.
 
     The command line is None where nothing is left to run, or no single choice is to blame.
     """
+    flags, arguments = split_arguments(argv[1:])
+    folders = [f"hydra.searchpath=[{value}]" for flag, value in pairwise([*flags, ""]) if flag == "--config-dir"]
     try:
-        flags = [argument for argument in argv[1:] if argument.startswith("-")]
-        overrides = OverridesParser.create().parse_overrides([a for a in argv[1:] if not a.startswith("-")])
+        overrides = OverridesParser.create().parse_overrides(arguments)
         swept = [override for override in overrides if override.is_discrete_sweep()]
         fixed = [override.input_line for override in overrides if override not in swept]
-        compose_plain(config_name, fixed)
+        compose_beside(config_name, [*folders, *fixed])
     except REFUSALS:
         return [], None
-    sentences, remaining = [], []
+    refusals, remaining = [], []
     for override in swept:
         key, kept = override.get_key_element(), []
         for value in override.sweep_string_iterator():
             try:
-                compose_plain(config_name, [*fixed, f"{key}={value}"])
+                compose_beside(config_name, [*folders, *fixed, f"{key}={value}"])
                 kept.append(value)
             except REFUSALS as error:
-                sentences.append(explain(error))
+                refusals.append(error)
         if not kept:
-            return sentences, None
+            return refusals, None
         remaining.append(f"{key}={','.join(str(value) for value in kept)}")
-    return sentences, [argv[0], *flags, *fixed, *remaining] if sentences else None
+    return refusals, [argv[0], *flags, *fixed, *remaining] if refusals else None
 
 
-def compose_plain(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_beside(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose a config beside Hydra's own run."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -66,13 +66,15 @@ def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
 
         with run.timed("fit"):
             trainer.fit(model, datamodule=data)
-        run.update({"val": scores(trainer, "val")})
+            val = final_val_scores(trainer, model, data)
+        run.update({"val": val, "epochs": trainer.current_epoch})
         with run.timed("test"):
             trainer.test(model, datamodule=data, verbose=False)
         run.update({"test": scores(trainer, "test")})
-        log_hyperparameters(trainer, run.result)
         if config["test_best"]:
-            run.update({"best": test_best(trainer, model, data)})
+            with without_loggers(trainer):
+                run.update({"best": test_best(trainer, model, data)})
+        log_hyperparameters(trainer, run.result)
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
@@ -120,6 +122,8 @@ def make_trainer(arguments: dict[str, Any], run: RunFolder) -> L.Trainer:
     """Build Lightning's Trainer with what every run records and keeps: history, curves, best and last checkpoint."""
     if arguments["max_epochs"] < 1:
         raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
+    if arguments["fast_dev_run"]:
+        arguments = arguments | {"max_epochs": 1}  # Lightning runs one epoch; so it is recorded
     keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
     callbacks = [
         History(run),
@@ -160,16 +164,37 @@ def describe(
     }
 
 
-def scores(trainer: L.Trainer, split: str) -> dict[str, float]:
-    """The split's last loss, accuracy and balanced accuracy."""
+def scores(trainer: L.Trainer, split: str) -> dict[str, float | None]:
+    """The split's last loss, accuracy and balanced accuracy; None where trainer.limit_* left nothing to measure."""
     metrics = trainer.callback_metrics
-    return {name: round(metrics[f"{split}/{name}"].item(), 6) for name in ("accuracy", "balanced_accuracy", "loss")}
+    names = ("accuracy", "balanced_accuracy", "loss")
+    return {n: round(metrics[f"{split}/{n}"].item(), 6) if f"{split}/{n}" in metrics else None for n in names}
 
 
-def test_best(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, Any]:
-    """Val and test scores of the checkpoint with the best val accuracy."""
-    trainer.loggers = []  # the curves are those of the fit, and have no point for another checkpoint
-    path = next(c.best_model_path for c in trainer.checkpoint_callbacks if c.monitor)
+def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, float | None]:
+    """Val scores of the final weights, measured now unless the last validation was after the last step."""
+    history = next(callback for callback in trainer.callbacks if isinstance(callback, History))
+    if history.validated_at != trainer.global_step:
+        with without_loggers(trainer):
+            trainer.validate(model, datamodule=data, verbose=False)
+    return scores(trainer, "val")
+
+
+@contextmanager
+def without_loggers(trainer: L.Trainer) -> Iterator[None]:
+    """Measure something beside the fit: the curves are the fit's alone."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def test_best(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, Any] | None:
+    """Val and test scores of the checkpoint with the best val accuracy; None where no epoch was validated."""
+    path = next((c.best_model_path for c in trainer.checkpoint_callbacks if c.monitor), "")
+    if not path:
+        return None
     trainer.validate(model, datamodule=data, ckpt_path=path, verbose=False)
     val = scores(trainer, "val")
     trainer.test(model, datamodule=data, ckpt_path=path, verbose=False)
@@ -181,6 +206,8 @@ def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:
     chosen = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
     chosen["data"] = result["data"]["name"]
     chosen |= {f"lr_{name}": rate for name, rate in result["learning_rates"].items()}
-    metrics = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
-    trainer.logger.log_hyperparams(chosen, metrics)
-    trainer.logger.finalize("success")
+    found = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
+    for logger in trainer.loggers:  # none in a fast_dev_run
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(chosen, {name: value for name, value in found.items() if value is not None})
+            logger.finalize("success")

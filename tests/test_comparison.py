@@ -109,6 +109,32 @@ def test_unfinished_and_broken_runs_are_left_out_with_a_word(write, tmp_path):
     assert "can't be read" in " ".join(notes)
 
 
+@pytest.mark.parametrize("file", ["result.json", "config.yaml", "history.csv"])
+@pytest.mark.parametrize("content", ["", "null", "[]", '"x"', "{}", "epoch,val/loss\n"])
+def test_a_damaged_run_does_not_take_the_others_with_it(write, tmp_path, file, content):
+    write("good")
+    (write("ugly") / file).write_text(content)
+    runs, notes = find_runs([tmp_path])
+    assert [run.folder.name for run in runs] == ["good"]
+    assert "ugly is left out: its files can't be read" in notes[0]
+
+
+def test_what_was_not_measured_is_a_dash(write):
+    folder = write("a")
+    result = json.loads((folder / "result.json").read_text()) | {"test": {"accuracy": None}}
+    (folder / "result.json").write_text(json.dumps(result))
+    assert rows(folder)[0][4:] == ("90.0 %", "-", "0.400")
+
+
+def test_epochs_without_validation_are_gaps(write, tmp_path):
+    folder = write("a")
+    (folder / "history.csv").write_text("epoch,train/loss,val/loss,val/accuracy\n0,2.0,,\n1,1.0,0.5,0.9\n")
+    group = group_runs(find_runs([folder])[0])[0][0]
+    assert np.isnan(group.curve("val/loss")[1]).tolist() == [True, False]
+    main([str(folder)])
+    assert (folder / "comparison.png").is_file()
+
+
 def test_nothing_to_compare_is_an_error(write, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no run"):

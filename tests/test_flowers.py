@@ -58,6 +58,23 @@ def test_every_test_picture_is_read_once_whatever_the_number_of_processes(copy, 
         assert sorted(shared) == alone
 
 
+def test_devices_share_a_batch(copy, monkeypatch):
+    data = copy(batch_size=6)
+    data.setup()
+    monkeypatch.setattr(data, "_place", lambda: (0, 2))
+    assert [len(labels) for _, labels in data.train_dataloader()] == [3, 3]
+
+
+def test_training_pictures_vary_by_epoch_and_the_others_do_not(copy):
+    data = copy()
+    data.setup()
+    seeded = data.train_dataloader().dataset
+    crops = {tuple(seeded[epoch, 0][0].flatten().tolist()) for epoch in range(6)}
+    assert len(crops) > 1
+    assert torch.equal(data.pictures["val"][0][0], data.pictures["val"][0][0])
+    assert type(data.val_dataloader().dataset) is type(data.pictures["val"])
+
+
 def test_a_batch_that_devices_cannot_share_is_refused(copy):
     data = copy(batch_size=5)
 
@@ -115,9 +132,9 @@ def test_an_empty_split_is_refused(copy):
         data.setup()
 
 
-@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"image_size": 3}, {"num_workers": -1}])
+@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"image_size": 3}, {"num_workers": -1}, {"seed": -1}])
 def test_senseless_sizes_are_refused(arguments):
-    with pytest.raises(UserError, match=rf"data.{next(iter(arguments))}=.*must be at least"):
+    with pytest.raises(UserError, match=rf"{next(iter(arguments))}=.*must be at least"):
         FlowersDataModule(**arguments)
 
 

@@ -27,13 +27,17 @@ def test_a_run_that_ends_well_is_finished(tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "status", "told"),
-    [(UserError("bad lr"), "failed", "bad lr"), (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt")],
+    [
+        (UserError("bad lr"), "failed", "bad lr"),
+        (KeyError(), "failed", "KeyError"),
+        (SystemExit(1), "interrupted", None),
+    ],
 )
 def test_a_run_that_ends_badly_says_how(tmp_path, error, status, told):
     with pytest.raises(type(error)), RunFolder(tmp_path, ""):
         raise error
     assert result(tmp_path)["status"] == status
-    assert result(tmp_path)["error"] == told
+    assert result(tmp_path).get("error") == told
 
 
 def test_a_folder_with_a_run_in_it_is_refused_and_left_alone(tmp_path):
@@ -60,6 +64,13 @@ def test_history_has_one_header_and_a_row_an_epoch(tmp_path):
         for epoch in range(3):
             run.append_history({"epoch": epoch, "val/loss": 0.5})
     assert (tmp_path / "history.csv").read_text().split() == ["epoch,val/loss", "0,0.5", "1,0.5", "2,0.5"]
+
+
+def test_an_epoch_without_validation_leaves_cells_empty(tmp_path):
+    with RunFolder(tmp_path, "") as run:
+        run.append_history({"epoch": 0, "train/loss": 2.0})
+        run.append_history({"epoch": 1, "train/loss": 1.0, "val/loss": 0.5})
+    assert (tmp_path / "history.csv").read_text().split() == ["epoch,train/loss,val/loss", "0,2.0,", "1,1.0,0.5"]
 
 
 def test_versions_name_what_a_result_depends_on():

@@ -37,6 +37,24 @@ def test_epochs_and_seeds_differ():
     assert not torch.equal(first, read(0, epoch=0, seed=1))
 
 
+def test_each_epoch_has_an_order_of_its_own():
+    sampler = EpochSampler(10, seed=0)
+    orders = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        orders.append([index for _, index in sampler])
+    assert orders[0] != orders[1]
+
+
+def test_a_picture_is_another_crop_in_another_epoch_and_seed():
+    def crop(seed, *key):
+        return SeededPictures(Noise(), seed)[key][0]
+
+    assert torch.equal(crop(0, 3, 7), crop(0, 3, 7))
+    assert not torch.equal(crop(0, 3, 7), crop(0, 4, 7))
+    assert not torch.equal(crop(0, 3, 7), crop(1, 3, 7))
+
+
 def test_reading_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(2)

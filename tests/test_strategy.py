@@ -51,7 +51,7 @@ def test_overlapping_rows_are_refused(second):
         groups((-1, 1e-4), (second, 1e-3))
 
 
-@pytest.mark.parametrize("lr", [0, -1e-3, float("nan")])
+@pytest.mark.parametrize("lr", [0, -1e-3, float("nan"), float("inf")])
 def test_rate_must_be_above_zero(lr):
     with pytest.raises(UserError, match=r"must be above 0"):
         groups(("head", lr))
@@ -66,6 +66,12 @@ def test_empty_table_is_refused():
 def test_unknown_choice_is_refused(key, value):
     with pytest.raises(UserError, match=rf"strategy.{key}={value} is unknown: did you mean"):
         groups(("head", 1e-3), **{key: value})
+
+
+@pytest.mark.parametrize("name", ["x=1", "a,b", "../up", "", "two words"])
+def test_a_name_must_be_fit_for_a_folder(name):
+    with pytest.raises(UserError, match="can't name a folder"):
+        Strategy.from_dict({"name": name, "table": []})
 
 
 def test_a_strategy_survives_the_way_through_plain_python():

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal as signals
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +144,49 @@ def test_from_scratch_wins_over_pretrained_weights(run):
     assert json.loads((folder / "result.json").read_text())["weights"] == "random"
 
 
+@pytest.mark.parametrize("more", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}, {"max_steps": 5}])
+def test_val_is_measured_with_the_final_weights_whenever_lightning_validates(run, more):
+    keys = {"strategy": "from_scratch", "backbone": "squeezenet1_1", "data__batch_size": 4}
+    plain = run(**keys, trainer__max_epochs=3, **({"trainer__max_steps": 5} if "max_steps" in more else {}))
+    other = run(**keys, trainer__max_epochs=3, **{f"trainer__{key}": value for key, value in more.items()})
+    found = [json.loads((folder / "result.json").read_text()) for folder in (plain, other)]
+    assert found[0]["val"] == found[1]["val"]
+    assert found[0]["test"] == found[1]["test"]
+    last = torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert last == (5 if "max_steps" in more else 9)
+
+
+def test_what_is_limited_to_nothing_is_not_measured(run):
+    folder = run(trainer__limit_val_batches=0, trainer__limit_test_batches=0, test_best="true")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["val"] == result["test"] == {"accuracy": None, "balanced_accuracy": None, "loss": None}
+    assert result["best"] is None
+
+
+@pytest.mark.parametrize(
+    "key", ["fast_dev_run=true", "overfit_batches=1", "accumulate_grad_batches=2", "precision=bf16-mixed"]
+)
+def test_trainer_keys_work(run, key):
+    name, value = key.split("=")
+    assert json.loads((run(**{f"trainer__{name}": value}) / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
+    command = [sys.executable, "-m", "flowers_tl.train", *tiny(trainer__max_epochs=10_000)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 100
+    while not list(tmp_path.rglob("history.csv")) and time.time() < deadline:
+        time.sleep(0.2)
+    process.send_signal(getattr(signals, signal))
+    errors = process.communicate(timeout=100)[1]
+    assert process.returncode == code
+    assert "Error: interrupted" in errors
+    assert "Traceback" not in errors
+    assert json.loads(next(tmp_path.rglob("result.json")).read_text())["status"] == "interrupted"
+
+
 BAD = [
     (["strategy=fine_tunin"], "There is no strategy 'fine_tunin': did you mean 'fine_tuning'"),
     (["backbone=resnet81"], "There is no backbone 'resnet81': did you mean 'resnet18'"),
@@ -153,6 +200,8 @@ BAD = [
     (["stratgy=fine_tuning"], "There is no key 'stratgy': did you mean 'strategy'"),
     (["strategy.name=null"], "strategy.name: field 'strategy.name' is not Optional"),
     (["a=b=c"], "can't be read as key=value"),
+    (["strategy=nope,fine_tuning"], "-m runs a job for each value"),
+    (["hydra.run.dir=/dev/null/run"], "name another folder for the run with hydra.run.dir=DIR"),
 ]
 BAD_LATER = [
     (["strategy.table.0.stage=heda"], "did you mean 'head'"),
@@ -160,6 +209,9 @@ BAD_LATER = [
     (["trainer.precision=99"], "Lightning's Trainer refuses"),
     (["trainer.max_epochs=0"], "must be at least 1"),
     (["data.test_per_class=0"], "data.test_per_class=0 is too few"),
+    (["seed=-1"], "seed=-1 is too small"),
+    (["backbone=vit_b_16"], "Wrong image height"),
+    (["strategy.name='a,b'"], "can't name a folder"),
 ]
 
 

@@ -58,9 +58,10 @@ class FlowersDataModule(L.LightningDataModule):
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
         self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
         self.pictures: dict[str, Flowers102] = {}
-        for name, least in (("image_size", 16), ("batch_size", 1), ("num_workers", 0)):
+        for name, least in (("image_size", 16), ("batch_size", 1), ("num_workers", 0), ("seed", 0)):
             if getattr(self, name) < least:
-                raise UserError(f"data.{name}={getattr(self, name)} is too small: it must be at least {least}.")
+                key = name if name == "seed" else f"data.{name}"
+                raise UserError(f"{key}={getattr(self, name)} is too small: it must be at least {least}.")
 
     def prepare_data(self) -> None:
         """Download what is missing. Raises UserError where that fails, with what to put where."""
@@ -86,12 +87,13 @@ class FlowersDataModule(L.LightningDataModule):
                 )
             if missing := [path for path in pictures._image_files if not path.is_file()]:
                 raise UserError(
-                    f"{missing[0]} is missing (and {len(missing) - 1} more of the {split} split): unpack the pictures again."
+                    f"{missing[0]} is missing (and {len(missing) - 1} more of the {split} split): put it back, or remove "
+                    f"{self.root / 'flowers-102'} to have all of it made anew."
                 )
             self.pictures[split] = pictures
         self.class_names = list(self.pictures["train"].classes)
         labels = 1 + max(max(pictures._labels) for pictures in self.pictures.values())
-        self.num_classes = self.num_classes or len(self.class_names)
+        self.num_classes = len(self.class_names) if self.num_classes is None else self.num_classes
         if self.num_classes < labels:
             raise UserError(
                 f"data.num_classes={self.num_classes} is fewer than the {labels} classes in {self.root}: "

@@ -50,8 +50,9 @@ class SeededPictures(Dataset):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int] | int) -> tuple[Tensor, int]:
+        # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
+        epoch, index = key if isinstance(key, tuple) else (0, key)
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))

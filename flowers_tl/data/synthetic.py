@@ -71,8 +71,11 @@ class SyntheticDataModule(FlowersDataModule):
         self.per_class = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.per_class.items()}
         for key, count in counts.items():
-            if count < (least := 2 if key == "num_classes" else 1):
+            least = 2 if key == "num_classes" else 1
+            if count < least:
                 raise UserError(f"data.{key}={count} is too few to learn and test on: it must be at least {least}.")
+        if first_species < 0:
+            raise UserError(f"data.first_species={first_species} is no species: they are numbered from 0.")
         sizes = "-".join(str(count) for count in self.per_class.values())
         self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{sizes}-{image_size}px-from-{first_species}"
 

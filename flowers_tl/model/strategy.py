@@ -8,6 +8,8 @@ It is plain data: a new strategy is a new yaml file in ``conf/strategy/``, not a
 ``requires_grad``, the train or eval mode of every module, and the optimizer's parameter groups.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -57,6 +59,10 @@ class Strategy:
     def from_dict(cls, values: Mapping[str, Any]) -> "Strategy":
         """Build a strategy from plain Python (a yaml file's content, a checkpoint's hyper-parameters)."""
         strategy = cls(**{**values, "table": tuple(Row(**row) for row in values["table"])})
+        if not re.fullmatch(r"\w[\w.-]*", strategy.name):
+            raise UserError(
+                f"strategy.name='{strategy.name}' can't name a folder: use letters, digits, '_', '-' and '.'."
+            )
         for key, known in (("weights", ("pretrained", "random")), ("frozen_batchnorm", ("eval", "train"))):
             if getattr(strategy, key) not in known:
                 raise UserError(
@@ -80,9 +86,9 @@ class Strategy:
         groups: list[Group] = []
         for row in self.table:
             names = self._resolve(row.stage, stages, features)
-            if not row.lr > 0:
+            if not (row.lr > 0 and math.isfinite(row.lr)):
                 raise UserError(
-                    f"Strategy '{self.name}' gives stage {row.stage} the learning rate {row.lr}, which must be above 0; "
+                    f"Strategy '{self.name}' gives stage {row.stage} the learning rate {row.lr}, which must be above 0 and finite; "
                     "to freeze a stage, leave its row out."
                 )
             for group in groups:

@@ -1,6 +1,7 @@
 """From which weights a backbone begins: a torchvision name, a file, or none."""
 
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -60,7 +61,7 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
             return read_file(local)
         try:
             return known[weights].get_state_dict(progress=True, check_hash=True)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: what was downloaded has another hash
             raise UserError(
                 f"{weights} of {name} can't be downloaded ({error}): put {url} into {torch.hub.get_dir()}/checkpoints or "
                 "into the folder that FLOWERS_TL_WEIGHTS names, or name a file with backbone.weights=PATH."
@@ -86,10 +87,13 @@ def read_file(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
-        if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
             raise ValueError("it holds no tensors by name")
     except Exception as error:  # torch.load raises nearly anything on a file that is not its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        unsafe = isinstance(error, pickle.UnpicklingError)  # PyTorch would advise to unpickle anything; we do not
+        reason = (
+            "it holds something else than tensors" if unsafe else (str(error) or type(error).__name__).splitlines()[0]
+        )
         raise UserError(
             f"{path} can't be read as weights ({reason}): it must be a state dict saved by torch.save."
         ) from error

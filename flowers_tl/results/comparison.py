@@ -53,8 +53,9 @@ class Group:
 
     def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Epochs, mean and standard deviation (0 for one run) of a history column, as far as all runs have it."""
-        length = min(len(run.history[column]) for run in self.runs)
-        values = np.stack([run.history[column][:length] for run in self.runs])
+        length = min(len(run.history["epoch"]) for run in self.runs)
+        nothing = np.full(length, np.nan)  # a run without validation has no such column
+        values = np.stack([run.history.get(column, nothing)[:length] for run in self.runs])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(length)
         return self.runs[0].history["epoch"][:length] + 1, values.mean(axis=0), spread
 
@@ -78,14 +79,16 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
             seen.add(file.resolve())
             try:
                 run = read_run(file.parent)
-            except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
-                notes.append(f"{file.parent} is left out: its files can't be read ({error!r}).")
+            except (
+                Exception
+            ) as error:  # a damaged file may be wrong in any way; the other runs are still to be compared
+                notes.append(f"{file.parent} is left out: its files can't be read ({type(error).__name__}: {error}).")
                 continue
             status = run.result["status"]
             if status == "finished":
                 runs.append(run)
             else:
-                why = f": {run.result['error']}" if "error" in run.result else ""
+                why = ": " + str(run.result["error"]).splitlines()[0] if run.result.get("error") else ""
                 notes.append(f"{file.parent} is left out: its status is '{status}'{why}")
     if not runs:
         raise UserError(" ".join(["None of these runs is finished, so there is nothing to compare.", *notes]))
@@ -101,6 +104,16 @@ def read_run(folder: Path) -> Run:
         with open(folder / "history.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         history = {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
+        for needed in (
+            config["strategy.name"],
+            result["seed"],
+            result["learning_rates"],
+            result["parameters"]["total"],
+        ):
+            if needed is None:
+                raise ValueError("result.json is not complete")
+        for split in ("val", "test"):
+            result[split] = {name: np.nan if value is None else float(value) for name, value in result[split].items()}
     return Run(folder, config, result, history)
 
 
@@ -177,16 +190,23 @@ def table_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
                 shorten([str(run.result["seed"]) for run in group.runs], most=6),
                 f"{trainable:,} ({share(trainable, total)})",
                 ", ".join(f"{name} {rate:g}" for name, rate in first["learning_rates"].items()),
-                mean_and_spread(100 * group.values("val", "accuracy"), 1) + " %",
-                mean_and_spread(100 * group.values("test", "accuracy"), 1) + " %",
+                percent(group.values("val", "accuracy")),
+                percent(group.values("test", "accuracy")),
                 mean_and_spread(group.values("val", "loss"), 3),
             )
         )
     return rows
 
 
+def percent(shares: np.ndarray) -> str:
+    text = mean_and_spread(100 * shares, 1)
+    return text if text == "-" else f"{text} %"
+
+
 def mean_and_spread(values: np.ndarray, digits: int) -> str:
-    """``mean ± standard deviation`` (of the sample, n - 1), or the one value."""
+    """``mean ± standard deviation`` (of the sample, n - 1), the one value, or a dash where one was not measured."""
+    if np.isnan(values).any():
+        return "-"
     text = f"{values.mean():.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
 

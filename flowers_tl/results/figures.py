@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +24,7 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
     for axis, (title, column) in zip(axes, PANELS, strict=True):
         for k, group in enumerate(groups):
             epochs, mean, spread = group.curve(column)
+            epochs, mean, spread = (values[~np.isnan(mean)] for values in (epochs, mean, spread))
             style = {"color": COLOURS[k % len(COLOURS)], "linestyle": LINES[k // len(COLOURS) % len(LINES)]}
             marker = "o" if len(epochs) == 1 else None  # a line through one point is invisible
             axis.plot(epochs, mean, label=group.label, marker=marker, linewidth=2, **style)

@@ -1,6 +1,7 @@
 """What a run leaves in its folder: the resolved config, ``history.csv`` and ``result.json``."""
 
 import csv
+import io
 import json
 import os
 import platform
@@ -33,6 +34,7 @@ class RunFolder:
         self.folder, self.config, self.record = Path(folder), config, record
         self.result: dict[str, Any] = {"status": "running"}
         self.seconds: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
 
     def __enter__(self) -> "RunFolder":
         self.began = time.perf_counter()
@@ -53,8 +55,10 @@ class RunFolder:
         if error is None:
             self.result["status"] = "finished"
         else:
-            self.result["status"] = "failed" if isinstance(error, Exception) else "interrupted"
-            self.result["error"] = str(error) or kind.__name__
+            failed = isinstance(error, Exception)
+            self.result["status"] = "failed" if failed else "interrupted"
+            if failed:
+                self.result["error"] = str(error) or kind.__name__
         self.seconds["total"] = time.perf_counter() - self.began
         self.result["seconds"] = {name: round(value, 2) for name, value in self.seconds.items()}
         self.write()
@@ -72,22 +76,25 @@ class RunFolder:
         self.seconds[phase] = time.perf_counter() - began
 
     def write(self) -> None:
-        """Write ``result.json`` beside and rename it: whoever reads it finds all of it."""
-        if self.record:
-            beside = self.folder / "result.json.new"
-            beside.write_text(json.dumps(self.result, indent=2) + "\n")
-            os.replace(beside, self.folder / "result.json")
+        """Write ``result.json`` as far as it is known."""
+        self._replace("result.json", json.dumps(self.result, indent=2) + "\n")
 
     def append_history(self, row: Mapping[str, float]) -> None:
-        """Add one epoch's row to ``history.csv``; the first row's keys become the header."""
+        """Add one epoch's row to ``history.csv``; a cell stays empty where an epoch has no value (no validation, say)."""
+        self.history.append(dict(row))
+        columns = dict.fromkeys(key for row in self.history for key in row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self.history)
+        self._replace("history.csv", text.getvalue())
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write a file beside and rename it: whoever reads it finds all of it."""
         if self.record:
-            path = self.folder / "history.csv"
-            new = not path.exists()
-            with open(path, "a", newline="") as file:
-                writer = csv.DictWriter(file, row)
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            beside = self.folder / f"{name}.new"
+            beside.write_text(text, newline="")
+            os.replace(beside, self.folder / name)
 
 
 def versions() -> dict[str, str]:

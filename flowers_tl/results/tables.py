@@ -30,6 +30,9 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
     """Print the final scores and times; the last line names the run's folder."""
     for split in ("val", "test"):
         of = result[split]
+        if of["loss"] is None:
+            print(f"{split:4}  not measured")
+            continue
         print(
             f"{split:4}  accuracy {of['accuracy']:.1%}, balanced {of['balanced_accuracy']:.1%}, loss {of['loss']:.3f}"
             f"  ({result['data'][split]:,} pictures)"
