@@ -69,8 +69,9 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                     attempt(again=False)
 
         def main() -> None:
-            # Hydra takes no flag between overrides; put -m first, and it may stand anywhere. (The sort is stable.)
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in MULTIRUN)
+            # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
+            flags, overrides = split_arguments(sys.argv[1:])
+            sys.argv[1:] = [*flags, *overrides]
             # With this set Hydra lets its exceptions through instead of printing them, so that they can be put plainly.
             with environment("HYDRA_FULL_ERROR", "1"):
                 try:

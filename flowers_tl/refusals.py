@@ -17,6 +17,8 @@ from flowers_tl.errors import UserError, suggest
 
 REFUSALS = (HydraException, OmegaConfBaseException)
 MULTIRUN = ("-m", "--multirun")
+CONFIG_DIR = ("--config-dir", "-cd")
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", *CONFIG_DIR)
 
 
 def explain(error: Exception) -> str:
@@ -61,7 +63,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     while rest:
         argument = rest.pop(0)
         (flags if argument.startswith("-") else overrides).append(argument)
-        if argument.startswith("--config-") and "=" not in argument and rest:
+        if argument in FLAGS_WITH_VALUE and rest:
             flags.append(rest.pop(0))
     return flags, overrides
 
@@ -72,7 +74,7 @@ def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list
     The command line is None where nothing is left to run, or no single choice is to blame.
     """
     flags, arguments = split_arguments(argv[1:])
-    folders = [f"hydra.searchpath=[{value}]" for flag, value in pairwise([*flags, ""]) if flag == "--config-dir"]
+    folders = [f"hydra.searchpath=[{value}]" for flag, value in pairwise([*flags, ""]) if flag in CONFIG_DIR]
     try:
         overrides = OverridesParser.create().parse_overrides(arguments)
         swept = [override for override in overrides if override.is_discrete_sweep()]

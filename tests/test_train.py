@@ -175,7 +175,12 @@ def test_trainer_keys_work(run, key):
 @pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
     command = [sys.executable, "-m", "flowers_tl.train", *tiny(trainer__max_epochs=10_000)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def as_in_a_terminal():  # a shell's background job, as CI may be, ignores Ctrl-C, and its children with it
+        signals.signal(signals.SIGINT, signals.SIG_DFL)
+
+    process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=as_in_a_terminal, **pipes)
     deadline = time.time() + 100
     while not list(tmp_path.rglob("history.csv")) and time.time() < deadline:
         time.sleep(0.2)
@@ -258,6 +263,19 @@ def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
     process = door("compare", *(str(path) for path in (tmp_path / "outputs").iterdir()))
     assert process.returncode == 0
     assert process.stdout.count("is left out: its status is 'failed'") == 2
+
+
+def test_a_strategy_of_ones_own_lies_in_any_folder(door, tiny, tmp_path):
+    (tmp_path / "mine" / "strategy").mkdir(parents=True)
+    (tmp_path / "mine" / "strategy" / "last_two.yaml").write_text(
+        'name: last_two\ntable:\n  - {stage: "-2:", lr: 1e-4}\n  - {stage: head, lr: 1e-3}\n'
+    )
+    process = door("train", *tiny(strategy="last_two,nope"), "--config-dir", "mine", "-m", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith("Error: There is no strategy 'nope'")
+    (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
+    assert result["status"] == "finished"
+    assert result["learning_rates"] == {"-2:": 1e-4, "head": 1e-3}
 
 
 def test_the_article_runs_both_strategies(door, tiny, tmp_path):
