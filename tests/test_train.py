@@ -184,8 +184,11 @@ def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
     deadline = time.time() + 100
     while not list(tmp_path.rglob("history.csv")) and time.time() < deadline:
         time.sleep(0.2)
-    process.send_signal(getattr(signals, signal))
-    errors = process.communicate(timeout=100)[1]
+    try:
+        process.send_signal(getattr(signals, signal))
+        errors = process.communicate(timeout=100)[1]
+    finally:
+        process.kill()  # a run that shrugs it off must not go on behind the tests
     assert process.returncode == code
     assert "Error: interrupted" in errors
     assert "Traceback" not in errors
