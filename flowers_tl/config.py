@@ -17,9 +17,17 @@ CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__)
 @dataclass
 class RowConfig:
     stage: Any = MISSING
-    """A stage's name (`head`), an index over stem and feature stages (-1: the last), a slice ("2:"), or `all`."""
-    lr: float = MISSING
-    """Learning rate of the parameters there."""
+    """A stage's name (`head`), an index over stem and feature stages (-1: the last), a slice ("2:", ":head"), or `all`."""
+    lr: Any = MISSING
+    """Learning rate of the parameters there, or a factor of the row above (`x0.5`), applied again from stage to stage."""
+    from_epoch: int = 0
+    """Epoch, counted from 0, from which on they learn."""
+    every: int | None = None
+    """The row's stages begin one after the other, so many epochs apart; null: all at once."""
+    weight_decay: float | None = None
+    """Decay of these weights; null: optimizer.weight_decay."""
+    only: list[str] | None = None
+    """Kinds of parameters that learn: `norm`, `bias`, `weight` (the rest); null: all."""
 
 
 @dataclass
@@ -30,8 +38,54 @@ class StrategyConfig:
     """The stages that learn; all others are frozen."""
     weights: str = "pretrained"
     """`pretrained` begins from backbone.weights; `random` wins over it."""
+    head: str = "random"
+    """`random` begins from a fresh head; `solved` from the best one on the features as they are, found by L-BFGS."""
     frozen_batchnorm: str = "eval"
     """`eval` keeps frozen BatchNorm statistics; `train` lets them follow the batches, as a plain notebook does."""
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = MISSING
+    """adam, adamw or sgd. The rates are the strategy's."""
+    weight_decay: float = 0.0
+    """Decay of all learning weights for which the strategy's row names none."""
+    betas: list[float] | None = None
+    """Of adam and adamw; null: PyTorch's, 0.9 and 0.999."""
+    momentum: float | None = None
+    """Of sgd; null: none."""
+    nesterov: bool | None = None
+    """Of sgd: Nesterov's momentum."""
+
+
+@dataclass
+class SchedulerConfig:
+    name: str = MISSING
+    """constant, cosine or onecycle: what becomes of the rates from step to step."""
+    warmup_epochs: float | None = None
+    """Of cosine: epochs over which the rates rise from nearly nothing."""
+    final: float | None = None
+    """Of cosine: share of the rates that is left at the end."""
+    pct_start: float | None = None
+    """Of onecycle: share of the run over which the rates rise."""
+
+
+@dataclass
+class RegularisationConfig:
+    """All act while training; val and test loss stay plain cross-entropy with plain labels."""
+
+    name: str = MISSING
+    """What this choice is called."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
+    mixup: float | None = None
+    """Blend pairs of pictures: alpha of the Beta distribution of the shares; null: off."""
+    cutmix: float | None = None
+    """Paste a part of one picture into another: alpha likewise. With mixup each batch takes one of both."""
+    ema: float | None = None
+    """Validate, test and keep an exponential moving average of the weights with this decay by step; null: off."""
+    early_stopping: int | None = None
+    """Stop after so many epochs without a better val accuracy; null: never."""
 
 
 @dataclass
@@ -56,6 +110,8 @@ class DataConfig:
     """Pictures a step, counted over all devices."""
     num_workers: int | None = None
     """Processes that decode pictures; null: one a core, 8 at most."""
+    augmentation: str = "crop"
+    """Of training pictures: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
 
 
 @dataclass
@@ -109,14 +165,26 @@ class TrainerConfig:
 @dataclass
 class TrainConfig:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    """Which stages learn, and how fast."""
+    """Which stages learn, how fast, and from when on."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """Which network, from which weights."""
     data: Any = MISSING
     """Which pictures."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Which optimizer takes the steps."""
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    """How the learning rates change over the run."""
+    regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
+    """What keeps the network from learning the few pictures by heart."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Epochs, devices, precision: arguments of lightning.Trainer."""
     seed: int = 0
     """From which all randomness follows."""
     test_best: bool = False
     """Also test the checkpoint with the best val accuracy, beside the final weights."""
+    ckpt_path: str | None = None
+    """Go on where a run stopped: `last` with hydra.run.dir=ITS_FOLDER, or a checkpoint's path for a new folder."""
+    proof: bool = True
+    """Check while training that frozen tensors keep every bit and that the table is what happens."""
+    print_strategy: bool = False
+    """Only show what would learn: no pictures, no weights, no training, no folder."""

@@ -1,5 +1,7 @@
 """Train one strategy, test it, and leave a record: ``python -m flowers_tl.train strategy=fine_tuning seed=1``."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig, OmegaConf
 
 from flowers_tl.config import TrainConfig
@@ -11,11 +13,19 @@ def main(cfg: DictConfig) -> float:
     """Run what the config says; return the final val accuracy, which a sweep can search on."""
     from hydra.core.hydra_config import HydraConfig
 
-    from flowers_tl.training import train
+    from flowers_tl.training import show_strategy, train
 
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through
-    return train(plain, HydraConfig.get().runtime.output_dir)["val"]["accuracy"]
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if plain["print_strategy"]:
+        show_strategy(plain)
+        if not any(folder.iterdir()):  # Hydra makes a folder for every job
+            folder.rmdir()
+        return 0.0
+    given = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
+    return train(plain, folder, given)["val"]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """One run, from a plain config to its record: data, network, fit, test. Usable without Hydra."""
 
-import logging
+import json
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,48 +10,54 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from rich.progress import track
 
-from flowers_tl.callbacks import History, PictureGrid, ProgressBar
+from flowers_tl.callbacks import History
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.errors import UserError, suggest
 from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.model.probe import features, solve_head
+from flowers_tl.model.strategy import refuse_late
 from flowers_tl.model.weights import load_weights
+from flowers_tl.proof import Proof
 from flowers_tl.results.run import RunFolder, versions
 from flowers_tl.results.tables import print_outcome, print_stages
-
-# Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode, its own use of PyTorch is its own.
-for remark in (r"Found \d+ module\(s\) in eval mode", r"`isinstance\(treespec, LeafSpec\)` is deprecated"):
-    warnings.filterwarnings("ignore", message=remark)
-for name in ("lightning.pytorch", "lightning.fabric"):  # they print by themselves; the root logger would repeat it
-    logging.getLogger(name).propagate = False
-logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
+from flowers_tl.resume import find_checkpoint, read_checkpoint, refuse_mismatch, settle
+from flowers_tl.trainer import find, log_hyperparameters, make_trainer, without_loggers
 
 DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
 
 
-def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Train, test and record one run.
+def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Train, test and record one run, or go on with one that stopped.
 
     Args:
         config: what ``flowers_tl/config.py`` describes, as plain Python with every key present.
         folder: where config.yaml, history.csv, result.json, the checkpoints and TensorBoard's events go.
+        given: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.resume.settle`; all others
+            are taken from the run that is gone on with.
 
     Returns:
         The content of ``result.json``.
 
     Raises:
         UserError: if the config does not fit the data, the network or the folder.
+        ProofError: if what happens is not what the strategy's table says.
     """
+    checkpoint = None
+    if config["ckpt_path"] is not None:
+        checkpoint = find_checkpoint(config["ckpt_path"], folder)
+        config = settle(config, checkpoint, given)
+        if (done := finished(config, folder)) is not None:
+            return done
+    with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
+        make_model(config, num_classes=2)
     record = rank_zero_only.rank == 0
-    with processes_released(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record) as run:
-        with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
-            make_model(config, num_classes=2)
-        trainer = make_trainer(config["trainer"], run)
+    continues = checkpoint and checkpoint.parent.parent
+    with processes_released(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues) as run:
         data = make_data(config)
         data.prepare_data()
         data.setup()
@@ -60,14 +65,26 @@ def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         model = make_model(config, data.num_classes, data.class_names)
         weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
         load_weights(model.backbone, weights)
+        state = read_checkpoint(checkpoint) if checkpoint else None
+        if state:
+            refuse_mismatch(state, dict(model.hparams), checkpoint)
+            run.go_on_from(state["epoch"] + 1)
+            if not model.groups:  # else Lightning loads it
+                model.load_state_dict(state["state_dict"])
+        trainer = make_trainer(config, run, model, first_step=state["global_step"] if state else 0)
         run.update(describe(config, model, data, weights))
         if run.record:
             print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
 
         with run.timed("fit"):
-            trainer.fit(model, datamodule=data)
+            if model.strategy.head == "solved" and not state:
+                run.update({"solved_head": solve(model, data, trainer, config["trainer"]["enable_progress_bar"])})
+            if model.groups:
+                trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
             val = final_val_scores(trainer, model, data)
-        run.update({"val": val, "epochs": trainer.current_epoch})
+        if not model.groups:  # nothing was trained, so Lightning has kept nothing
+            trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
+        run.update({"val": val, "epochs": trainer.current_epoch, "proof": proven(trainer)})
         with run.timed("test"):
             trainer.test(model, datamodule=data, verbose=False)
         run.update({"test": scores(trainer, "test")})
@@ -78,6 +95,26 @@ def train(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
+
+
+def finished(config: dict[str, Any], folder: str | Path) -> dict[str, Any] | None:
+    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so."""
+    file = Path(folder) / "result.json"
+    result = json.loads(file.read_text()) if file.is_file() else {}
+    if config["ckpt_path"] != "last" or result.get("status") != "finished":
+        return None
+    if result["epochs"] not in (0, config["trainer"]["max_epochs"]):
+        return None
+    print(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
+    return result
+
+
+def show_strategy(config: dict[str, Any]) -> None:
+    """Print which stages would learn, how fast and from when on, without pictures, weights or a folder."""
+    with torch.device("meta"):
+        model = make_model(config, config["data"]["num_classes"] or len(DATA[config["data"]["name"]].reader.classes))
+    print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
+    print(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
 
 
 @contextmanager
@@ -108,43 +145,44 @@ def make_data(config: dict[str, Any]) -> FlowersDataModule:
 
 
 def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] | None = None) -> TransferClassifier:
-    """Build the network that the config names, with random weights."""
-    return TransferClassifier(
+    """Build the network that the config names, with random weights; refuse a table that reaches beyond the run."""
+    model = TransferClassifier(
         backbone=config["backbone"]["name"],
         num_classes=num_classes,
         strategy=config["strategy"],
         class_names=class_names or [],
         seed=config["seed"],
+        **{group: config[group] for group in ("optimizer", "scheduler", "regularisation")},
     )
+    epochs = config["trainer"]["max_epochs"]
+    if epochs >= 1 and not config["trainer"]["fast_dev_run"]:
+        refuse_late(config["strategy"]["name"], model.groups, epochs)
+    return model
 
 
-def make_trainer(arguments: dict[str, Any], run: RunFolder) -> L.Trainer:
-    """Build Lightning's Trainer with what every run records and keeps: history, curves, best and last checkpoint."""
-    if arguments["max_epochs"] < 1:
-        raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
-    if arguments["fast_dev_run"]:
-        arguments = arguments | {"max_epochs": 1}  # Lightning runs one epoch; so it is recorded
-    keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
-    callbacks = [
-        History(run),
-        PictureGrid(),
-        ModelCheckpoint(**keep, filename="best", monitor="val/accuracy", mode="max"),
-        # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
-        ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True),
-    ]
-    if arguments["enable_progress_bar"]:
-        callbacks.append(ProgressBar())
-    chosen = {name: value for name, value in arguments.items() if value is not None}
-    try:
-        return L.Trainer(
-            **chosen,
-            callbacks=callbacks,
-            logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False),
-            default_root_dir=run.folder,
-            use_distributed_sampler=False,  # the data module deals the pictures out itself, none twice in val and test
-        )
-    except (ValueError, TypeError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
-        raise UserError(f"Lightning's Trainer refuses the values under trainer: {error}") from error
+def solve(model: TransferClassifier, data: FlowersDataModule, trainer: L.Trainer, progress: bool) -> dict[str, Any]:
+    """Begin from the best head on the features as they are; return what ``result.json`` says of it.
+
+    On several devices each process does the same: they are to begin from the same head.
+    """
+
+    def shown(items: Any, title: str) -> Any:
+        return track(items, title, transient=True) if progress and trainer.is_global_zero else items
+
+    found = {}
+    for split in ("train", "val"):
+        batches = shown(data.in_order(split), f"Features of {split}")
+        # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
+        found[split] = features(model.backbone, batches, trainer.strategy.root_device, mirrored=split == "train")
+    best, solutions = solve_head(model.backbone, **found, progress=lambda decays: shown(decays, "Solving the head"))
+    model.enter_epoch(None)
+    return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
+
+
+def proven(trainer: L.Trainer) -> dict[str, Any] | None:
+    """What was proven of the run while it trained; None where nobody looked."""
+    proof = find(trainer, Proof)
+    return proof.summary if proof else None
 
 
 def describe(
@@ -157,7 +195,7 @@ def describe(
         "backbone": config["backbone"]["name"],
         "weights": weights or "random",
         "seed": config["seed"],
-        "epochs": config["trainer"]["max_epochs"],
+        "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
         "parameters": model.parameter_counts,
         "data": {"name": data.name} | data.sizes,
         "versions": versions(),
@@ -173,21 +211,10 @@ def scores(trainer: L.Trainer, split: str) -> dict[str, float | None]:
 
 def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, float | None]:
     """Val scores of the final weights, measured now unless the last validation was after the last step."""
-    history = next(callback for callback in trainer.callbacks if isinstance(callback, History))
-    if history.validated_at != trainer.global_step:
+    if find(trainer, History).validated_at != trainer.global_step:
         with without_loggers(trainer):
             trainer.validate(model, datamodule=data, verbose=False)
     return scores(trainer, "val")
-
-
-@contextmanager
-def without_loggers(trainer: L.Trainer) -> Iterator[None]:
-    """Measure something beside the fit: the curves are the fit's alone."""
-    loggers, trainer.loggers = trainer.loggers, []
-    try:
-        yield
-    finally:
-        trainer.loggers = loggers
 
 
 def test_best(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, Any] | None:
@@ -199,15 +226,3 @@ def test_best(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataMo
     val = scores(trainer, "val")
     trainer.test(model, datamodule=data, ckpt_path=path, verbose=False)
     return {"epoch": torch.load(path, weights_only=True)["epoch"], "val": val, "test": scores(trainer, "test")}
-
-
-def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:
-    """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics, or it refuses them."""
-    chosen = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
-    chosen["data"] = result["data"]["name"]
-    chosen |= {f"lr_{name}": rate for name, rate in result["learning_rates"].items()}
-    found = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
-    for logger in trainer.loggers:  # none in a fast_dev_run
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(chosen, {name: value for name, value in found.items() if value is not None})
-            logger.finalize("success")

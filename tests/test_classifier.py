@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowers_tl.errors import UserError
-from flowers_tl.model.classifier import BalancedAccuracy, TransferClassifier
+from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.model.metrics import BalancedAccuracy
 
 TABLES = {
     "feature_extraction": [{"stage": "head", "lr": 1e-3}],
@@ -104,7 +105,7 @@ def test_modes_hold_through_validation():
 
 def test_every_learning_parameter_is_in_one_group_with_its_rate():
     model = make("resnet18", num_classes=102)
-    groups = model.configure_optimizers().param_groups
+    groups = model.configure_optimizers()["optimizer"].param_groups
     assert [(g["name"], g["lr"], sum(p.numel() for p in g["params"])) for g in groups] == [
         ("layer4", 1e-4, 8_393_728),
         ("head", 1e-3, 52_326),
@@ -116,7 +117,7 @@ def test_every_learning_parameter_is_in_one_group_with_its_rate():
 def test_a_row_without_parameters_makes_no_group():
     table = [{"stage": "neck", "lr": 1e-3}, {"stage": "head", "lr": 1e-3}]
     model = TransferClassifier("resnet18", 3, {"name": "mine", "table": table})
-    assert [group["name"] for group in model.configure_optimizers().param_groups] == ["head"]
+    assert [group["name"] for group in model.configure_optimizers()["optimizer"].param_groups] == ["head"]
 
 
 def test_a_strategy_that_trains_no_parameter_is_refused():
@@ -134,6 +135,90 @@ def test_a_checkpoint_holds_plain_python_and_gives_the_same_logits(tmp_path):
     assert torch.equal(again.eval()(x), model.eval()(x))
     assert again.strategy == model.strategy
     assert not again.backbone.network.features[0][0].weight.requires_grad
+
+
+GRADUAL = [{"stage": "head", "lr": 1e-3}, {"stage": "neck::-1", "lr": "x0.5", "from_epoch": 1, "every": 1}]
+
+
+def test_a_stage_learns_from_its_epoch_on_and_not_before():
+    model = TransferClassifier("resnet18", 3, {"name": "mine", "table": GRADUAL})
+    states = [snapshot(model)]
+
+    class Watch(L.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            states.append(snapshot(module))
+
+    trainer = fit(model, epochs=4, callbacks=[Watch()])
+    moved = [
+        {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
+        for before, after in zip(states, states[1:], strict=False)
+    ]
+    assert moved == [{"fc"}, {"fc"}, {"fc", "layer4"}, {"fc", "layer4", "layer3"}]  # the neck, from 1 on, has nothing
+    groups = trainer.optimizers[0].param_groups
+    assert [group["name"] for group in groups] == ["head", "layer4", "layer3", "layer2", "layer1", "stem"]
+
+
+def test_what_learns_later_asks_for_gradients_when_devices_are_set_up():
+    model = TransferClassifier("resnet18", 3, {"name": "mine", "table": GRADUAL})
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    model.enter_epoch(2)
+    assert {n.split(".")[0] for n, p in model.backbone.network.named_parameters() if p.requires_grad} == {
+        "fc",
+        "layer4",
+    }
+    assert not model.backbone.network.layer3.training
+    assert model.backbone.network.layer4.training
+
+
+def test_only_norm_parameters_learn_where_the_row_says_so():
+    table = [{"stage": "head", "lr": 1e-3}, {"stage": ":head", "lr": 1e-3, "only": ["norm"]}]
+    model = TransferClassifier("resnet18", 3, {"name": "mine", "table": table})
+    before = snapshot(model)
+    fit(model, epochs=1)
+    moved = {key for key, value in snapshot(model).items() if not torch.equal(before[key], value)}
+    norms = {key for key in before if "bn" in key or "downsample.1" in key}
+    assert moved == norms | {"fc.weight", "fc.bias"}
+
+
+def test_norm_tuning_is_refused_where_there_are_no_norms():
+    table = [{"stage": "head", "lr": 1e-3}, {"stage": ":head", "lr": 1e-3, "only": ["norm"]}]
+    with pytest.raises(UserError, match="lets only norm parameters learn in stage ':head', and this network has none"):
+        TransferClassifier("squeezenet1_1", 3, {"name": "mine", "table": table})
+
+
+def test_biases_are_those_of_norms_too():
+    table = [{"stage": "all", "lr": 1e-3, "only": ["bias"]}]
+    model = TransferClassifier("vit_b_16", 3, {"name": "mine", "table": table})
+    assert {n.rpartition(".")[2] for n, p in model.named_parameters() if p.requires_grad} == {"bias", "in_proj_bias"}
+    assert "encoder.ln.bias" in model.groups[0].parameters
+
+
+def test_val_loss_is_plain_cross_entropy_whatever_the_training_loss():
+    torch.manual_seed(0)
+    plain = {"label_smoothing": 0.0, "mixup": None, "cutmix": None}
+    x, y = torch.randn(6, 3, 32, 32), torch.arange(6) % 3
+    loaders = DataLoader(TensorDataset(x, y), batch_size=6)
+    losses = []
+    for regularisation in (plain, plain | {"label_smoothing": 0.3}, plain | {"mixup": 1.0, "cutmix": 1.0}):
+        torch.manual_seed(0)
+        table = {"name": "mine", "table": TABLES["feature_extraction"]}
+        model = TransferClassifier("resnet18", 3, table, regularisation=regularisation)  # it has no dropout
+        trainer = L.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            num_sanity_val_steps=0, limit_train_batches=1, enable_model_summary=False,
+        )  # fmt: skip
+        before = trainer.validate(model, loaders, verbose=False)[0]["val/loss"]
+        trainer.fit(model, loaders)
+        losses.append((before, trainer.callback_metrics["train/loss"].item()))
+    with torch.no_grad():
+        torch.manual_seed(0)
+        fresh = TransferClassifier("resnet18", 3, table).eval()
+        expected = torch.nn.functional.cross_entropy(fresh(x), y).item()
+        smooth = torch.nn.functional.cross_entropy(fresh(x), y, label_smoothing=0.3).item()
+    assert [before for before, _ in losses] == pytest.approx([expected] * 3, rel=1e-5)
+    assert losses[0][1] == pytest.approx(expected, rel=1e-4)
+    assert losses[1][1] == pytest.approx(smooth, rel=1e-4)
+    assert losses[2][1] != pytest.approx(expected, rel=1e-4)
 
 
 def test_the_state_dict_is_torchvisions(tmp_path):

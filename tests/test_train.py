@@ -278,7 +278,7 @@ def test_a_strategy_of_ones_own_lies_in_any_folder(door, tiny, tmp_path):
     assert process.stderr.startswith("Error: There is no strategy 'nope'")
     (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
     assert result["status"] == "finished"
-    assert result["learning_rates"] == {"-2:": 1e-4, "head": 1e-3}
+    assert result["learning_rates"] == {"layer3-layer4": 1e-4, "head": 1e-3}
 
 
 def test_the_article_runs_both_strategies(door, tiny, tmp_path):

@@ -38,6 +38,7 @@ class FlowersDataModule(L.LightningDataModule):
         batch_size: pictures a step, counted over all devices.
         num_workers: processes that decode; None takes one a core, 8 at most.
         seed: from which order, crops and flips of the training pictures follow.
+        augmentation: of training pictures, see :func:`flowers_tl.data.transforms.train_transform`.
     """
 
     name: ClassVar[str] = "flowers"
@@ -51,6 +52,7 @@ class FlowersDataModule(L.LightningDataModule):
         batch_size: int = 32,
         num_workers: int | None = None,
         seed: int = 0,
+        augmentation: str = "crop",
     ) -> None:
         super().__init__()
         self.root = Path(root or os.environ.get("FLOWERS102_ROOT") or "data")
@@ -62,6 +64,10 @@ class FlowersDataModule(L.LightningDataModule):
             if getattr(self, name) < least:
                 key = name if name == "seed" else f"data.{name}"
                 raise UserError(f"{key}={getattr(self, name)} is too small: it must be at least {least}.")
+        self.train_transform, self.eval_transform = (
+            train_transform(image_size, augmentation),
+            eval_transform(image_size),
+        )
 
     def prepare_data(self) -> None:
         """Download what is missing. Raises UserError where that fails, with what to put where."""
@@ -79,7 +85,7 @@ class FlowersDataModule(L.LightningDataModule):
         if self.pictures:
             return
         for split in SPLITS:
-            transform = (train_transform if split == "train" else eval_transform)(self.image_size)
+            transform = self.train_transform if split == "train" else self.eval_transform
             pictures = self.reader(self.root, split=split, transform=transform, loader=read_picture)
             if len(pictures) == 0:
                 raise UserError(
@@ -112,15 +118,19 @@ class FlowersDataModule(L.LightningDataModule):
         return self._loader(SeededPictures(pictures, self.seed), EpochSampler(len(pictures), self.seed, rank, world))
 
     def val_dataloader(self) -> DataLoader:
-        return self._in_order("val")
+        return self.in_order("val")
 
     def test_dataloader(self) -> DataLoader:
-        return self._in_order("test")
+        return self.in_order("test")
 
-    def _in_order(self, split: str) -> DataLoader:
+    def in_order(self, split: str) -> DataLoader:
+        """The split's pictures in their order, none changed at random: the train split too, for a linear probe."""
         # Each process takes every world-th picture and none is taken twice, as a padding sampler would.
         rank, world = self._place()
-        return self._loader(self.pictures[split], range(rank, len(self.pictures[split]), world))
+        pictures = self.pictures[split]
+        if split == "train":
+            pictures = self.reader(self.root, split=split, transform=self.eval_transform, loader=read_picture)
+        return self._loader(pictures, range(rank, len(pictures), world))
 
     def _loader(self, dataset: SeededPictures | Flowers102, sampler: EpochSampler | range) -> DataLoader:
         return DataLoader(

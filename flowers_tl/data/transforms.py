@@ -1,8 +1,10 @@
-"""The article's transforms, and the way back to a picture that one can look at."""
+"""The article's transforms and others for training, and the way back to a picture that one can look at."""
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
+
+from flowers_tl.errors import UserError, suggest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -13,11 +15,28 @@ def resized(image_size: int) -> int:
     return round(image_size * 256 / 224)
 
 
-def train_transform(image_size: int = 224) -> v2.Compose:
-    """Resize, crop at random, flip at random, normalise: PIL picture in, float32 (3, image_size, image_size) out."""
-    return v2.Compose(
-        [v2.Resize(resized(image_size)), v2.RandomCrop(image_size), v2.RandomHorizontalFlip(), *to_normalised_tensor()]
-    )
+AUGMENTATIONS = ("crop", "random_resized_crop", "trivial_augment")
+
+
+def train_transform(image_size: int = 224, augmentation: str = "crop") -> v2.Compose:
+    """Crop at random, flip at random, normalise: PIL picture in, float32 (3, image_size, image_size) out.
+
+    Args:
+        image_size: side of the crop, in pixels.
+        augmentation: ``crop`` resizes before, as the article does; ``random_resized_crop`` takes a window of any size
+            from 8 to 100 % of the picture (Szegedy et al. 2015); ``trivial_augment`` follows ``crop`` with one random
+            change of colour or shape (Mueller and Hutter 2021).
+
+    Raises:
+        UserError: if the augmentation is unknown.
+    """
+    if augmentation not in AUGMENTATIONS:
+        raise UserError(f"data.augmentation={augmentation} is unknown: {suggest(augmentation, AUGMENTATIONS)}.")
+    crop = [v2.Resize(resized(image_size)), v2.RandomCrop(image_size)]
+    if augmentation == "random_resized_crop":
+        crop = [v2.RandomResizedCrop(image_size)]
+    change = [v2.TrivialAugmentWide()] if augmentation == "trivial_augment" else []
+    return v2.Compose([*crop, v2.RandomHorizontalFlip(), *change, *to_normalised_tensor()])
 
 
 def eval_transform(image_size: int = 224) -> v2.Compose:

@@ -1,8 +1,8 @@
 """A torchvision network seen as an ordered row of named stages.
 
 Every network becomes ``stem | feature stages | neck | head``. A feature stage is what works at one resolution (in a
-ViT: one encoder layer). The neck is what lies between the features and the head: pooling, and in some networks
-pretrained layers of the classifier. The head is the final Linear or Conv with the dropout before it, replaced by one
+ViT: one encoder layer). The neck is what lies between the features and the head: pooling, in some networks
+pretrained layers of the classifier, in SqueezeNet nothing. The head is the final Linear or Conv with the dropout before it, replaced by one
 with the data's number of classes. The torchvision module stays whole, so its state dict has the plain torchvision names.
 """
 
@@ -16,6 +16,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models import get_model
 
 from flowers_tl.errors import UserError, suggest
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,16 @@ class Backbone(nn.Module):
     def parameters_of(self, stage: Stage) -> Iterator[nn.Parameter]:
         return (parameter for name, parameter in self.network.named_parameters() if stage.owns(name))
 
+    def parameter_kinds(self) -> dict[str, dict[str, frozenset[str]]]:
+        """For each stage its parameters' names, with what kinds each is: ``norm``, ``bias`` or both, else ``weight``."""
+        norms = {name for name, module in self.network.named_modules() if isinstance(module, NORMS)}
+        kinds = {}
+        for name, _ in self.network.named_parameters():
+            parent, _, own = name.rpartition(".")
+            found = {kind for kind, holds in (("norm", parent in norms), ("bias", own.endswith("bias"))) if holds}
+            kinds[name] = frozenset(found or {"weight"})
+        return {stage.name: {n: kind for n, kind in kinds.items() if stage.owns(n)} for stage in self.stages}
+
     def modules_of(self, stage: Stage) -> Iterator[nn.Module]:
         return (module for name, module in self.network.named_modules() if stage.owns(name))
 
@@ -127,7 +139,8 @@ def sequential_stages(*starts: int) -> Callable[[nn.Module], Iterator[Stage]]:
         begin = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
         begin -= isinstance(layers[begin - 1], nn.Dropout)
         head = chain("head", *(f"classifier.{i}" for i in range(begin, len(layers))), flatten=True)
-        if isinstance(layers[-1], nn.AdaptiveAvgPool2d):  # SqueezeNet pools behind its final convolution: no neck
+        if isinstance(layers[-1], nn.AdaptiveAvgPool2d):  # SqueezeNet pools behind its final convolution
+            yield Stage("neck", (), lambda network, x: x)
             yield head
             return
 

@@ -1,48 +1,27 @@
 """The one LightningModule: a backbone, a strategy, and nothing that depends on a strategy's name."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
+from torchmetrics import MeanMetric
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.errors import UserError
-from flowers_tl.model.backbone import Backbone
+from flowers_tl.model.backbone import Backbone, Stage
+from flowers_tl.model.metrics import scores
+from flowers_tl.model.optimisation import make_mixing, make_optimizer, make_schedule
 from flowers_tl.model.strategy import Group, Strategy
 
 
-class BalancedAccuracy(MulticlassStatScores):
-    """Mean of the recalls of the classes that occur in the targets, as in scikit-learn's ``balanced_accuracy_score``.
-
-    torchmetrics' macro average also counts a class that occurs only among the predictions, as a recall of 0.
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes, average=None)
-
-    def compute(self) -> Tensor:
-        true_positives, _, _, _, support = super().compute().unbind(-1)
-        return (true_positives / support)[support > 0].mean()
-
-
-def scores(num_classes: int, *names: str) -> MetricCollection:
-    """Metrics over logits (n, num_classes) and labels (n,), exact over any number of devices."""
-    make = {
-        "accuracy": lambda: MulticlassAccuracy(num_classes, average="micro"),
-        "balanced_accuracy": lambda: BalancedAccuracy(num_classes),
-    }
-    return MetricCollection({name: make[name]() for name in names})
-
-
 class TransferClassifier(L.LightningModule):
-    """A backbone of which the strategy's stages learn, and the rest is frozen.
+    """A backbone of which the strategy's stages learn, each from its epoch on, and the rest is frozen.
 
-    Frozen means: no gradient, in no parameter group, and in eval mode, so that neither weights nor BatchNorm
+    Frozen means: no gradient, no step of the optimizer, and in eval mode, so that neither weights nor BatchNorm
     statistics move (``frozen_batchnorm: train`` exempts the statistics). The constructor leaves the weights random;
     :func:`flowers_tl.model.weights.load_weights` or a checkpoint fills them.
 
@@ -51,7 +30,10 @@ class TransferClassifier(L.LightningModule):
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python (:meth:`Strategy.to_dict`).
         class_names: one name a class, kept in the checkpoint for whoever predicts with it.
-        seed: from which the randomness of training (dropout) follows, epoch by epoch.
+        seed: from which the randomness of training (dropout, mixing) follows, epoch by epoch.
+        optimizer: see :func:`flowers_tl.model.optimisation.make_optimizer`.
+        scheduler: see :func:`flowers_tl.model.optimisation.make_schedule`.
+        regularisation: ``label_smoothing``, ``mixup`` and ``cutmix``; all act on the training loss alone.
 
     Raises:
         UserError: if the backbone is unknown or the strategy does not fit it.
@@ -61,28 +43,42 @@ class TransferClassifier(L.LightningModule):
         self,
         backbone: str,
         num_classes: int,
-        strategy: dict[str, Any],
+        strategy: Mapping[str, Any],
         class_names: Sequence[str] = (),
         seed: int = 0,
+        optimizer: Mapping[str, Any] = {"name": "adam"},
+        scheduler: Mapping[str, Any] = {"name": "constant"},
+        regularisation: Mapping[str, Any] = {},
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # plain Python, so that the checkpoint loads with weights_only=True
         self.backbone = Backbone(backbone, num_classes)
         self.strategy = Strategy.from_dict(strategy)
-        self.groups = self.strategy.groups(self.backbone.stage_names, self.backbone.feature_names)
-        self.learning = {name for group in self.groups for name in group.stages}
-        for stage in self.backbone.stages:
-            for parameter in self.backbone.parameters_of(stage):
-                parameter.requires_grad_(stage.name in self.learning)
-        if not self.parameter_counts["trainable"]:
-            raise UserError(
-                f"Strategy '{self.strategy.name}' names only stages that have no parameters: add one that has."
-            )
+        self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_names)
+        self.mixing = make_mixing(regularisation, num_classes)
+        self.label_smoothing = regularisation.get("label_smoothing") or 0.0
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"regularisation.label_smoothing={self.label_smoothing} must be at least 0 and below 1.")
         self.train_scores = scores(num_classes, "accuracy")
         self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("train", "val", "test")})
-        self.train()
+        # Until an epoch begins all that will ever learn asks for gradients: DDP, which wraps the module before, shares
+        # no gradient that was not asked for then.
+        self.enter_epoch(None)
+        if not self.parameter_counts["trainable"]:
+            raise UserError(
+                f"Strategy '{self.strategy.name}' names only stages that have no parameters: add one that has."
+            )
+
+    def enter_epoch(self, epoch: int | None) -> None:
+        """Let learn what the table lets learn in ``epoch`` (None: in any), and freeze the rest."""
+        begun = [group for group in self.groups if epoch is None or group.from_epoch <= epoch]
+        self.learning = {stage for group in begun for stage in group.stages}
+        names = {name for group in begun for name in group.parameters}
+        for name, parameter in self.backbone.network.named_parameters():
+            parameter.requires_grad_(name in names)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> "TransferClassifier":
         """Switch to train mode where the strategy says so: frozen stages stay in eval mode whoever calls this."""
@@ -98,58 +94,77 @@ class TransferClassifier(L.LightningModule):
         """Map normalised pictures (n, 3, height, width) to logits (n, num_classes)."""
         return self.backbone(pictures)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over one parameter group a row of the table, named for it."""
-        return torch.optim.Adam(
-            [
-                {"params": parameters, "lr": group.lr, "name": group.name}
-                for group, parameters in self.parameters_by_group()
-            ]
-        )
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One parameter group for each of the table's, all from the start, whether it learns yet or not."""
+        optimizer = make_optimizer(self.parameters_by_group(), self.hparams.optimizer)
+        if self.hparams.scheduler["name"] == "constant":
+            return {"optimizer": optimizer}
+        trainer = self.trainer
+        steps = trainer.estimated_stepping_batches  # first: it also sets up the data, which knows the number of batches
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        schedule = make_schedule(optimizer, self.hparams.scheduler, steps, per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def parameters_by_group(self) -> list[tuple[Group, list[nn.Parameter]]]:
         """Groups of the table that have parameters, with them; a neck that only pools has none."""
-        stages = {stage.name: stage for stage in self.backbone.stages}
-        found = [(g, [p for name in g.stages for p in self.backbone.parameters_of(stages[name])]) for g in self.groups]
-        return [(group, parameters) for group, parameters in found if parameters]
+        named = dict(self.backbone.network.named_parameters())
+        return [(group, [named[name] for name in group.parameters]) for group in self.groups if group.parameters]
 
-    def stage_rows(self) -> list[tuple[str, int, int, float | None]]:
-        """For each stage: name, parameters, how many of them learn, and the learning rate (None where frozen)."""
-        rates = {name: group.lr for group in self.groups for name in group.stages}
+    def stage_rows(self) -> list[tuple[str, int, int, bool, list[Group]]]:
+        """For each stage: name, parameters, how many learn at any time, whether it is solved first, and its groups."""
         rows = []
         for stage in self.backbone.stages:
-            parameters = list(self.backbone.parameters_of(stage))
-            learning = sum(p.numel() for p in parameters if p.requires_grad)
-            rows.append((stage.name, sum(p.numel() for p in parameters), learning, rates.get(stage.name)))
+            total = sum(parameter.numel() for parameter in self.backbone.parameters_of(stage))
+            solved = stage.name == "head" and self.strategy.head == "solved"
+            groups = [group for group in self.groups if stage.name in group.stages]
+            rows.append((stage.name, total, self.trainable(stage), solved, groups))
         return rows
+
+    def trainable(self, stage: Stage) -> int:
+        """Number of the stage's parameters that learn at any time; a head that is solved has learned too."""
+        names = {name for group in self.groups for name in group.parameters}
+        solved = stage.name == "head" and self.strategy.head == "solved"
+        named = self.backbone.network.named_parameters()
+        return sum(p.numel() for name, p in named if stage.owns(name) and (solved or name in names))
 
     @property
     def parameter_counts(self) -> dict[str, int]:
-        """``total`` number of parameters, and how many are ``trainable``."""
-        parameters = list(self.backbone.parameters())
-        return {
-            "total": sum(p.numel() for p in parameters),
-            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        }
+        """``total`` number of parameters, and how many are ``trainable`` at any time of the run."""
+        total = sum(parameter.numel() for parameter in self.backbone.parameters())
+        return {"total": total, "trainable": sum(self.trainable(stage) for stage in self.backbone.stages)}
 
     def on_train_epoch_start(self) -> None:
+        self.enter_epoch(self.current_epoch)
         # Lightning's checkpoints hold no random state: what this epoch draws must not depend on what came before it.
         torch.manual_seed(derive_seed(self.hparams.seed, self.current_epoch, self.global_rank))
 
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Mix a training batch's pictures, on the device; labels (n,) become shares of the classes (n, num_classes)."""
+        if self.mixing is None or self._trainer is None or not self.trainer.training:
+            return batch
+        return self.mixing(*batch)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, "test")
-
-    def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
-        """Count one batch of (pictures, labels) into the split's loss and scores; return its mean cross-entropy."""
         pictures, labels = batch
         logits = self(pictures)
-        loss = cross_entropy(logits, labels)
+        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+        """Plain cross-entropy, whatever the training loss was: so val and test losses can be compared between runs."""
+        pictures, labels = batch
+        logits = self(pictures)
+        self._count(split, cross_entropy(logits, labels), logits, labels)
+
+    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch with mean ``loss`` (), ``logits`` (n, num_classes) and ``labels`` (n,) into the split's scores."""
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
         mean.update(loss.detach(), weight=len(labels))
         counted.update(logits.detach(), labels)
@@ -157,4 +172,3 @@ class TransferClassifier(L.LightningModule):
         self.log(f"{split}/loss", mean, **how)
         for name, metric in counted.items():
             self.log(f"{split}/{name}", metric, **how)
-        return loss

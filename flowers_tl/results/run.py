@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from flowers_tl.errors import UserError
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -25,31 +27,56 @@ class RunFolder:
         folder: where the run leaves its files; it may exist, but not hold a run.
         config: resolved config as yaml text, kept as ``config.yaml``.
         record: False in the helper processes of a run on several devices, which write nothing.
+        continues: folder of the run that this one goes on with; it may be ``folder`` itself, which then must hold a run.
 
     Raises:
-        UserError: if the folder holds a run already. Nothing in it is touched.
+        UserError: if the folder holds a run already, or another process works on it. Nothing in it is touched then.
     """
 
-    def __init__(self, folder: str | Path, config: str, record: bool = True) -> None:
+    def __init__(
+        self, folder: str | Path, config: str, record: bool = True, continues: str | Path | None = None
+    ) -> None:
         self.folder, self.config, self.record = Path(folder), config, record
+        self.continues = None if continues is None else Path(continues)
         self.result: dict[str, Any] = {"status": "running"}
         self.seconds: dict[str, float] = {}
+        self.began: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
+        # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
+        self.lock = FileLock(self.folder / ".lock")
 
     def __enter__(self) -> "RunFolder":
-        self.began = time.perf_counter()
+        self.began["total"] = time.perf_counter()
         if self.record:
             self.folder.mkdir(parents=True, exist_ok=True)
+            goes_on = self.continues is not None and self.continues.resolve() == self.folder.resolve()
+            self._refuse_earlier(goes_on)
             try:
-                # "x" fails where the file is: the claim holds against a process that starts at the same moment too.
-                with open(self.folder / "config.yaml", "x") as file:
-                    file.write(self.config)
-            except FileExistsError as error:
-                raise UserError(
-                    f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR."
-                ) from error
+                self.lock.acquire(timeout=0)
+            except Timeout as error:
+                raise UserError(f"Another process works on the run in {self.folder}: wait for its end.") from error
+            self._refuse_earlier(goes_on)  # one that began and ended just now
+            self._replace("config.yaml", self.config)
             self.write()
         return self
+
+    def _refuse_earlier(self, goes_on: bool) -> None:
+        if not goes_on and (self.folder / "config.yaml").exists():
+            self.lock.release()
+            raise UserError(f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR.")
+
+    def go_on_from(self, epoch: int) -> None:
+        """Take over the history of the run that this one goes on with, up to and without ``epoch``."""
+        file = self.continues / "history.csv"
+        if not file.is_file():
+            return
+        with open(file, newline="") as text:
+            for row in csv.DictReader(text):
+                if int(row["epoch"]) < epoch:
+                    counts = {name: int(row[name]) for name in ("epoch", "step")}
+                    self.history.append({name: float(value) for name, value in row.items() if value} | counts)
+        if self.history:
+            self.seconds["fit"] = self.history[-1].get("seconds", 0.0)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
@@ -59,9 +86,10 @@ class RunFolder:
             self.result["status"] = "failed" if failed else "interrupted"
             if failed:
                 self.result["error"] = str(error) or kind.__name__
-        self.seconds["total"] = time.perf_counter() - self.began
+        self.seconds["total"] = self.elapsed("total")
         self.result["seconds"] = {name: round(value, 2) for name, value in self.seconds.items()}
         self.write()
+        self.lock.release()
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Add to what ``result.json`` says, and write it: what is known stays known if the run dies."""
@@ -71,9 +99,13 @@ class RunFolder:
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Count the wall-clock seconds of a phase."""
-        began = time.perf_counter()
+        self.began[phase] = time.perf_counter()
         yield
-        self.seconds[phase] = time.perf_counter() - began
+        self.seconds[phase] = self.elapsed(phase)
+
+    def elapsed(self, phase: str) -> float:
+        """Seconds since a phase began; a fit that goes on counts what it had taken before."""
+        return self.seconds.get(phase, 0.0) + time.perf_counter() - self.began[phase]
 
     def write(self) -> None:
         """Write ``result.json`` as far as it is known."""

@@ -8,12 +8,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-# (stage, parameters, trainable parameters, learning rate or None where frozen)
-StageRow = tuple[str, int, int, float | None]
+# (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
+StageRow = tuple[str, int, int, bool, Sequence[Any]]
 
 
 def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None:
-    """Print the strategy as a table over the backbone's stages."""
+    """Print the strategy as a table over the backbone's stages; what no row sets makes no column."""
     rows = list(rows)
     table = Table("stage", title=f"{strategy} on {backbone}", title_justify="left", show_footer=True)
     total, learning = (sum(row[k] for row in rows) for k in (1, 2))
@@ -21,8 +21,14 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
     table.add_column("parameters", footer=f"{total:,}", justify="right")
     table.add_column("trainable", footer=f"{learning:,} ({share(learning, total)})", justify="right")
     table.add_column("learning rate", justify="right")
-    for name, parameters, trainable, rate in rows:
-        table.add_row(name, f"{parameters:,}", f"{trainable:,}", "frozen" if rate is None else f"{rate:g}")
+    groups = [group for row in rows for group in row[4]]
+    extra = [key for key in ("from_epoch", "weight_decay") if any(getattr(group, key) for group in groups)]
+    for key in extra:
+        table.add_column(key.replace("_", " "), justify="right")
+    for name, parameters, trainable, solved, own in rows:
+        rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in own]
+        cells = [", ".join(str(getattr(group, key)) for group in own if group.parameters) for key in extra]
+        table.add_row(name, f"{parameters:,}", f"{trainable:,}", ", ".join(rates) or "frozen", *cells)
     Console().print(table)
 
 

@@ -1,0 +1,118 @@
+"""Lightning's Trainer as every run uses it: what it records and keeps, and how devices share the work."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from flowers_tl.callbacks import GroupCurves, History, KeepBest, MovingAverage, PictureGrid, ProgressBar
+from flowers_tl.errors import UserError
+from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.proof import Proof
+from flowers_tl.results.run import RunFolder
+
+# Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
+# mixing belongs to the module, its own use of PyTorch is its own.
+for remark in (
+    r"Found \d+ module\(s\) in eval mode",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"You have overridden `on_after_batch_transfer`",
+):
+    warnings.filterwarnings("ignore", message=remark)
+for name in ("lightning.pytorch", "lightning.fabric"):  # they print by themselves; the root logger would repeat it
+    logging.getLogger(name).propagate = False
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
+
+
+def make_trainer(config: dict[str, Any], run: RunFolder, model: TransferClassifier, first_step: int = 0) -> L.Trainer:
+    """Build the Trainer with what every run records and keeps: history, curves, proof, best and last checkpoint.
+
+    Args:
+        config: the run's config; ``trainer``, ``regularisation`` and ``proof`` matter here.
+        run: where everything goes.
+        model: whose strategy says whether stages begin late.
+        first_step: a run that goes on takes this as its first step: later ones that a killed run had written to
+            TensorBoard are taken back.
+    """
+    arguments = checked(config["trainer"], any(group.from_epoch for group in model.groups))
+    logger = {"purge_step": first_step} if first_step else {}
+    try:
+        return L.Trainer(
+            **arguments,
+            callbacks=list(make_callbacks(config, run)),
+            logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
+            default_root_dir=run.folder,
+            use_distributed_sampler=False,  # the data module deals the pictures out itself, none twice in val and test
+        )
+    except (ValueError, TypeError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise UserError(f"Lightning's Trainer refuses the values under trainer: {error}") from error
+
+
+def checked(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
+    """Arguments for Trainer that are set, made consistent; ``late`` says that a stage begins after the first epoch."""
+    if arguments["max_epochs"] < 1:
+        raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
+    if arguments["fast_dev_run"]:
+        arguments = arguments | {"max_epochs": 1}  # Lightning runs one epoch; so it is recorded
+    if late and str(arguments["devices"]) != "1" and arguments["strategy"] in ("auto", "ddp"):
+        # DDP would wait for the gradients of stages that do not learn yet.
+        arguments = arguments | {"strategy": "ddp_find_unused_parameters_true"}
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]:
+    """In the order in which they act at an epoch's end: average, prove, log, record, and only then keep."""
+    chosen = config["regularisation"]
+    if (decay := chosen["ema"]) is not None:
+        if not 0 < decay < 1:
+            raise UserError(
+                f"regularisation.ema={decay} must lie between 0 and 1: it is the share that stays at each step."
+            )
+        yield MovingAverage(decay)
+    if config["proof"]:
+        yield Proof()
+    yield GroupCurves()
+    yield History(run)
+    yield PictureGrid()
+    if (patience := chosen["early_stopping"]) is not None:
+        if patience < 1:
+            raise UserError(f"regularisation.early_stopping={patience} must be at least 1 epoch.")
+        yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
+    keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
+    yield KeepBest(**keep, filename="best", monitor="val/accuracy", mode="max")
+    # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
+    yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
+    if config["trainer"]["enable_progress_bar"]:
+        yield ProgressBar()
+
+
+def find(trainer: L.Trainer, kind: type[Callback]) -> Any:
+    """The trainer's callback of a kind, or None."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
+
+
+@contextmanager
+def without_loggers(trainer: L.Trainer) -> Iterator[None]:
+    """Measure something beside the fit: the curves are the fit's alone."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:
+    """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics, or it refuses them."""
+    chosen = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
+    chosen["data"] = result["data"]["name"]
+    chosen |= {f"lr_{name}": rate for name, rate in result["learning_rates"].items()}
+    found = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
+    for logger in trainer.loggers:  # none in a fast_dev_run
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(chosen, {name: value for name, value in found.items() if value is not None})
+            logger.finalize("success")
