@@ -78,7 +78,7 @@ class Proof(Callback):
             still = {name for name in learning(module, trainer.current_epoch) if now[name] == self.before[name]}
             check_still(module, still, self.steepest, self.rates, trainer.current_epoch)
         if trainer.world_size > 1:
-            check_equal(trainer, [now[name] for name in learning(module, trainer.current_epoch)])
+            check_equal(trainer, [now[name] for name in sorted(learning(module, trainer.current_epoch))])
         self.before = now
         self.epochs += 1
 
@@ -116,13 +116,17 @@ def learning_stages(module: TransferClassifier, epoch: int) -> set[str]:
 
 
 def frozen_tensors(module: TransferClassifier, epoch: int) -> list[str]:
-    """Names of all that must not move in ``epoch``: parameters that do not learn, buffers of stages that do not."""
+    """Names of all that must not move in ``epoch``: parameters that do not learn, and the buffers beside them.
+
+    BatchNorm statistics move with the layer's own scale and shift: where one of these learns, they follow the batches.
+    """
     network, learn = module.backbone.network, learning(module, epoch)
-    stages = [stage for stage in module.backbone.stages if stage.name in learning_stages(module, epoch)]
     exempt = STATISTICS if module.strategy.frozen_batchnorm == "train" else ()
+    layers = {name.rpartition(".")[0] for name in learn}
     names = [name for name, _ in network.named_parameters() if name not in learn]
     for name, _ in network.named_buffers():
-        if not any(stage.owns(name) for stage in stages) and name.rpartition(".")[2] not in exempt:
+        layer, _, own = name.rpartition(".")
+        if own not in exempt and not (own in STATISTICS and layer in layers):
             names.append(name)
     return names
 
@@ -157,18 +161,18 @@ def check_gradients(module: TransferClassifier, epoch: int) -> None:
 
 
 def check_modes(module: TransferClassifier, epoch: int) -> None:
-    """Stages that learn are in train mode, all others in eval mode but for exempt BatchNorm."""
-    stages = learning_stages(module, epoch)
+    """What learns is in train mode, all else in eval mode but for exempt BatchNorm."""
+    stages, layers = learning_stages(module, epoch), {name.rpartition(".")[0] for name in learning(module, epoch)}
     for stage in module.backbone.stages:
         for name, part in module.backbone.network.named_modules():
             if not stage.owns(name):
                 continue
-            follows = isinstance(part, nn.modules.batchnorm._BatchNorm) and module.strategy.frozen_batchnorm == "train"
-            if part.training != (stage.name in stages or follows):
+            expected = stage.name in stages
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                expected = name in layers or module.strategy.frozen_batchnorm == "train"
+            if part.training != expected:
                 mode = "train" if part.training else "eval"
-                raise ProofError(
-                    f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch}, against the table."
-                )
+                raise ProofError(f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch}, against the table.")
 
 
 @torch.no_grad()

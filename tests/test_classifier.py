@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from flowers_tl.errors import UserError
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.metrics import BalancedAccuracy
+from flowers_tl.proof import Proof
 
 TABLES = {
     "feature_extraction": [{"stage": "head", "lr": 1e-3}],
@@ -247,3 +248,15 @@ def test_scores_are_means_over_pictures_not_over_batches():
         logits = model.eval()(pictures)
     assert found["test/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert found["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+
+
+def test_a_batchnorm_layer_of_which_nothing_learns_is_frozen_though_its_stage_learns():
+    table = [{"stage": "head", "lr": 1e-3}, {"stage": -1, "lr": 1e-3, "only": ["weight"]}]
+    model = TransferClassifier("resnet18", 3, {"name": "mine", "table": table})
+    before = snapshot(model)
+    fit(model, epochs=1, callbacks=[Proof()])
+    moved = {key for key, value in snapshot(model).items() if not torch.equal(before[key], value)}
+    assert moved == {f"layer4.{key}.weight" for key in ("0.conv1", "0.conv2", "1.conv1", "1.conv2", "0.downsample.0")} | {
+        "fc.weight",
+        "fc.bias",
+    }

@@ -57,6 +57,11 @@ def test_a_factor_goes_on_from_the_row_above_stage_by_stage():
     assert [g.lr for g in again] == [1e-3, 1e-4, 5e-5, 2.5e-5, 1.25e-5]
 
 
+def test_rates_do_not_depend_on_what_else_a_row_leaves_out():
+    found = groups(("head", 1e-3), {"stage": "neck::-1", "lr": "x0.5", "only": ["weight"]})
+    assert [(g.name, g.lr) for g in found] == [("head", 1e-3), ("layer1 weight", 1.25e-4), ("stem weight", 6.25e-5)]
+
+
 def test_stages_of_a_row_may_begin_one_after_the_other():
     found = groups(("head", 1e-3), {"stage": "::-1", "lr": 1e-4, "from_epoch": 2, "every": 3})
     assert [(g.name, g.lr, g.from_epoch) for g in found] == [

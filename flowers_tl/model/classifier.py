@@ -81,13 +81,15 @@ class TransferClassifier(L.LightningModule):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "TransferClassifier":
-        """Switch to train mode where the strategy says so: frozen stages stay in eval mode whoever calls this."""
+        """Switch to train mode where the strategy says so: what is frozen stays in eval mode whoever calls this."""
         super().train(mode)
-        for stage in self.backbone.stages:
-            if mode and stage.name not in self.learning:
-                for module in self.backbone.modules_of(stage):
-                    follows = isinstance(module, nn.modules.batchnorm._BatchNorm)
-                    module.training = follows and self.strategy.frozen_batchnorm == "train"
+        for stage in self.backbone.stages if mode else ():
+            for module in self.backbone.modules_of(stage):
+                norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+                own = list(module.parameters(recurse=False))
+                # A norm layer of which nothing learns is frozen, statistics and all, though the stage around it may learn.
+                frozen = stage.name not in self.learning or (norm and own and not any(p.requires_grad for p in own))
+                module.training = not frozen or (norm and self.strategy.frozen_batchnorm == "train")
         return self
 
     def forward(self, pictures: Tensor) -> Tensor:

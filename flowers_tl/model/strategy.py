@@ -121,7 +121,8 @@ class Strategy:
             self._check(row)
             selected = self._select(row, stages, features)
             for stage, parameters in selected.items():
-                for claim in parameters or (stage,):  # a stage without parameters can be named twice too
+                # A stage without parameters can be named twice too.
+                for claim in parameters or (() if row.only else (stage,)):
                     if claim in claimed:
                         raise UserError(
                             f"Strategy '{self.name}' names stage {stage} twice, in rows '{claimed[claim]}' and '{row.stage}': "
@@ -132,28 +133,29 @@ class Strategy:
         return tuple(groups)
 
     def _select(self, row: Row, stages: Kinds, features: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Names of the parameters that the row lets learn, by stage; with ``only``, just the stages that have such."""
+        """Names of the parameters that the row lets learn, by stage."""
         names = self._resolve(row.stage, tuple(stages), features)
-        kept = {n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names}
-        if row.only:
-            kept = {name: parameters for name, parameters in kept.items() if parameters}
-        if not kept:
+        selected = {n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names}
+        if row.only and not any(selected.values()):
             raise UserError(
                 f"Strategy '{self.name}' lets only {' and '.join(row.only)} parameters learn in stage '{row.stage}', and this "
                 "network has none there: choose another backbone or strategy, or leave `only` out."
             )
-        return kept
+        return selected
 
     def _apply(self, row: Row, selected: Mapping[str, tuple[str, ...]], above: float | None) -> Iterator[Group]:
         """Turn a row into its groups: one, or where rate or beginning go stage by stage, one a stage."""
         lr, factor = self._rate(row, above)
         one_by_one = factor is not None or row.every is not None
         for k, part in enumerate([(name,) for name in selected] if one_by_one else [tuple(selected)]):
-            name = part[0] if len(part) == 1 else f"{part[0]}-{part[-1]}"
+            kept = tuple(stage for stage in part if selected[stage] or not row.only)
+            if not kept:  # counts as a step of factor and epochs, so that rates do not depend on `only`
+                continue
+            name = kept[0] if len(kept) == 1 else f"{kept[0]}-{kept[-1]}"
             yield Group(
                 name=" ".join([name, "+".join(row.only)]) if row.only else name,
-                stages=part,
-                parameters=tuple(parameter for stage in part for parameter in selected[stage]),
+                stages=kept,
+                parameters=tuple(parameter for stage in kept for parameter in selected[stage]),
                 lr=float(f"{lr * (factor or 1) ** k:.6g}"),  # 0.00036, not 0.00035999999999999997
                 from_epoch=row.from_epoch + (row.every or 0) * k,
                 weight_decay=row.weight_decay,
