@@ -13,6 +13,18 @@ from omegaconf import MISSING
 # In a checkout conf/ lies beside the package, in a wheel inside it.
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf") if path.is_dir())
 
+# Keys on which no result depends.
+WITHOUT_EFFECT = (
+    "test_best",
+    "proof",
+    "ckpt_path",
+    "print_strategy",
+    "data.root",
+    "data.num_workers",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+)
+
 
 @dataclass
 class RowConfig:

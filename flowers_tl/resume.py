@@ -7,20 +7,11 @@ from typing import Any
 import torch
 import yaml
 
+from flowers_tl.config import WITHOUT_EFFECT
 from flowers_tl.errors import UserError, shorten
 
 # What may differ from the run that is gone on with: it changes no result, or only what comes after.
-FREE = (
-    "ckpt_path",
-    "print_strategy",
-    "proof",
-    "test_best",
-    "data.root",
-    "data.num_workers",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "trainer.max_epochs",
-)
+FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
 
 
 def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:

@@ -45,6 +45,7 @@ def write(tmp_path):
             "status": status,
             "seed": seed,
             "strategy": strategy,
+            "epochs": epochs,
             "learning_rates": {"head": lr},
             "parameters": {"total": 1000, "trainable": 250},
             "val": {"accuracy": val, "loss": loss},
@@ -133,6 +134,22 @@ def test_epochs_without_validation_are_gaps(write, tmp_path):
     assert np.isnan(group.curve("val/loss")[1]).tolist() == [True, False]
     main([str(folder)])
     assert (folder / "comparison.png").is_file()
+
+
+def test_a_solved_head_has_no_epochs_and_is_a_level(write, tmp_path, capsys):
+    folder = write("probe", strategy="linear_probe")
+    (folder / "history.csv").unlink()
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"epochs": 0, "learning_rates": {}, "solved_head": {}}))
+    write("tuned", val=0.95)
+    main([str(tmp_path), f"out={tmp_path}"])
+    assert "is left out" not in capsys.readouterr().out
+    assert "| linear_probe | 0 | 250 (25 %) | head solved | 90.0 % | 80.0 % | 0.400 |" in (
+        tmp_path / "comparison.md"
+    ).read_text()
+    picture = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB")).astype(int)
+    colour = np.abs(picture - np.array([0xD5, 0x5E, 0x00])).sum(-1) < 40  # the second group's, here the probe's
+    assert colour[:, picture.shape[1] // 3 :].any(axis=0).sum() > picture.shape[1] // 5
 
 
 def test_nothing_to_compare_is_an_error(write, tmp_path):

@@ -10,18 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from flowers_tl.config import WITHOUT_EFFECT
 from flowers_tl.errors import UserError, shorten
 from flowers_tl.results.tables import share
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
-IRRELEVANT = (
-    "seed",
-    "test_best",
-    "data.root",
-    "data.num_workers",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-)
+IRRELEVANT = ("seed", *WITHOUT_EFFECT)
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,9 @@ class Group:
 
     def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Epochs, mean and standard deviation (0 for one run) of a history column, as far as all runs have it."""
-        length = min(len(run.history["epoch"]) for run in self.runs)
+        length = min(len(run.history.get("epoch", ())) for run in self.runs)
+        if not length:  # solved, not trained: no epochs
+            return np.empty(0), np.empty(0), np.empty(0)
         nothing = np.full(length, np.nan)  # a run without validation has no such column
         values = np.stack([run.history.get(column, nothing)[:length] for run in self.runs])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(length)
@@ -101,9 +97,10 @@ def read_run(folder: Path) -> Run:
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
     history: dict[str, np.ndarray] = {}
     if result["status"] == "finished":
-        with open(folder / "history.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        history = {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
+        if result["epochs"]:
+            with open(folder / "history.csv", newline="") as file:
+                rows = list(csv.DictReader(file))
+            history = {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
         for needed in (
             config["strategy.name"],
             result["seed"],
@@ -183,13 +180,14 @@ def table_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     rows = []
     for group in groups:
         first = group.runs[0].result
+        rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
         trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
         rows.append(
             (
                 group.label,
                 shorten([str(run.result["seed"]) for run in group.runs], most=6),
                 f"{trainable:,} ({share(trainable, total)})",
-                ", ".join(f"{name} {rate:g}" for name, rate in first["learning_rates"].items()),
+                ", ".join(["head solved"] * ("solved_head" in first) + rates),
                 percent(group.values("val", "accuracy")),
                 percent(group.values("test", "accuracy")),
                 mean_and_spread(group.values("val", "loss"), 3),

@@ -26,6 +26,10 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
             epochs, mean, spread = group.curve(column)
             epochs, mean, spread = (values[~np.isnan(mean)] for values in (epochs, mean, spread))
             style = {"color": COLOURS[k % len(COLOURS)], "linestyle": LINES[k // len(COLOURS) % len(LINES)]}
+            if not len(epochs) and not group.curve("epoch")[0].size:  # solved, not trained: a level instead of a curve
+                level = group.values(*column.split("/")).mean() if column.startswith("val/") else np.nan
+                axis.axhline(level, label=group.label, linewidth=1.5, **style | {"linestyle": ":"})
+                continue
             marker = "o" if len(epochs) == 1 else None  # a line through one point is invisible
             axis.plot(epochs, mean, label=group.label, marker=marker, linewidth=2, **style)
             axis.fill_between(epochs, mean - spread, mean + spread, color=style["color"], alpha=0.18, linewidth=0)
