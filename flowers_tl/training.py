@@ -180,9 +180,9 @@ def solve(model: TransferClassifier, data: FlowersDataModule, trainer: L.Trainer
 
 
 def proven(trainer: L.Trainer) -> dict[str, Any] | None:
-    """What was proven of the run while it trained; None where nobody looked."""
+    """What was proven of the run while it trained; None where nothing was trained, or nobody looked."""
     proof = find(trainer, Proof)
-    return proof.summary if proof else None
+    return proof.summary or None if proof else None
 
 
 def describe(
