@@ -172,7 +172,9 @@ def check_modes(module: TransferClassifier, epoch: int) -> None:
                 expected = name in layers or module.strategy.frozen_batchnorm == "train"
             if part.training != expected:
                 mode = "train" if part.training else "eval"
-                raise ProofError(f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch}, against the table.")
+                raise ProofError(
+                    f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch}, against the table."
+                )
 
 
 @torch.no_grad()

@@ -144,9 +144,10 @@ def test_a_solved_head_has_no_epochs_and_is_a_level(write, tmp_path, capsys):
     write("tuned", val=0.95)
     main([str(tmp_path), f"out={tmp_path}"])
     assert "is left out" not in capsys.readouterr().out
-    assert "| linear_probe | 0 | 250 (25 %) | head solved | 90.0 % | 80.0 % | 0.400 |" in (
-        tmp_path / "comparison.md"
-    ).read_text()
+    assert (
+        "| linear_probe | 0 | 250 (25 %) | head solved | 90.0 % | 80.0 % | 0.400 |"
+        in (tmp_path / "comparison.md").read_text()
+    )
     picture = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB")).astype(int)
     colour = np.abs(picture - np.array([0xD5, 0x5E, 0x00])).sum(-1) < 40  # the second group's, here the probe's
     assert colour[:, picture.shape[1] // 3 :].any(axis=0).sum() > picture.shape[1] // 5

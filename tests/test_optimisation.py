@@ -120,5 +120,5 @@ def test_mixed_labels_are_the_shares_of_the_mixed_pictures(chosen):
 
 def test_without_mixing_there_is_none():
     assert make_mixing({"mixup": None, "cutmix": None}, 4) is None
-    with pytest.raises(UserError, match="regularisation.mixup=0 must be above 0"):
+    with pytest.raises(UserError, match=r"regularisation.mixup=0 must be above 0"):
         make_mixing({"mixup": 0}, 4)

@@ -172,7 +172,7 @@ def test_nothing_to_go_on_from_is_an_error_and_no_fresh_start(run, tmp_path):
     with pytest.raises(UserError, match=r"ckpt_path=last finds nothing to go on from: .*last.ckpt is not there"):
         run("new", ckpt_path="last")
     assert not (tmp_path / "new" / "result.json").exists()
-    with pytest.raises(UserError, match="nowhere.ckpt is not a file"):
+    with pytest.raises(UserError, match=r"nowhere.ckpt is not a file"):
         run("new", ckpt_path="nowhere.ckpt")
     (tmp_path / "junk.ckpt").write_text("junk")
     with pytest.raises(UserError, match="is no checkpoint that training can go on from"):

@@ -85,7 +85,9 @@ def test_two_processes_keep_equal_weights_through_every_unfreezing(door, tiny, t
         "main()\n"
     )
     command = [sys.executable, str(program), *tiny(**keys), f"hydra.run.dir={folder}"]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert process.returncode == 0, process.stderr
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one.keys() == other.keys()
@@ -99,7 +101,13 @@ def test_print_strategy_shows_the_table_and_leaves_nothing(door, tmp_path):
     assert process.returncode == 0, process.stderr
     lines = {line.split("│")[1].strip(): line for line in process.stdout.splitlines() if "│" in line}
     assert "from epoch" in process.stdout
-    assert [cell.strip() for cell in lines["layer4"].split("│")[1:-1]] == ["layer4", "8,393,728", "8,393,728", "0.00036", "2"]
+    assert [cell.strip() for cell in lines["layer4"].split("│")[1:-1]] == [
+        "layer4",
+        "8,393,728",
+        "8,393,728",
+        "0.00036",
+        "2",
+    ]
     assert "adam, cosine, none" in process.stdout
     assert not list(tmp_path.rglob("*.*"))
     refused = door("train", "strategy=gradual_unfreezing", "print_strategy=true", "trainer.max_epochs=3", cwd=tmp_path)

@@ -135,7 +135,9 @@ class Strategy:
     def _select(self, row: Row, stages: Kinds, features: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Names of the parameters that the row lets learn, by stage."""
         names = self._resolve(row.stage, tuple(stages), features)
-        selected = {n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names}
+        selected = {
+            n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names
+        }
         if row.only and not any(selected.values()):
             raise UserError(
                 f"Strategy '{self.name}' lets only {' and '.join(row.only)} parameters learn in stage '{row.stage}', and this "
