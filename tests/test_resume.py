@@ -161,7 +161,13 @@ def test_a_solved_head_that_was_not_tested_yet_is_tested(run, tmp_path):
 def test_tensorboard_shows_each_epoch_once(run, tmp_path):
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
-    run("one", trainer__max_epochs=3, stop=2)
+    run("one", trainer__max_epochs=3, stop=1)
+    kept = tmp_path / "one" / "checkpoints" / "last.ckpt"
+    early = kept.read_bytes()
+    run("one", ckpt_path="last", given=("ckpt_path",))
+    kept.write_bytes(early)  # as if it had been killed after the curves were written, and before the checkpoint was
+    file = tmp_path / "one" / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running"}))
     run("one", ckpt_path="last", given=("ckpt_path",))
     events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "one")).Reload()
     (name,) = events.Runs()
