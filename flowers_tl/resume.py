@@ -62,7 +62,10 @@ def settle(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> di
     file = checkpoint.parent.parent / "config.yaml"
     if not file.is_file():
         return config
-    saved = yaml.safe_load(file.read_text())
+    try:
+        saved = dict(yaml.safe_load(file.read_text()))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []
 
     def merged(new: Any, old: Any, path: str) -> Any:

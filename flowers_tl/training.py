@@ -51,13 +51,20 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
     if config["ckpt_path"] is not None:
         checkpoint = find_checkpoint(config["ckpt_path"], folder)
         config = settle(config, checkpoint, given)
-        if (done := finished(config, folder)) is not None:
+        if (done := finished(config, folder, longer="trainer.max_epochs" in given)) is not None:
             return done
+    # Read before the folder is touched: a run that can't go on stays as it is.
+    state = read_checkpoint(checkpoint) if checkpoint else None
+    first_epoch = state["epoch"] + 1 if state else 0
+    complete = state is not None and refuse_nothing_left(config, checkpoint, first_epoch, folder)
     with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
         make_model(config, num_classes=2)
     record = rank_zero_only.rank == 0
     continues = checkpoint and checkpoint.parent.parent
-    with processes_released(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues) as run:
+    with (
+        processes_released(),
+        RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch) as run,
+    ):
         data = make_data(config)
         data.prepare_data()
         data.setup()
@@ -65,12 +72,10 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
         model = make_model(config, data.num_classes, data.class_names)
         weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
         load_weights(model.backbone, weights)
-        state = read_checkpoint(checkpoint) if checkpoint else None
         if state:
             refuse_mismatch(state, dict(model.hparams), checkpoint)
-            run.go_on_from(state["epoch"] + 1)
-            if not model.groups:  # else Lightning loads it
-                model.load_state_dict(state["state_dict"])
+        if complete:  # else Lightning loads it
+            model.load_state_dict(state["state_dict"])
         trainer = make_trainer(config, run, model, first_step=state["global_step"] if state else 0)
         run.update(describe(config, model, data, weights))
         if run.record:
@@ -79,34 +84,50 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
         with run.timed("fit"):
             if model.strategy.head == "solved" and not state:
                 run.update({"solved_head": solve(model, data, trainer, config["trainer"]["enable_progress_bar"])})
-            if model.groups:
+            if model.groups and not complete:
                 trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
             val = final_val_scores(trainer, model, data)
-        if not model.groups:  # nothing was trained, so Lightning has kept nothing
+        if not model.groups and not complete:  # nothing was trained, so Lightning has kept nothing
             trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
-        run.update({"val": val, "epochs": trainer.current_epoch, "proof": proven(trainer)})
+        proof = run.result.get("proof") if complete else proven(trainer)
+        epochs = first_epoch if complete and model.groups else trainer.current_epoch
+        run.update({"val": val, "epochs": epochs, "proof": proof})
         with run.timed("test"):
             trainer.test(model, datamodule=data, verbose=False)
         run.update({"test": scores(trainer, "test")})
         if config["test_best"]:
             with without_loggers(trainer):
-                run.update({"best": test_best(trainer, model, data)})
+                run.update({"best": test_best(trainer, model, data, run.folder / "checkpoints" / "best.ckpt")})
         log_hyperparameters(trainer, run.result)
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
 
 
-def finished(config: dict[str, Any], folder: str | Path) -> dict[str, Any] | None:
-    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so."""
+def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
+    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
+
+    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``.
+    """
     file = Path(folder) / "result.json"
     result = json.loads(file.read_text()) if file.is_file() else {}
     if config["ckpt_path"] != "last" or result.get("status") != "finished":
         return None
-    if result["epochs"] not in (0, config["trainer"]["max_epochs"]):
+    if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
         return None
     print(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
     return result
+
+
+def refuse_nothing_left(config: dict[str, Any], checkpoint: Path, done: int, folder: str | Path) -> bool:
+    """Whether all epochs are done, so that only the test is left; UserError where that makes no sense."""
+    epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
+    here = checkpoint.parent.parent.resolve() == Path(folder).resolve()
+    if (epochs and done > epochs) or (done >= epochs and not here):
+        raise UserError(
+            f"{checkpoint} has {done} epochs behind it already: set trainer.max_epochs above that to train on."
+        )
+    return done >= epochs
 
 
 def show_strategy(config: dict[str, Any]) -> None:
@@ -217,10 +238,11 @@ def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: Flower
     return scores(trainer, "val")
 
 
-def test_best(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, Any] | None:
+def test_best(
+    trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule, path: Path
+) -> dict[str, Any] | None:
     """Val and test scores of the checkpoint with the best val accuracy; None where no epoch was validated."""
-    path = next((c.best_model_path for c in trainer.checkpoint_callbacks if c.monitor), "")
-    if not path:
+    if not path.is_file():
         return None
     trainer.validate(model, datamodule=data, ckpt_path=path, verbose=False)
     val = scores(trainer, "val")

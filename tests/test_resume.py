@@ -220,3 +220,51 @@ def test_the_config_of_the_run_stays(run, tmp_path):
     run("one", ckpt_path="last", given=("ckpt_path",))
     after = yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())
     assert after == before | {"ckpt_path": "last"}
+
+
+@pytest.mark.parametrize("keys", [{"regularisation.ema": 0.98, "strategy.table.0.lr": 0.3}, {"strategy": "lp_ft"}])
+def test_a_run_killed_in_its_test_ends_as_if_it_never_had(run, tmp_path, keys):
+    whole = run("one", test_best="true", trainer__max_epochs=3, data__batch_size=4, **keys)
+    file = tmp_path / "one" / "result.json"
+    file.write_text(
+        json.dumps({key: whole[key] for key in whole if key not in ("test", "best")} | {"status": "running"})
+    )
+    again = run("one", ckpt_path="last", given=("ckpt_path",))
+    assert {**again, "seconds": None} == {**whole, "seconds": None}
+
+
+def test_a_resume_that_fails_leaves_the_run_alone(run, tmp_path):
+    run("one", trainer__max_epochs=2)
+    for name, content, message in (
+        ("history.csv", "epoch,step\nx,y\n", r"history.csv is damaged"),
+        ("config.yaml", "", r"config.yaml can't be read as the run's settings"),
+        ("checkpoints/last.ckpt", "garbage", r"is no checkpoint that training can go on from"),
+    ):
+        path = tmp_path / "one" / name
+        good = path.read_bytes()
+        path.write_text(content)
+        before = {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()}
+        with pytest.raises(UserError, match=message):
+            run("one", ckpt_path="last", trainer__max_epochs=3, given=("ckpt_path", "trainer.max_epochs"))
+        assert {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()} == before
+        path.write_bytes(good)
+
+
+def test_what_ended_early_is_finished(run, tmp_path, capsys):
+    for name, keys in (
+        ("patience", {"regularisation.early_stopping": 1, "strategy.table.0.lr": 1e-12}),
+        ("steps", {"trainer.max_steps": 2}),
+    ):
+        run(name, trainer__max_epochs=6, **keys)
+        before = (tmp_path / name / "result.json").read_bytes()
+        run(name, ckpt_path="last", given=("ckpt_path",))
+        assert "is finished" in capsys.readouterr().out
+        assert (tmp_path / name / "result.json").read_bytes() == before
+
+
+def test_a_complete_run_is_not_gone_on_from_elsewhere_nor_made_shorter(run, tmp_path):
+    run("one", trainer__max_epochs=2)
+    path = tmp_path / "one" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match=r"has 2 epochs behind it already: set trainer.max_epochs above that"):
+        run("two", ckpt_path=path, given=("ckpt_path",))
+    assert not (tmp_path / "two").exists()

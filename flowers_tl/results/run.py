@@ -27,17 +27,23 @@ class RunFolder:
         folder: where the run leaves its files; it may exist, but not hold a run.
         config: resolved config as yaml text, kept as ``config.yaml``.
         record: False in the helper processes of a run on several devices, which write nothing.
-        continues: folder of the run that this one goes on with; it may be ``folder`` itself, which then must hold a run.
+        continues: folder of the run that this one goes on with; it may be ``folder`` itself.
+        first_epoch: with ``continues``: the epoch that comes next.
 
     Raises:
         UserError: if the folder holds a run already, or another process works on it. Nothing in it is touched then.
     """
 
     def __init__(
-        self, folder: str | Path, config: str, record: bool = True, continues: str | Path | None = None
+        self,
+        folder: str | Path,
+        config: str,
+        record: bool = True,
+        continues: str | Path | None = None,
+        first_epoch: int = 0,
     ) -> None:
         self.folder, self.config, self.record = Path(folder), config, record
-        self.continues = None if continues is None else Path(continues)
+        self.continues, self.first_epoch = None if continues is None else Path(continues), first_epoch
         self.result: dict[str, Any] = {"status": "running"}
         self.seconds: dict[str, float] = {}
         self.began: dict[str, float] = {}
@@ -56,6 +62,11 @@ class RunFolder:
             except Timeout as error:
                 raise UserError(f"Another process works on the run in {self.folder}: wait for its end.") from error
             self._refuse_earlier(goes_on)  # one that began and ended just now
+            try:
+                self._take_over()
+            except BaseException:
+                self.lock.release()
+                raise
             self._replace("config.yaml", self.config)
             self.write()
         return self
@@ -65,16 +76,22 @@ class RunFolder:
             self.lock.release()
             raise UserError(f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR.")
 
-    def go_on_from(self, epoch: int) -> None:
-        """Take over the history of the run that this one goes on with, up to and without ``epoch``."""
-        file = self.continues / "history.csv"
-        if not file.is_file():
+    def _take_over(self) -> None:
+        """Take over from the run that this one goes on with what it found, and its history before ``first_epoch``."""
+        if self.continues is None:
             return
-        with open(file, newline="") as text:
-            for row in csv.DictReader(text):
-                if int(row["epoch"]) < epoch:
+        try:
+            if (file := self.continues / "result.json").is_file():
+                earlier = json.loads(file.read_text())
+                self.result |= {key: earlier[key] for key in ("solved_head", "proof") if key in earlier}
+            if (file := self.continues / "history.csv").is_file():
+                with open(file, newline="") as text:
+                    rows = [row for row in csv.DictReader(text) if int(row["epoch"]) < self.first_epoch]
+                for row in rows:
                     counts = {name: int(row[name]) for name in ("epoch", "step")}
                     self.history.append({name: float(value) for name, value in row.items() if value} | counts)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
         if self.history:
             self.seconds["fit"] = self.history[-1].get("seconds", 0.0)
 
