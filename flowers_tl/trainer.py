@@ -22,6 +22,9 @@ for remark in (
     r"Found \d+ module\(s\) in eval mode",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"You have overridden `on_after_batch_transfer`",
+    r"Checkpoint directory .* exists and is not empty",
+    r"The dirpath has changed",
+    r"It is recommended to use `self.log\('(lr|grad_norm|distance)/",  # the same in all processes
 ):
     warnings.filterwarnings("ignore", message=remark)
 for name in ("lightning.pytorch", "lightning.fabric"):  # they print by themselves; the root logger would repeat it
