@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torchvision.utils import make_grid
 
-from flowers_tl.data.transforms import denormalise
+from flowers_tl.data.transforms import denormalise, normalise
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.results.run import RunFolder
 
@@ -95,7 +95,9 @@ class PictureGrid(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
-            grid = make_grid(denormalise(batch[0]).cpu(), nrow=8)
+            # Of a batch of features the data module still knows the pictures.
+            pictures = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_pictures())
+            grid = make_grid(denormalise(pictures).cpu(), nrow=8)
             trainer.logger.experiment.add_image("train/pictures", grid, 0)
 
 

@@ -21,6 +21,8 @@ WITHOUT_EFFECT = (
     "print_strategy",
     "data.root",
     "data.num_workers",
+    "cache.dir",
+    "cache.max_gb",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
 )
@@ -121,7 +123,7 @@ class DataConfig:
     batch_size: int = 32
     """Pictures a step, counted over all devices."""
     num_workers: int | None = None
-    """Processes that decode pictures; null: one a core, 8 at most."""
+    """Processes that prepare pictures; null: one a core, 8 at most, or none where that is slower."""
     augmentation: str = "crop"
     """Of training pictures: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
 
@@ -134,6 +136,32 @@ class SyntheticConfig(DataConfig):
     test_per_class: int = 20
     first_species: int = 0
     """Number of the first drawn species: ranges that do not meet are different flowers."""
+
+
+@dataclass
+class CacheConfig:
+    """What is computed once and kept on disk: decoded pictures, and what the frozen stages make of them."""
+
+    enabled: bool = True
+    """false decodes every picture in every epoch and keeps nothing."""
+    dir: str | None = None
+    """Folder; null: flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and clears it."""
+    max_gb: float = 20.0
+    """Bound in gigabytes: what was not used for longest makes room."""
+    views: int | None = 4
+    """Crops and flips of each training picture that frozen stages see, taken in turn; null: fresh ones each epoch."""
+    view_seed: int | None = None
+    """Seed of these crops and flips; null: the run's. One number for many seeds shares the work between them."""
+    precision: str = "fp32"
+    """Of the frozen stages before the first that learns: `fp32`, or `bf16`, faster where the machine has it."""
+
+
+@dataclass
+class ComputeConfig:
+    channels_last: bool = True
+    """Order of memory in which convolutions are faster; results differ by rounding."""
+    compile: bool = False
+    """Let torch.compile make the learning stages faster, after minutes of compiling; results differ by rounding."""
 
 
 @dataclass
@@ -188,6 +216,10 @@ class TrainConfig:
     """How the learning rates change over the run."""
     regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
     """What keeps the network from learning the few pictures by heart."""
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    """What is kept from being computed twice."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """How fast it goes."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Epochs, devices, precision: arguments of lightning.Trainer."""
     seed: int = 0

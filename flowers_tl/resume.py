@@ -1,5 +1,6 @@
 """Going on where a run stopped: which checkpoint, and what the run's own settings say."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import yaml
 
 from flowers_tl.config import WITHOUT_EFFECT
 from flowers_tl.errors import UserError, shorten
+from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.model.prefix import entry_stage
 
 # What may differ from the run that is gone on with: it changes no result, or only what comes after.
 FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
@@ -93,11 +96,47 @@ def settle(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> di
     return settled
 
 
-def refuse_mismatch(content: dict[str, Any], hyper_parameters: dict[str, Any], checkpoint: Path) -> None:
-    """Raise UserError if a checkpoint's network or strategy is not this run's."""
+def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
+    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
+
+    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``.
+    """
+    file = Path(folder) / "result.json"
+    result = json.loads(file.read_text()) if file.is_file() else {}
+    if config["ckpt_path"] != "last" or result.get("status") != "finished":
+        return None
+    if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
+        return None
+    print(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
+    return result
+
+
+def only_test_left(config: dict[str, Any], checkpoint: Path, done: int, folder: str | Path) -> bool:
+    """Whether all epochs are done. Raises UserError where more are than shall be, or the run's test is not made here."""
+    epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
+    here = checkpoint.parent.parent.resolve() == Path(folder).resolve()
+    if (epochs and done > epochs) or (done >= epochs and not here):
+        raise UserError(
+            f"{checkpoint} has {done} epochs behind it already: set trainer.max_epochs above that to train on."
+        )
+    return done >= epochs
+
+
+def refuse_mismatch(content: dict[str, Any], model: TransferClassifier, first_epoch: int, checkpoint: Path) -> None:
+    """Raise UserError if a checkpoint's network or strategy is not this run's, or was begun from other frozen weights."""
     for key in ("backbone", "num_classes", "strategy", "seed"):
-        theirs, ours = content["hyper_parameters"].get(key), hyper_parameters[key]
+        theirs, ours = content["hyper_parameters"].get(key), model.hparams[key]
         if theirs != ours:
             raise UserError(
                 f"{checkpoint} was trained with another {key}: {theirs}, not {ours}; give this run the same."
             )
+    stop = entry_stage(model, first_epoch)
+    names = model.backbone.stage_names
+    for stage in model.backbone.stages[: names.index(stop) if stop else 0]:
+        for name, tensor in model.backbone.network.state_dict().items():
+            saved = content["state_dict"].get(f"backbone.network.{name}")
+            if stage.owns(name) and (saved is None or not torch.equal(saved, tensor)):
+                raise UserError(
+                    f"{checkpoint} was begun from other weights: the frozen {name} differs; put the weights back that "
+                    "backbone.weights named then, or begin a new run."
+                )

@@ -1,9 +1,8 @@
 """One run, from a plain config to its record: data, network, fit, test. Usable without Hydra."""
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
 from flowers_tl.callbacks import History
-from flowers_tl.data.flowers import FlowersDataModule
+from flowers_tl.data.cache import Cache
+from flowers_tl.data.flowers import SPLITS, FlowersDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.errors import UserError, suggest
+from flowers_tl.features import FeatureDataModule
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
 from flowers_tl.model.strategy import refuse_late
@@ -25,7 +26,7 @@ from flowers_tl.model.weights import load_weights
 from flowers_tl.proof import Proof
 from flowers_tl.results.run import RunFolder, versions
 from flowers_tl.results.tables import print_outcome, print_stages
-from flowers_tl.resume import find_checkpoint, read_checkpoint, refuse_mismatch, settle
+from flowers_tl.resume import find_checkpoint, finished, only_test_left, read_checkpoint, refuse_mismatch, settle
 from flowers_tl.trainer import find, log_hyperparameters, make_trainer, without_loggers
 
 DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
@@ -56,7 +57,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
     # Read before the folder is touched: a run that can't go on stays as it is.
     state = read_checkpoint(checkpoint) if checkpoint else None
     first_epoch = state["epoch"] + 1 if state else 0
-    complete = state is not None and refuse_nothing_left(config, checkpoint, first_epoch, folder)
+    complete = state is not None and only_test_left(config, checkpoint, first_epoch, folder)
     with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
         make_model(config, num_classes=2)
     record = rank_zero_only.rank == 0
@@ -65,7 +66,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
         processes_released(),
         RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch) as run,
     ):
-        data = make_data(config)
+        data = make_data(config, make_cache(config, run.timed))
         data.prepare_data()
         data.setup()
         torch.manual_seed(derive_seed(config["seed"]))
@@ -73,61 +74,43 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
         weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
         load_weights(model.backbone, weights)
         if state:
-            refuse_mismatch(state, dict(model.hparams), checkpoint)
+            refuse_mismatch(state, model, first_epoch, checkpoint)
         if complete:  # else Lightning loads it
             model.load_state_dict(state["state_dict"])
+        if config["compute"]["channels_last"]:
+            model.to(memory_format=torch.channels_last)
+        if config["compute"]["compile"]:
+            model.compile()
         trainer = make_trainer(config, run, model, first_step=state["global_step"] if state else 0)
-        run.update(describe(config, model, data, weights))
+        seen = behind_prefix(config, data, model, trainer, first_epoch)
+        run.update(describe(config, model, data, weights) | {"prefix": describe_prefix(seen)})
         if run.record:
             print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
 
+        if model.strategy.head == "solved" and not state:
+            solved = solve(model, seen, trainer, config["trainer"]["enable_progress_bar"], run.timed)
+            run.update({"solved_head": solved})
+        prepare(seen, "train", "val")
         with run.timed("fit"):
-            if model.strategy.head == "solved" and not state:
-                run.update({"solved_head": solve(model, data, trainer, config["trainer"]["enable_progress_bar"])})
             if model.groups and not complete:
-                trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
-            val = final_val_scores(trainer, model, data)
+                trainer.fit(model, datamodule=seen, ckpt_path=checkpoint)
+            val = final_val_scores(trainer, model, seen)
         if not model.groups and not complete:  # nothing was trained, so Lightning has kept nothing
             trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
         proof = run.result.get("proof") if complete else proven(trainer)
         epochs = first_epoch if complete and model.groups else trainer.current_epoch
         run.update({"val": val, "epochs": epochs, "proof": proof})
+        prepare(seen, "test")
         with run.timed("test"):
-            trainer.test(model, datamodule=data, verbose=False)
-        run.update({"test": scores(trainer, "test")})
-        if config["test_best"]:
-            with without_loggers(trainer):
-                run.update({"best": test_best(trainer, model, data, run.folder / "checkpoints" / "best.ckpt")})
+            trainer.test(model, datamodule=seen, verbose=False)
+            run.update({"test": scores(trainer, "test")})
+            if config["test_best"]:
+                with without_loggers(trainer):
+                    run.update({"best": test_best(trainer, model, seen, run.folder / "checkpoints" / "best.ckpt")})
         log_hyperparameters(trainer, run.result)
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
-
-
-def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
-    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
-
-    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``.
-    """
-    file = Path(folder) / "result.json"
-    result = json.loads(file.read_text()) if file.is_file() else {}
-    if config["ckpt_path"] != "last" or result.get("status") != "finished":
-        return None
-    if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
-        return None
-    print(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
-    return result
-
-
-def refuse_nothing_left(config: dict[str, Any], checkpoint: Path, done: int, folder: str | Path) -> bool:
-    """Whether all epochs are done, so that only the test is left; UserError where that makes no sense."""
-    epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
-    here = checkpoint.parent.parent.resolve() == Path(folder).resolve()
-    if (epochs and done > epochs) or (done >= epochs and not here):
-        raise UserError(
-            f"{checkpoint} has {done} epochs behind it already: set trainer.max_epochs above that to train on."
-        )
-    return done >= epochs
 
 
 def show_strategy(config: dict[str, Any]) -> None:
@@ -156,13 +139,47 @@ def processes_released() -> Iterator[None]:
         os.environ.update(before)
 
 
-def make_data(config: dict[str, Any]) -> FlowersDataModule:
+def make_cache(config: dict[str, Any], timed: Callable[[str], AbstractContextManager]) -> Cache | None:
+    """Build the cache that the config names; None where it is turned off."""
+    chosen = config["cache"]
+    if not chosen["enabled"]:
+        return None
+    return Cache(chosen["dir"], chosen["max_gb"], timed, config["trainer"]["enable_progress_bar"])
+
+
+def make_data(config: dict[str, Any], cache: Cache | None = None) -> FlowersDataModule:
     """Build the data module that ``data.name`` names, with the other keys as its arguments."""
     arguments = dict(config["data"])
     name = arguments.pop("name")
     if name not in DATA:
         raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
-    return DATA[name](**arguments, seed=config["seed"])
+    return DATA[name](**arguments, seed=config["seed"], cache=cache)
+
+
+def behind_prefix(
+    config: dict[str, Any], data: FlowersDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
+) -> FlowersDataModule | FeatureDataModule:
+    """The data as the network takes it: behind the frozen prefix, where the strategy leaves one and the cache is on."""
+    if data.cache is None:
+        return data
+    limits = config["trainer"]
+    whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
+    keep = [split for split in SPLITS if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
+    chosen = {key: config["cache"][key] for key in ("views", "view_seed", "precision")}
+    epochs = trainer.max_epochs if model.groups else 0
+    seen = FeatureDataModule(data, model, trainer, epochs, chosen, first_epoch, keep)
+    return seen if any(seen.stops) or model.strategy.head == "solved" else data
+
+
+def prepare(data: FlowersDataModule | FeatureDataModule, *splits: str) -> None:
+    """Compute now, in a phase of its own, what of the splits is kept."""
+    if isinstance(data, FeatureDataModule):
+        data.prepare(*splits)
+
+
+def describe_prefix(data: FlowersDataModule | FeatureDataModule) -> dict[str, Any] | None:
+    """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
+    return data.summary if isinstance(data, FeatureDataModule) else None
 
 
 def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] | None = None) -> TransferClassifier:
@@ -181,7 +198,13 @@ def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] 
     return model
 
 
-def solve(model: TransferClassifier, data: FlowersDataModule, trainer: L.Trainer, progress: bool) -> dict[str, Any]:
+def solve(
+    model: TransferClassifier,
+    data: FlowersDataModule | FeatureDataModule,
+    trainer: L.Trainer,
+    progress: bool,
+    timed: Callable[[str], AbstractContextManager],
+) -> dict[str, Any]:
     """Begin from the best head on the features as they are; return what ``result.json`` says of it.
 
     On several devices each process does the same: they are to begin from the same head.
@@ -190,12 +213,20 @@ def solve(model: TransferClassifier, data: FlowersDataModule, trainer: L.Trainer
     def shown(items: Any, title: str) -> Any:
         return track(items, title, transient=True) if progress and trainer.is_global_zero else items
 
-    found = {}
-    for split in ("train", "val"):
-        batches = shown(data.in_order(split), f"Features of {split}")
-        # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
-        found[split] = features(model.backbone, batches, trainer.strategy.root_device, mirrored=split == "train")
-    best, solutions = solve_head(model.backbone, **found, progress=lambda decays: shown(decays, "Solving the head"))
+    # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
+    if isinstance(data, FeatureDataModule):
+        found = {"train": data.before_head("train", "centre", "mirrored"), "val": data.before_head("val", "centre")}
+    else:
+        with timed("prefix"):
+            found = {
+                split: features(
+                    model.backbone, shown(data.in_order(split), f"Features of {split}"), trainer.strategy.root_device,
+                    mirrored=split == "train",
+                )
+                for split in ("train", "val")
+            }  # fmt: skip
+    with timed("solve"):
+        best, solutions = solve_head(model.backbone, **found, progress=lambda decays: shown(decays, "Solving the head"))
     model.enter_epoch(None)
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
 
@@ -230,7 +261,7 @@ def scores(trainer: L.Trainer, split: str) -> dict[str, float | None]:
     return {n: round(metrics[f"{split}/{n}"].item(), 6) if f"{split}/{n}" in metrics else None for n in names}
 
 
-def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule) -> dict[str, float | None]:
+def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: L.LightningDataModule) -> dict[str, float | None]:
     """Val scores of the final weights, measured now unless the last validation was after the last step."""
     if find(trainer, History).validated_at != trainer.global_step:
         with without_loggers(trainer):
@@ -239,7 +270,7 @@ def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: Flower
 
 
 def test_best(
-    trainer: L.Trainer, model: TransferClassifier, data: FlowersDataModule, path: Path
+    trainer: L.Trainer, model: TransferClassifier, data: L.LightningDataModule, path: Path
 ) -> dict[str, Any] | None:
     """Val and test scores of the checkpoint with the best val accuracy; None where no epoch was validated."""
     if not path.is_file():

@@ -39,6 +39,14 @@ def drawings(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("drawings")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Path:
+    """The cache folder of all tests that name none: not the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder / "flowers_tl"
+
+
 @pytest.fixture(scope="session")
 def tiny(drawings):
     """Overrides for a run of seconds: a function of further overrides, by key."""

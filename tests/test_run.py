@@ -1,11 +1,12 @@
 """A run's folder tells how the run ended, whatever happened, and an earlier run's files are never touched."""
 
 import json
+import time
 
 import pytest
 
 from flowers_tl.errors import UserError
-from flowers_tl.results.run import RunFolder, versions
+from flowers_tl.results.run import PHASES, RunFolder, versions
 
 
 def result(folder) -> dict:
@@ -21,7 +22,7 @@ def test_a_run_that_ends_well_is_finished(tmp_path):
         assert result(run.folder)["val"] == {"accuracy": 0.5}
     found = result(run.folder)
     assert found["status"] == "finished"
-    assert set(found["seconds"]) == {"fit", "total"}
+    assert set(found["seconds"]) == {*PHASES, "total"}
     assert (run.folder / "config.yaml").read_text() == "seed: 3\n"
 
 
@@ -75,3 +76,15 @@ def test_an_epoch_without_validation_leaves_cells_empty(tmp_path):
 
 def test_versions_name_what_a_result_depends_on():
     assert {"python", "torch", "torchvision", "lightning", "flowers_tl"} <= set(versions())
+
+
+def test_a_phase_within_a_phase_is_counted_once(tmp_path):
+    with RunFolder(tmp_path / "run", "") as run, run.timed("fit"):
+        time.sleep(0.05)
+        with run.timed("decode"):
+            time.sleep(0.2)
+        between = run.elapsed("fit")
+    seconds = result(run.folder)["seconds"]
+    assert 0.05 <= between < 0.2 <= seconds["decode"]
+    assert seconds["fit"] < 0.2
+    assert seconds["total"] == pytest.approx(sum(seconds[phase] for phase in PHASES), abs=0.05)

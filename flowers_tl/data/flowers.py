@@ -2,16 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import Flowers102
 
+from flowers_tl.data.cache import Cache
 from flowers_tl.data.sampling import EpochSampler, SeededPictures
-from flowers_tl.data.transforms import eval_transform, train_transform
+from flowers_tl.data.store import StoredPictures, describe, open_store
+from flowers_tl.data.transforms import augment, eval_transform, resized, train_transform
 from flowers_tl.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -39,6 +41,7 @@ class FlowersDataModule(L.LightningDataModule):
         num_workers: processes that decode; None takes one a core, 8 at most.
         seed: from which order, crops and flips of the training pictures follow.
         augmentation: of training pictures, see :func:`flowers_tl.data.transforms.train_transform`.
+        cache: where decoded pictures are kept; None decodes each time, by the article's transforms in worker processes.
     """
 
     name: ClassVar[str] = "flowers"
@@ -53,12 +56,16 @@ class FlowersDataModule(L.LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         augmentation: str = "crop",
+        cache: Cache | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root or os.environ.get("FLOWERS102_ROOT") or "data")
         self.num_classes, self.class_names = num_classes, []
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
-        self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
+        self.augmentation, self.cache = augmentation, cache
+        # Windows are cut out of the store faster than a worker could hand them over.
+        needless = cache is not None and augmentation == "crop"
+        self.num_workers = (0 if needless else min(8, os.cpu_count() or 1)) if num_workers is None else num_workers
         self.pictures: dict[str, Flowers102] = {}
         for name, least in (("image_size", 16), ("batch_size", 1), ("num_workers", 0), ("seed", 0)):
             if getattr(self, name) < least:
@@ -113,9 +120,8 @@ class FlowersDataModule(L.LightningDataModule):
         return {split: len(pictures) for split, pictures in self.pictures.items()}
 
     def train_dataloader(self) -> DataLoader:
-        pictures = self.pictures["train"]
-        rank, world = self._place()
-        return self._loader(SeededPictures(pictures, self.seed), EpochSampler(len(pictures), self.seed, rank, world))
+        pictures = self.stored("train", self.seed) if self.cache else SeededPictures(self.pictures["train"], self.seed)
+        return self.loader(pictures, self.sampler("train", shuffled=True))
 
     def val_dataloader(self) -> DataLoader:
         return self.in_order("val")
@@ -125,22 +131,54 @@ class FlowersDataModule(L.LightningDataModule):
 
     def in_order(self, split: str) -> DataLoader:
         """The split's pictures in their order, none changed at random: the train split too, for a linear probe."""
-        # Each process takes every world-th picture and none is taken twice, as a padding sampler would.
-        rank, world = self._place()
-        pictures = self.pictures[split]
-        if split == "train":
+        pictures: Dataset = self.pictures[split]
+        if self.cache:
+            pictures = self.stored(split)
+        elif split == "train":
             pictures = self.reader(self.root, split=split, transform=self.eval_transform, loader=read_picture)
-        return self._loader(pictures, range(rank, len(pictures), world))
+        return self.loader(pictures, self.sampler(split, shuffled=False))
 
-    def _loader(self, dataset: SeededPictures | Flowers102, sampler: EpochSampler | range) -> DataLoader:
+    def sampler(self, split: str, shuffled: bool) -> EpochSampler | range:
+        """The keys of the split's pictures that this process takes: (epoch, index) shuffled anew each epoch, or indices."""
+        rank, world = self._place()
+        # Each process takes every world-th picture and none is taken twice, as a padding sampler would.
+        return EpochSampler(self.sizes[split], self.seed, rank, world) if shuffled else range(rank, self.sizes[split], world)
+
+    def stored(self, split: str, seed: int | None = None) -> StoredPictures:
+        """The split's pictures as uint8 batches out of the store; with a ``seed`` changed at random, else centre crops."""
+        pictures, side = self.pictures[split], self._stored_side(seed is not None)
+        what = f"{self.name}, {split}: {len(pictures):,} decoded pictures, " + (f"short side {side}" if side else "full size")
+        store = open_store(self.cache, pictures._image_files, side, read_picture, what)
+        if seed is None:
+            return StoredPictures(store, pictures._labels, self.image_size)
+        if self.augmentation == "crop":
+            store = store.to(self.trainer.strategy.root_device) if self.trainer else store
+            return StoredPictures(store, pictures._labels, self.image_size, seed)
+        return StoredPictures(
+            store, pictures._labels, self.image_size, seed, augment(self.image_size, self.augmentation)
+        )
+
+    def describe(self, split: str, random: bool) -> dict[str, Any]:
+        """All that the split's decoded pictures follow from, as plain Python: a key of the cache."""
+        return describe(self.pictures[split]._image_files, self._stored_side(random))
+
+    def _stored_side(self, random: bool) -> int | None:
+        """Short side of stored pictures; a random window of any size is taken from the picture as it is."""
+        return None if random and self.augmentation == "random_resized_crop" else resized(self.image_size)
+
+    def loader(self, dataset: Dataset, sampler: EpochSampler | range, workers: int | None = None) -> DataLoader:
+        """Batches of this process; a dataset behind the store makes whole ones itself."""
+        workers = self.num_workers if workers is None else workers
+        whole = {"collate_fn": as_it_is} if hasattr(dataset, "__getitems__") else {}
         return DataLoader(
             dataset,
             sampler=sampler,
             batch_size=self.batch_size // self._place()[1],
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             generator=torch.Generator(),  # without one, beginning to read would draw from the generator that dropout uses
-            pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
+            pin_memory=not whole and self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            **whole,
         )
 
     def _place(self) -> tuple[int, int]:
@@ -151,3 +189,7 @@ class FlowersDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size} must be a multiple of the {world} devices that share it."
             )
         return rank, world
+
+
+def as_it_is(batch: Any) -> Any:
+    return batch

@@ -19,6 +19,7 @@ from rich.progress import track
 from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
+from flowers_tl.data.cache import Cache
 from flowers_tl.data.flowers import SPLITS, FlowersDataModule
 from flowers_tl.data.transforms import resized
 from flowers_tl.errors import UserError
@@ -66,8 +67,9 @@ class SyntheticDataModule(FlowersDataModule):
         num_workers: int | None = 0,
         seed: int = 0,
         augmentation: str = "crop",
+        cache: Cache | None = None,
     ) -> None:
-        super().__init__(root or "data", num_classes, image_size, batch_size, num_workers, seed, augmentation)
+        super().__init__(root or "data", num_classes, image_size, batch_size, num_workers, seed, augmentation, cache)
         self.first_species = first_species
         self.per_class = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.per_class.items()}

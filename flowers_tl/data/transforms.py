@@ -1,5 +1,7 @@
 """The article's transforms and others for training, and the way back to a picture that one can look at."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
@@ -13,6 +15,28 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def resized(image_size: int) -> int:
     """Short side, in pixels, to which a picture is resized before the crop: 256 for a crop of 224, and so in proportion."""
     return round(image_size * 256 / 224)
+
+
+class Window(NamedTuple):
+    """The square that is cut out of a resized picture, and whether it is mirrored."""
+
+    top: int
+    left: int
+    flip: bool
+
+
+def random_window(height: int, width: int, size: int, generator: torch.Generator) -> Window:
+    """Draw what RandomCrop and RandomHorizontalFlip draw, in their order: the same seed gives the same window."""
+    top, left = (
+        int(torch.randint(0, side - size + 1, (), generator=generator)) if side > size else 0
+        for side in (height, width)
+    )
+    return Window(top, left, bool(torch.rand(1, generator=generator) < 0.5))
+
+
+def centre_window(height: int, width: int, size: int) -> Window:
+    """What CenterCrop takes."""
+    return Window(round((height - size) / 2), round((width - size) / 2), False)
 
 
 AUGMENTATIONS = ("crop", "random_resized_crop", "trivial_augment")
@@ -30,27 +54,29 @@ def train_transform(image_size: int = 224, augmentation: str = "crop") -> v2.Com
     Raises:
         UserError: if the augmentation is unknown.
     """
+    return v2.Compose([augment(image_size, augmentation), normalise])
+
+
+def augment(image_size: int, augmentation: str) -> v2.Compose:
+    """What is random in :func:`train_transform`: PIL picture in, uint8 (3, image_size, image_size) out."""
     if augmentation not in AUGMENTATIONS:
         raise UserError(f"data.augmentation={augmentation} is unknown: {suggest(augmentation, AUGMENTATIONS)}.")
     crop = [v2.Resize(resized(image_size)), v2.RandomCrop(image_size)]
     if augmentation == "random_resized_crop":
         crop = [v2.RandomResizedCrop(image_size)]
     change = [v2.TrivialAugmentWide()] if augmentation == "trivial_augment" else []
-    return v2.Compose([*crop, v2.RandomHorizontalFlip(), *change, *to_normalised_tensor()])
+    return v2.Compose([*crop, v2.RandomHorizontalFlip(), *change, v2.ToImage(), v2.ToPureTensor()])
 
 
 def eval_transform(image_size: int = 224) -> v2.Compose:
     """Resize, crop the centre, normalise: PIL picture in, float32 (3, image_size, image_size) out."""
-    return v2.Compose([v2.Resize(resized(image_size)), v2.CenterCrop(image_size), *to_normalised_tensor()])
+    steps = [v2.Resize(resized(image_size)), v2.CenterCrop(image_size), v2.ToImage(), v2.ToPureTensor(), normalise]
+    return v2.Compose(steps)
 
 
-def to_normalised_tensor() -> list[v2.Transform]:
-    return [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        v2.ToPureTensor(),
-    ]
+def normalise(pictures: Tensor) -> Tensor:
+    """Turn uint8 (..., 3, h, w) into float32 as ImageNet's networks expect it, wherever the pictures are."""
+    return v2.functional.normalize(v2.functional.to_dtype(pictures, scale=True), IMAGENET_MEAN, IMAGENET_STD)
 
 
 def denormalise(pictures: Tensor) -> Tensor:

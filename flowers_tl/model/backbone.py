@@ -148,7 +148,9 @@ def sequential_stages(*starts: int) -> Callable[[nn.Module], Iterator[Stage]]:
             x = network.avgpool(x) if hasattr(network, "avgpool") else adaptive_avg_pool2d(x, 1)
             if not any(isinstance(layer, nn.Flatten) for layer in layers):  # ConvNeXt flattens behind its norm
                 x = torch.flatten(x, 1)
-            return network.classifier[:begin](x)
+            for layer in network.classifier[:begin]:
+                x = layer(x)
+            return x
 
         yield Stage("neck", ("avgpool", *(f"classifier.{i}" for i in range(begin))), neck)
         yield head

@@ -11,11 +11,15 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
 from flowers_tl.data.sampling import derive_seed
+from flowers_tl.data.transforms import normalise
 from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import Backbone, Stage
 from flowers_tl.model.metrics import scores
 from flowers_tl.model.optimisation import make_mixing, make_optimizer, make_schedule
 from flowers_tl.model.strategy import Group, Strategy
+
+# Pictures, uint8 or normalised, and labels; or features, labels, and the name of the stage that the features enter.
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]
 
 
 class TransferClassifier(L.LightningModule):
@@ -92,9 +96,14 @@ class TransferClassifier(L.LightningModule):
                 module.training = not frozen or (norm and self.strategy.frozen_batchnorm == "train")
         return self
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Map normalised pictures (n, 3, height, width) to logits (n, num_classes)."""
-        return self.backbone(pictures)
+    def forward(self, inputs: Tensor, start: str | None = None) -> Tensor:
+        """Map normalised pictures (n, 3, height, width) to logits (n, num_classes).
+
+        With ``start`` the inputs are what enters that stage, (n, ...): features of the frozen stages before it.
+        """
+        if start is None:
+            return self.backbone(inputs)
+        return self.backbone.run(inputs.to(next(self.backbone.parameters()).dtype), start)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One parameter group for each of the table's, all from the start, whether it learns yet or not."""
@@ -140,29 +149,36 @@ class TransferClassifier(L.LightningModule):
         # Lightning's checkpoints hold no random state: what this epoch draws must not depend on what came before it.
         torch.manual_seed(derive_seed(self.hparams.seed, self.current_epoch, self.global_rank))
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Mix a training batch's pictures, on the device; labels (n,) become shares of the classes (n, num_classes)."""
-        if self.mixing is None or self._trainer is None or not self.trainer.training:
-            return batch
-        return self.mixing(*batch)
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """On the device: normalise uint8 pictures, and mix those of a training batch.
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        pictures, labels = batch
-        logits = self(pictures)
+        Mixed labels (n,) become shares of the classes (n, num_classes).
+        """
+        pictures, labels, *start = batch
+        if start:
+            return batch
+        pictures = normalise(pictures) if pictures.dtype == torch.uint8 else pictures
+        if self.mixing is None or self._trainer is None or not self.trainer.training:
+            return pictures, labels
+        return self.mixing(pictures, labels)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs, labels, *start = batch
+        logits = self(inputs, *start)
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> None:
         """Plain cross-entropy, whatever the training loss was: so val and test losses can be compared between runs."""
-        pictures, labels = batch
-        logits = self(pictures)
+        inputs, labels, *start = batch
+        logits = self(inputs, *start)
         self._count(split, cross_entropy(logits, labels), logits, labels)
 
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:

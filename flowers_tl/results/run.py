@@ -19,6 +19,10 @@ from flowers_tl.errors import UserError
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
+# What a run's time goes to: JPEGs into the store, pictures through the frozen prefix, the solver of a head, training with
+# its validations, the test, and all the rest.
+PHASES = ("decode", "prefix", "solve", "fit", "test", "other")
+
 
 class RunFolder:
     """A run's folder, claimed on entry; on exit ``result.json`` says how the run ended.
@@ -45,14 +49,14 @@ class RunFolder:
         self.folder, self.config, self.record = Path(folder), config, record
         self.continues, self.first_epoch = None if continues is None else Path(continues), first_epoch
         self.result: dict[str, Any] = {"status": "running"}
-        self.seconds: dict[str, float] = {}
-        self.began: dict[str, float] = {}
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.phases = ["other"]
         self.history: list[dict[str, float]] = []
         # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
         self.lock = FileLock(self.folder / ".lock")
 
     def __enter__(self) -> "RunFolder":
-        self.began["total"] = time.perf_counter()
+        self.counted = time.perf_counter()
         if self.record:
             self.folder.mkdir(parents=True, exist_ok=True)
             goes_on = self.continues is not None and self.continues.resolve() == self.folder.resolve()
@@ -103,8 +107,9 @@ class RunFolder:
             self.result["status"] = "failed" if failed else "interrupted"
             if failed:
                 self.result["error"] = str(error) or kind.__name__
-        self.seconds["total"] = self.elapsed("total")
-        self.result["seconds"] = {name: round(value, 2) for name, value in self.seconds.items()}
+        self._count()
+        seconds = self.seconds | {"total": sum(self.seconds.values())}
+        self.result["seconds"] = {name: round(value, 2) for name, value in seconds.items()}
         self.write()
         self.lock.release()
 
@@ -115,14 +120,25 @@ class RunFolder:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Count the wall-clock seconds of a phase."""
-        self.began[phase] = time.perf_counter()
-        yield
-        self.seconds[phase] = self.elapsed(phase)
+        """Count the wall-clock seconds of a phase; while another one runs within it, those are the other's."""
+        self._count()
+        self.phases.append(phase)
+        try:
+            yield
+        finally:
+            self._count()
+            self.phases.pop()
+
+    def _count(self) -> None:
+        """Add the time since the last count to the phase that runs."""
+        now = time.perf_counter()
+        self.seconds[self.phases[-1]] += now - self.counted
+        self.counted = now
 
     def elapsed(self, phase: str) -> float:
-        """Seconds since a phase began; a fit that goes on counts what it had taken before."""
-        return self.seconds.get(phase, 0.0) + time.perf_counter() - self.began[phase]
+        """Seconds of a phase so far; a fit that goes on counts what it had taken before."""
+        self._count()
+        return self.seconds[phase]
 
     def write(self) -> None:
         """Write ``result.json`` as far as it is known."""

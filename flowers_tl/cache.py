@@ -1,0 +1,80 @@
+"""List and clear what is kept on disk: ``python -m flowers_tl.cache list`` and ``python -m flowers_tl.cache clear``."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from flowers_tl.errors import UserError, tell
+
+HELP = (
+    "What runs keep to compute nothing twice: decoded pictures, and what frozen stages make of them. "
+    "All of it can be cleared at any time: the next run makes anew what it needs."
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """List the entries of the cache, or remove them."""
+    parser = argparse.ArgumentParser(prog="python -m flowers_tl.cache", description=HELP)
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "clear"), help="default: list")
+    options = "dir=DIR: the folder that cache.dir names in runs; unused_days=N: clear what was not used for N days"
+    parser.add_argument("options", nargs="*", metavar="key=value", help=options)
+    given = parser.parse_args(arguments)
+    try:
+        folder, days = read_options(given.options)
+        if given.action == "clear":
+            print_cleared(folder, days)
+        else:
+            print_entries(folder)
+    except UserError as error:
+        tell(error)
+        sys.exit(1)
+
+
+def read_options(options: list[str]) -> tuple[Path, float]:
+    """The folder and the number of days that the command line names."""
+    from flowers_tl.data.cache import default_folder
+
+    found = dict(option.partition("=")[::2] for option in options)
+    if unknown := set(found) - {"dir", "unused_days"}:
+        raise UserError(f"There is no option '{sorted(unknown)[0]}': say dir=DIR or unused_days=N.")
+    try:
+        days = float(found.get("unused_days", 0))
+    except ValueError:
+        raise UserError(f"unused_days={found['unused_days']} is not a number of days.") from None
+    return Path(found.get("dir") or default_folder()), days
+
+
+def print_entries(folder: Path) -> None:
+    """Print all entries, those that were used last first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from flowers_tl.data.cache import entries
+
+    table = Table("entry", "what it is", title=f"Cache in {folder}", title_justify="left")
+    table.add_column("MB", justify="right")
+    table.add_column("last used")
+    known = sorted(entries(folder), key=lambda entry: -entry["used"])
+    for entry in known:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["used"]))
+        table.add_row(entry["folder"].name, entry["what"], f"{entry['bytes'] / 1e6:,.1f}", used)
+    Console().print(table)
+    print(f"{len(known)} entries, {sum(entry['bytes'] for entry in known) / 1e9:.2f} GB")
+
+
+def print_cleared(folder: Path, days: float) -> None:
+    """Remove entries, and say how much that was."""
+    from flowers_tl.data.cache import clear
+
+    try:
+        removed = clear(folder, days)
+    except OSError as error:
+        raise UserError(
+            f"The cache in {folder} can't be cleared ({error}): remove it as the user who owns it."
+        ) from error
+    print(f"Removed {removed / 1e9:.2f} GB from {folder}.")
+
+
+if __name__ == "__main__":
+    main()

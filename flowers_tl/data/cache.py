@@ -1,0 +1,245 @@
+"""What was computed once and is kept on disk: files under a key of all that their content follows from.
+
+An entry is a folder ``<kind>-<key>`` with ``data.bin`` (rows one after another) and ``meta.json``: what the entry was made
+from, its shapes, and a checksum. The key is a hash of the description, so other pictures, weights or versions have another
+key and nothing stale is ever read. Entries are built under a lock, beside their place, and renamed when they are whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from filelock import FileLock, Timeout
+from rich.progress import track
+from torch import Tensor
+
+from flowers_tl.errors import UserError
+
+# Part of every key: a change of what is written makes new entries.
+FORMAT = 1
+CHUNK = 1 << 24
+_checked: set[tuple[str, int, int]] = set()  # entries whose checksum this process has found right: path, size, time
+
+
+def default_folder() -> Path:
+    """The user's cache folder, by the convention of the system's desktop programs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowers_tl"
+
+
+class Writer:
+    """Takes an entry's rows as they are computed, counts their bytes and sums them up."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.bytes, self.checksum = file, 0, 0
+        self.shapes: list[list[int]] = []
+
+    def write(self, row: Tensor) -> None:
+        """Append one row; rows may have unlike shapes."""
+        raw = memoryview(row.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        self.file.write(raw)
+        self.checksum = zlib.crc32(raw, self.checksum)
+        self.bytes += len(raw)
+        self.shapes.append(list(row.shape))
+
+
+class Entry:
+    """An entry that is whole: its rows, mapped from the file."""
+
+    def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
+        self.folder, self.meta = folder, meta
+        self.shapes: list[list[int]] = meta["shapes"]
+
+    def tensor(self, dtype: torch.dtype) -> Tensor:
+        """All values as one flat tensor of ``dtype``; its pages are the file's and shared by all who map it."""
+        return torch.from_file(str(self.folder / "data.bin"), size=self.meta["bytes"] // dtype.itemsize, dtype=dtype)
+
+
+class Cache:
+    """Entries under ``folder``, of ``max_gb`` at most in all: those that were not used for longest make room.
+
+    Args:
+        folder: is made when the first entry is; None: the user's cache folder.
+        max_gb: bound in gigabytes (10**9 bytes).
+        timed: opens the phase, by its name, as which the time of building counts.
+        progress: show bars while something is built.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        max_gb: float = 20.0,
+        timed: Callable[[str], AbstractContextManager] = lambda phase: nullcontext(),
+        progress: bool = False,
+    ) -> None:
+        if not max_gb > 0:
+            raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
+        self.folder, self.max_bytes, self.timed = Path(folder or default_folder()), max_gb * 1e9, timed
+        self.progress = progress
+        self.used: set[Path] = set()
+
+    def shown(self, items: Sequence[Any], title: str) -> Iterable[Any]:
+        """The items, with a progress bar while they are taken."""
+        return track(items, title, transient=True) if self.progress else items
+
+    def fits(self, size: float) -> bool:
+        """Say whether an entry of ``size`` bytes may be kept at all."""
+        return size <= self.max_bytes
+
+    def path(self, kind: str, description: Mapping[str, Any]) -> Path:
+        """The folder of the entry that ``description`` stands for."""
+        text = json.dumps({"format": FORMAT, **description}, sort_keys=True)
+        return self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+    def get(
+        self, kind: str, what: str, description: Mapping[str, Any], phase: str, build: Callable[[Writer], None]
+    ) -> Entry:
+        """Return the entry, which ``build`` writes unless it is there, whole and undamaged.
+
+        Of several processes that ask for it at once one builds it, and the others wait.
+
+        Args:
+            kind: what sort of entry it is, the first part of its folder's name.
+            what: what it is, in words for a reader.
+            description: all that its content follows from, as plain Python.
+            phase: as which the time of building counts.
+            build: writes the rows.
+
+        Raises:
+            UserError: if the folder can't be written, or the disk is full.
+        """
+        folder = self.path(kind, description)
+        entry = self._open(folder)
+        try:
+            if entry is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with self._lock(folder):
+                    entry = self._open(folder)
+                    if entry is None:
+                        with self.timed(phase):
+                            self._build(folder, what, dict(description), build)
+                        entry = self._open(folder)
+        except OSError as error:
+            raise UserError(
+                f"The cache in {self.folder} can't be written ({error}): make room there, name another folder with "
+                "cache.dir=DIR, or go without one by cache.enabled=false."
+            ) from error
+        self.used.add(folder)
+        self._make_room()
+        return entry
+
+    @contextmanager
+    def _lock(self, folder: Path) -> Iterator[None]:
+        lock = FileLock(self.folder / f".{folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"Waiting for another process that makes {folder}.")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _build(
+        self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]
+    ) -> None:
+        beside = self.folder / f".building-{folder.name}"  # what a killed process left there is half an entry
+        for leftover in (beside, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside.mkdir()
+        try:
+            with open(beside / "data.bin", "wb") as file:
+                writer = Writer(file)
+                build(writer)
+            meta = {"what": what, "made_from": description, "bytes": writer.bytes, "checksum": writer.checksum}
+            (beside / "meta.json").write_text(json.dumps(meta | {"shapes": writer.shapes}))
+            os.rename(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _open(self, folder: Path) -> Entry | None:
+        """The entry in ``folder``; None where it is not there, or damaged."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            entry = Entry(folder, meta)
+            state = (folder / "data.bin").stat()
+            place = (str(folder), state.st_size, state.st_mtime_ns)
+            if place not in _checked:
+                if state.st_size != meta["bytes"] or checksum(folder / "data.bin") != meta["checksum"]:
+                    raise ValueError("its checksum is wrong")
+                _checked.add(place)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"Note: {folder} is damaged ({error}) and is made anew.")
+            return None
+        try:
+            os.utime(folder / "meta.json")  # when it was last used
+        except OSError:
+            pass  # somebody else's cache, which we may only read
+        return entry
+
+    def _make_room(self) -> None:
+        """Remove what was not used for longest until the rest fits; never what this process uses."""
+        known = entries(self.folder)
+        surplus = sum(entry["bytes"] for entry in known) - self.max_bytes
+        for entry in sorted(known, key=lambda entry: entry["used"]):
+            if surplus > 0 and entry["folder"] not in self.used:
+                shutil.rmtree(entry["folder"], ignore_errors=True)
+                surplus -= entry["bytes"]
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    total = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            total = zlib.crc32(chunk, total)
+    return total
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    """All entries in a cache's folder: folder, what it is in words, bytes, and last use (seconds since 1970)."""
+    found = []
+    for data in folder.glob("*-*/data.bin"):
+        meta = data.with_name("meta.json")
+        try:
+            size, used = data.stat().st_size, (meta if meta.exists() else data).stat().st_mtime
+            what = json.loads(meta.read_text())["what"]
+        except FileNotFoundError:
+            continue  # removed just now
+        except (OSError, ValueError, KeyError, TypeError):
+            what = "damaged"
+        if not data.parent.name.startswith("."):
+            found.append({"folder": data.parent, "what": what, "bytes": size, "used": used})
+    return found
+
+
+def clear(folder: Path, unused_days: float = 0.0) -> int:
+    """Remove all entries that were not used for so many days, and what killed processes left; return the bytes.
+
+    Nothing else in the folder is touched. Locks stay: another process may hold one.
+    """
+    before = time.time() - unused_days * 86400
+    removed = 0
+    for entry in entries(folder):
+        if entry["used"] <= before:
+            shutil.rmtree(entry["folder"])
+            removed += entry["bytes"]
+    for leftover in folder.glob(".building-*"):
+        name = leftover.name.removeprefix(".building-")
+        try:
+            with FileLock(folder / f".{name}.lock").acquire(timeout=0):
+                removed += sum(file.stat().st_size for file in leftover.iterdir())
+                shutil.rmtree(leftover)
+        except Timeout:
+            pass  # being built
+    return removed
