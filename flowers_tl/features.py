@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flowers_tl.data.cache import Cache, Writer
+from flowers_tl.data.cache import Writer
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.store import Key, StoredPictures
-from flowers_tl.errors import UserError
+from flowers_tl.errors import UserError, suggest
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.prefix import PRECISIONS, Prefix, entry_stage, fingerprint
 
@@ -55,14 +55,11 @@ class FeatureDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.data, self.model, self.keep = data, model, keep
+        refuse_senseless(chosen)
         self.device: torch.device = trainer.strategy.root_device
         data.trainer = trainer
         self.views, self.precision = chosen["views"], chosen["precision"]
         self.view_seed = data.seed if chosen["view_seed"] is None else chosen["view_seed"]
-        if self.views is not None and self.views < 1:
-            raise UserError(f"cache.views={self.views} must be at least 1; null makes fresh crops in each epoch.")
-        if self.view_seed < 0:
-            raise UserError(f"cache.view_seed={self.view_seed} must be at least 0; null takes the run's seed.")
         self.stops = [entry_stage(model, epoch) for epoch in range(epochs + 1)]
         self.mixed = model.mixing is not None
         self.prefix = lru_cache(maxsize=1)(lambda stop: Prefix(model.backbone, stop, self.precision, self.device))
@@ -204,3 +201,15 @@ def on_card(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
         return tensor.to(device)
     return tensor
+
+
+def refuse_senseless(chosen: Mapping[str, Any]) -> None:
+    """Raise UserError if ``views``, ``view_seed`` or ``precision`` make no sense."""
+    if chosen["views"] is not None and chosen["views"] < 1:
+        raise UserError(f"cache.views={chosen['views']} must be at least 1; null makes fresh crops in each epoch.")
+    if chosen["view_seed"] is not None and chosen["view_seed"] < 0:
+        raise UserError(f"cache.view_seed={chosen['view_seed']} must be at least 0; null takes the run's seed.")
+    if chosen["precision"] not in PRECISIONS:
+        raise UserError(
+            f"cache.precision={chosen['precision']} is unknown: {suggest(chosen['precision'], PRECISIONS)}."
+        )

@@ -13,23 +13,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
 from flowers_tl.callbacks import History
-from flowers_tl.data.cache import Cache
-from flowers_tl.data.flowers import SPLITS, FlowersDataModule
+from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.data.synthetic import SyntheticDataModule
-from flowers_tl.errors import UserError, suggest
-from flowers_tl.features import FeatureDataModule
+from flowers_tl.features import FeatureDataModule, refuse_senseless
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
-from flowers_tl.model.strategy import refuse_late
 from flowers_tl.model.weights import load_weights
+from flowers_tl.parts import DATA, behind_prefix, describe_prefix, make_cache, make_data, make_model, prepare
 from flowers_tl.proof import Proof
 from flowers_tl.results.run import RunFolder, versions
 from flowers_tl.results.tables import print_outcome, print_stages
 from flowers_tl.resume import find_checkpoint, finished, only_test_left, read_checkpoint, refuse_mismatch, settle
 from flowers_tl.trainer import find, log_hyperparameters, make_trainer, without_loggers
-
-DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
 
 
 def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -60,6 +55,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
     complete = state is not None and only_test_left(config, checkpoint, first_epoch, folder)
     with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
         make_model(config, num_classes=2)
+    refuse_senseless(config["cache"])
     record = rank_zero_only.rank == 0
     continues = checkpoint and checkpoint.parent.parent
     with (
@@ -139,65 +135,6 @@ def processes_released() -> Iterator[None]:
         os.environ.update(before)
 
 
-def make_cache(config: dict[str, Any], timed: Callable[[str], AbstractContextManager]) -> Cache | None:
-    """Build the cache that the config names; None where it is turned off."""
-    chosen = config["cache"]
-    if not chosen["enabled"]:
-        return None
-    return Cache(chosen["dir"], chosen["max_gb"], timed, config["trainer"]["enable_progress_bar"])
-
-
-def make_data(config: dict[str, Any], cache: Cache | None = None) -> FlowersDataModule:
-    """Build the data module that ``data.name`` names, with the other keys as its arguments."""
-    arguments = dict(config["data"])
-    name = arguments.pop("name")
-    if name not in DATA:
-        raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
-    return DATA[name](**arguments, seed=config["seed"], cache=cache)
-
-
-def behind_prefix(
-    config: dict[str, Any], data: FlowersDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
-) -> FlowersDataModule | FeatureDataModule:
-    """The data as the network takes it: behind the frozen prefix, where the strategy leaves one and the cache is on."""
-    if data.cache is None:
-        return data
-    limits = config["trainer"]
-    whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
-    keep = [split for split in SPLITS if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
-    chosen = {key: config["cache"][key] for key in ("views", "view_seed", "precision")}
-    epochs = trainer.max_epochs if model.groups else 0
-    seen = FeatureDataModule(data, model, trainer, epochs, chosen, first_epoch, keep)
-    return seen if any(seen.stops) or model.strategy.head == "solved" else data
-
-
-def prepare(data: FlowersDataModule | FeatureDataModule, *splits: str) -> None:
-    """Compute now, in a phase of its own, what of the splits is kept."""
-    if isinstance(data, FeatureDataModule):
-        data.prepare(*splits)
-
-
-def describe_prefix(data: FlowersDataModule | FeatureDataModule) -> dict[str, Any] | None:
-    """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
-    return data.summary if isinstance(data, FeatureDataModule) else None
-
-
-def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] | None = None) -> TransferClassifier:
-    """Build the network that the config names, with random weights; refuse a table that reaches beyond the run."""
-    model = TransferClassifier(
-        backbone=config["backbone"]["name"],
-        num_classes=num_classes,
-        strategy=config["strategy"],
-        class_names=class_names or [],
-        seed=config["seed"],
-        **{group: config[group] for group in ("optimizer", "scheduler", "regularisation")},
-    )
-    epochs = config["trainer"]["max_epochs"]
-    if epochs >= 1 and not config["trainer"]["fast_dev_run"]:
-        refuse_late(config["strategy"]["name"], model.groups, epochs)
-    return model
-
-
 def solve(
     model: TransferClassifier,
     data: FlowersDataModule | FeatureDataModule,
@@ -261,7 +198,9 @@ def scores(trainer: L.Trainer, split: str) -> dict[str, float | None]:
     return {n: round(metrics[f"{split}/{n}"].item(), 6) if f"{split}/{n}" in metrics else None for n in names}
 
 
-def final_val_scores(trainer: L.Trainer, model: TransferClassifier, data: L.LightningDataModule) -> dict[str, float | None]:
+def final_val_scores(
+    trainer: L.Trainer, model: TransferClassifier, data: L.LightningDataModule
+) -> dict[str, float | None]:
     """Val scores of the final weights, measured now unless the last validation was after the last step."""
     if find(trainer, History).validated_at != trainer.global_step:
         with without_loggers(trainer):

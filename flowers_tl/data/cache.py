@@ -12,7 +12,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -148,9 +148,7 @@ class Cache:
         finally:
             lock.release()
 
-    def _build(
-        self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]
-    ) -> None:
+    def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> None:
         beside = self.folder / f".building-{folder.name}"  # what a killed process left there is half an entry
         for leftover in (beside, folder):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -181,10 +179,8 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"Note: {folder} is damaged ({error}) and is made anew.")
             return None
-        try:
+        with suppress(OSError):  # somebody else's cache, which we may only read
             os.utime(folder / "meta.json")  # when it was last used
-        except OSError:
-            pass  # somebody else's cache, which we may only read
         return entry
 
     def _make_room(self) -> None:

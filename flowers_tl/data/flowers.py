@@ -140,14 +140,15 @@ class FlowersDataModule(L.LightningDataModule):
 
     def sampler(self, split: str, shuffled: bool) -> EpochSampler | range:
         """The keys of the split's pictures that this process takes: (epoch, index) shuffled anew each epoch, or indices."""
-        rank, world = self._place()
+        (rank, world), size = self._place(), self.sizes[split]
         # Each process takes every world-th picture and none is taken twice, as a padding sampler would.
-        return EpochSampler(self.sizes[split], self.seed, rank, world) if shuffled else range(rank, self.sizes[split], world)
+        return EpochSampler(size, self.seed, rank, world) if shuffled else range(rank, size, world)
 
     def stored(self, split: str, seed: int | None = None) -> StoredPictures:
         """The split's pictures as uint8 batches out of the store; with a ``seed`` changed at random, else centre crops."""
         pictures, side = self.pictures[split], self._stored_side(seed is not None)
-        what = f"{self.name}, {split}: {len(pictures):,} decoded pictures, " + (f"short side {side}" if side else "full size")
+        shape = f"short side {side}" if side else "full size"
+        what = f"{self.name}, {split}: {len(pictures):,} decoded pictures, {shape}"
         store = open_store(self.cache, pictures._image_files, side, read_picture, what)
         if seed is None:
             return StoredPictures(store, pictures._labels, self.image_size)

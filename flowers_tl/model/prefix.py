@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from flowers_tl.data.transforms import normalise
-from flowers_tl.errors import UserError, suggest
 from flowers_tl.model.backbone import Backbone, Stage
 from flowers_tl.model.classifier import TransferClassifier
 
@@ -65,14 +64,9 @@ class Prefix:
         stop: name of the first stage that is not part of it.
         precision: ``fp32``, or ``bf16``, which computes and returns bfloat16.
         device: where it computes.
-
-    Raises:
-        UserError: if the precision is unknown.
     """
 
     def __init__(self, backbone: Backbone, stop: str, precision: str, device: torch.device) -> None:
-        if precision not in PRECISIONS:
-            raise UserError(f"cache.precision={precision} is unknown: {suggest(precision, PRECISIONS)}.")
         self.stop, self.precision, self.device = stop, precision, device
         stages = backbone.stages[: backbone.stage_names.index(stop)]
         network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
@@ -85,10 +79,13 @@ class Prefix:
     @torch.no_grad()  # not inference mode, whose tensors no learning layer may take
     def __call__(self, pictures: Tensor) -> Tensor:
         """Map uint8 pictures (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
-        found = []
-        for part in pictures.split(BATCH.get(self.device.type, BATCH["cuda"])):
+        found, size = [], BATCH.get(self.device.type, BATCH["cuda"])
+        for part in pictures.split(size):
             x = normalise(part.to(self.device)).to(PRECISIONS[self.precision])
-            found.append(self.part(x.contiguous(memory_format=torch.channels_last)).contiguous())
+            if self.device.type == "cpu":  # convolutions of one picture round otherwise than those of several
+                x = torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])
+            x = self.part(x.contiguous(memory_format=torch.channels_last))
+            found.append(x[: len(part)].contiguous())
         return torch.cat(found)
 
 

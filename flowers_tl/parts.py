@@ -1,0 +1,75 @@
+"""The parts of a run, built from its plain config: cache, data, network, and the data behind the frozen prefix."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import lightning as L
+
+from flowers_tl.data.cache import Cache
+from flowers_tl.data.flowers import SPLITS, FlowersDataModule
+from flowers_tl.data.synthetic import SyntheticDataModule
+from flowers_tl.errors import UserError, suggest
+from flowers_tl.features import FeatureDataModule
+from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.model.strategy import refuse_late
+
+DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
+
+
+def make_cache(config: dict[str, Any], timed: Callable[[str], AbstractContextManager]) -> Cache | None:
+    """Build the cache that the config names; None where it is turned off."""
+    chosen = config["cache"]
+    if not chosen["enabled"]:
+        return None
+    return Cache(chosen["dir"], chosen["max_gb"], timed, config["trainer"]["enable_progress_bar"])
+
+
+def make_data(config: dict[str, Any], cache: Cache | None = None) -> FlowersDataModule:
+    """Build the data module that ``data.name`` names, with the other keys as its arguments."""
+    arguments = dict(config["data"])
+    name = arguments.pop("name")
+    if name not in DATA:
+        raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
+    return DATA[name](**arguments, seed=config["seed"], cache=cache)
+
+
+def behind_prefix(
+    config: dict[str, Any], data: FlowersDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
+) -> FlowersDataModule | FeatureDataModule:
+    """The data as the network takes it: behind the frozen prefix, where the strategy leaves one and the cache is on."""
+    if data.cache is None:
+        return data
+    limits = config["trainer"]
+    whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
+    keep = [split for split in SPLITS if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
+    epochs = trainer.max_epochs if model.groups else 0
+    seen = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
+    return seen if any(seen.stops) or model.strategy.head == "solved" else data
+
+
+def prepare(data: FlowersDataModule | FeatureDataModule, *splits: str) -> None:
+    """Compute now, in a phase of its own, what of the splits is kept."""
+    if isinstance(data, FeatureDataModule):
+        data.prepare(*splits)
+
+
+def describe_prefix(data: FlowersDataModule | FeatureDataModule) -> dict[str, Any] | None:
+    """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
+    return data.summary if isinstance(data, FeatureDataModule) else None
+
+
+def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] | None = None) -> TransferClassifier:
+    """Build the network that the config names, with random weights; refuse a table that reaches beyond the run."""
+    model = TransferClassifier(
+        backbone=config["backbone"]["name"],
+        num_classes=num_classes,
+        strategy=config["strategy"],
+        class_names=class_names or [],
+        seed=config["seed"],
+        **{group: config[group] for group in ("optimizer", "scheduler", "regularisation")},
+    )
+    epochs = config["trainer"]["max_epochs"]
+    if epochs >= 1 and not config["trainer"]["fast_dev_run"]:
+        refuse_late(config["strategy"]["name"], model.groups, epochs)
+    return model
