@@ -70,6 +70,8 @@ class OptimizerConfig:
     """Of sgd; null: none."""
     nesterov: bool | None = None
     """Of sgd: Nesterov's momentum."""
+    fused: bool | None = None
+    """Take the step in one fused operation: faster, other rounding; null: PyTorch's choice."""
 
 
 @dataclass

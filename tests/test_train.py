@@ -322,3 +322,17 @@ def test_one_epoch_on_real_flowers_learns(config, tmp_path):
     assert result["parameters"]["trainable"] == 130_662
     assert result["data"] == {"name": "flowers", "train": 1020, "val": 1020, "test": 6149}
     assert result["val"]["accuracy"] > 0.2  # one in 102 is chance
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"optimizer__fused": "true"},
+        {"compute__channels_last": "false"},
+        pytest.param({"compute__compile": "true"}, marks=pytest.mark.slow),
+    ],
+)
+def test_what_makes_it_faster_changes_no_more_than_rounding(run, keys):
+    plain, fast = (networks(run(strategy="fine_tuning", **more)) for more in ({}, keys))
+    for key, value in plain.items():
+        torch.testing.assert_close(value, fast[key], rtol=1e-2, atol=1e-3, msg=key)
