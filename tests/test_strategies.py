@@ -115,7 +115,7 @@ def test_print_strategy_shows_the_table_and_leaves_nothing(door, tmp_path):
     assert "set trainer.max_epochs to 7 or more" in refused.stderr
 
 
-def test_a_probe_reads_each_training_picture_once(config, tiny, tmp_path, monkeypatch):
+def test_a_probe_without_a_cache_reads_each_training_picture_once(config, tiny, tmp_path, monkeypatch):
     read = collections.Counter()
     get = SyntheticDataModule.reader.__getitem__
 
@@ -124,5 +124,5 @@ def test_a_probe_reads_each_training_picture_once(config, tiny, tmp_path, monkey
         return get(self, index)
 
     monkeypatch.setattr(SyntheticDataModule.reader, "__getitem__", counting)
-    train(config(tiny(strategy="linear_probe")), tmp_path / "run")
+    train(config([*tiny(strategy="linear_probe"), "cache.enabled=false"]), tmp_path / "run")
     assert read == {"train": 12, "val": 2 * 6, "test": 9}  # val: to choose the weight decay, and to be scored as ever
