@@ -32,13 +32,16 @@ for name in ("lightning.pytorch", "lightning.fabric"):  # they print by themselv
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
 
-def make_trainer(config: dict[str, Any], run: RunFolder, model: TransferClassifier, first_step: int = 0) -> L.Trainer:
+def make_trainer(
+    config: dict[str, Any], run: RunFolder, model: TransferClassifier, *callbacks: Callback, first_step: int = 0
+) -> L.Trainer:
     """Build the Trainer with what every run records and keeps: history, curves, proof, best and last checkpoint.
 
     Args:
         config: the run's config; ``trainer``, ``regularisation`` and ``proof`` matter here.
         run: where everything goes.
         model: whose strategy says whether stages begin late.
+        callbacks: further ones, which act first.
         first_step: a run that goes on takes this as its first step: later ones that a killed run had written to
             TensorBoard are taken back.
     """
@@ -47,7 +50,7 @@ def make_trainer(config: dict[str, Any], run: RunFolder, model: TransferClassifi
     try:
         return L.Trainer(
             **arguments,
-            callbacks=list(make_callbacks(config, run)),
+            callbacks=[*callbacks, *make_callbacks(config, run)],
             logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
             default_root_dir=run.folder,
             use_distributed_sampler=False,  # the data module deals the pictures out itself, none twice in val and test

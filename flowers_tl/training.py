@@ -16,6 +16,7 @@ from flowers_tl.callbacks import History
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.features import FeatureDataModule, refuse_senseless
+from flowers_tl.interruption import Interruption
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
 from flowers_tl.model.weights import load_weights
@@ -60,6 +61,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
     continues = checkpoint and checkpoint.parent.parent
     with (
         processes_released(),
+        Interruption() as interruption,
         RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch) as run,
     ):
         data = make_data(config, make_cache(config, run.timed))
@@ -77,7 +79,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
             model.to(memory_format=torch.channels_last)
         if config["compute"]["compile"]:
             model.compile()
-        trainer = make_trainer(config, run, model, first_step=state["global_step"] if state else 0)
+        trainer = make_trainer(config, run, model, interruption, first_step=state["global_step"] if state else 0)
         seen = behind_prefix(config, data, model, trainer, first_epoch)
         run.update(describe(config, model, data, weights) | {"prefix": describe_prefix(seen)})
         if run.record:
