@@ -159,6 +159,18 @@ class CacheConfig:
 
 
 @dataclass
+class HeadsConfig:
+    """Many heads in one run, where only the head learns: each combination of these is one, recorded as a run."""
+
+    lr: list[float] | None = None
+    """Learning rates of the head; null: the strategy's."""
+    weight_decay: list[float] | None = None
+    """Weight decays of the head; null: the strategy's. Where the head is solved: those for which it is."""
+    seeds: int = 1
+    """Number of seeds, counted up from `seed`; they share the crops and flips of cache.view_seed, else of the first."""
+
+
+@dataclass
 class ComputeConfig:
     channels_last: bool = True
     """Order of memory in which convolutions are faster; results differ by rounding."""
@@ -220,6 +232,8 @@ class TrainConfig:
     """What keeps the network from learning the few pictures by heart."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     """What is kept from being computed twice."""
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    """Many heads at once."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     """How fast it goes."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -13,6 +13,7 @@ from flowers_tl.errors import UserError, suggest
 from flowers_tl.features import FeatureDataModule
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.strategy import refuse_late
+from flowers_tl.results.run import versions
 
 DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
 
@@ -73,3 +74,20 @@ def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] 
     if epochs >= 1 and not config["trainer"]["fast_dev_run"]:
         refuse_late(config["strategy"]["name"], model.groups, epochs)
     return model
+
+
+def describe(
+    config: dict[str, Any], model: TransferClassifier, data: FlowersDataModule, weights: str | None
+) -> dict[str, Any]:
+    """What ``result.json`` says of a run before it has trained."""
+    return {
+        "strategy": config["strategy"]["name"],
+        "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},
+        "backbone": config["backbone"]["name"],
+        "weights": weights or "random",
+        "seed": config["seed"],
+        "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
+        "parameters": model.parameter_counts,
+        "data": {"name": data.name} | data.sizes,
+        "versions": versions(),
+    }

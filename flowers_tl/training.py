@@ -16,13 +16,15 @@ from flowers_tl.callbacks import History
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.features import FeatureDataModule, refuse_senseless
+from flowers_tl.head_choices import asked_for
+from flowers_tl.heads import train_heads
 from flowers_tl.interruption import Interruption
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
 from flowers_tl.model.weights import load_weights
-from flowers_tl.parts import DATA, behind_prefix, describe_prefix, make_cache, make_data, make_model, prepare
+from flowers_tl.parts import DATA, behind_prefix, describe, describe_prefix, make_cache, make_data, make_model, prepare
 from flowers_tl.proof import Proof
-from flowers_tl.results.run import RunFolder, versions
+from flowers_tl.results.run import RunFolder
 from flowers_tl.results.tables import print_outcome, print_stages
 from flowers_tl.resume import find_checkpoint, finished, only_test_left, read_checkpoint, refuse_mismatch, settle
 from flowers_tl.trainer import find, log_hyperparameters, make_trainer, without_loggers
@@ -38,12 +40,14 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
             are taken from the run that is gone on with.
 
     Returns:
-        The content of ``result.json``.
+        The content of ``result.json``; of many heads, see :func:`flowers_tl.heads.train_heads`, the folder's of all.
 
     Raises:
         UserError: if the config does not fit the data, the network or the folder.
         ProofError: if what happens is not what the strategy's table says.
     """
+    if asked_for(config):
+        return train_heads(config, folder)
     checkpoint = None
     if config["ckpt_path"] is not None:
         checkpoint = find_checkpoint(config["ckpt_path"], folder)
@@ -174,23 +178,6 @@ def proven(trainer: L.Trainer) -> dict[str, Any] | None:
     """What was proven of the run while it trained; None where nothing was trained, or nobody looked."""
     proof = find(trainer, Proof)
     return proof.summary or None if proof else None
-
-
-def describe(
-    config: dict[str, Any], model: TransferClassifier, data: FlowersDataModule, weights: str | None
-) -> dict[str, Any]:
-    """What ``result.json`` says of a run before it has trained."""
-    return {
-        "strategy": config["strategy"]["name"],
-        "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},
-        "backbone": config["backbone"]["name"],
-        "weights": weights or "random",
-        "seed": config["seed"],
-        "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
-        "parameters": model.parameter_counts,
-        "data": {"name": data.name} | data.sizes,
-        "versions": versions(),
-    }
 
 
 def scores(trainer: L.Trainer, split: str) -> dict[str, float | None]:

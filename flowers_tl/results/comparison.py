@@ -81,6 +81,8 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
                 notes.append(f"{file.parent} is left out: its files can't be read ({type(error).__name__}: {error}).")
                 continue
             status = run.result["status"]
+            if status == "finished" and "heads" in run.result:
+                continue  # a folder of many heads, each of which is a run below it
             if status == "finished":
                 runs.append(run)
             else:
@@ -96,7 +98,7 @@ def read_run(folder: Path) -> Run:
     result = json.loads((folder / "result.json").read_text())
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
     history: dict[str, np.ndarray] = {}
-    if result["status"] == "finished":
+    if result["status"] == "finished" and "heads" not in result:
         if result["epochs"]:
             with open(folder / "history.csv", newline="") as file:
                 rows = list(csv.DictReader(file))
@@ -145,7 +147,13 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
             )
         seeds[seed] = run
     groups = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
-    return [Group(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)], notes
+    named = [Group(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)]
+    if shared := [g.label for g in named if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
+        notes.append(
+            f"The seeds of {', '.join(shared)} share their crops and flips (cache.view_seed), so their spread is less than "
+            "that of runs with crops of their own."
+        )
+    return named, notes
 
 
 def labels(groups: Sequence[Sequence[Run]]) -> list[str]:

@@ -1,0 +1,197 @@
+"""Many heads in one run: every learning rate, weight decay and seed over the same features, each as its own run would be."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.progress import track
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from flowers_tl.data.sampling import EpochSampler, derive_seed
+from flowers_tl.features import FeatureDataModule
+from flowers_tl.head_choices import own_configs, refuse
+from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.model.metrics import scores
+from flowers_tl.model.optimisation import make_optimizer, make_schedule
+from flowers_tl.model.probe import solve_head
+from flowers_tl.model.stack import HeadStack
+from flowers_tl.model.weights import load_weights
+from flowers_tl.parts import behind_prefix, describe, describe_prefix, make_cache, make_data, make_model, prepare
+from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows
+from flowers_tl.results.run import RunFolder
+from flowers_tl.results.tables import print_comparison
+from flowers_tl.trainer import make_trainer
+
+EVALUATED = 256  # pictures at a time: a product with all of them would need the features twice
+
+
+@dataclass
+class Head:
+    """One of the heads: the folder it is recorded in, the config of its own run, and what is found out of it."""
+
+    name: str
+    config: dict[str, Any]
+    history: list[dict[str, float]]
+    result: dict[str, Any]
+
+
+def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
+    """Train, test and record all heads that ``config["heads"]`` asks for, each in a folder below ``folder``.
+
+    A head begins with the weights, sees the batches and draws the dropout that a run with its config alone would: it
+    ends with the same weights but for the rounding of a product that is batched differently. All seeds share the
+    crops and flips of one (``cache.view_seed``, else the first seed), and their configs say so.
+
+    Returns:
+        The folder's ``result.json``: names of the heads' folders, which is best on val, and that one's val scores.
+
+    Raises:
+        UserError: if more than the head would learn, or the config asks for what can't be done for many heads at once.
+    """
+    with torch.device("meta"):
+        refuse(config, make_model(config, num_classes=2))
+    with RunFolder(folder, yaml.safe_dump(config, sort_keys=False)) as run:
+        data = make_data(config, make_cache(config, run.timed))
+        data.prepare_data()
+        data.setup()
+        model = beginning(config, data)
+        weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
+        load_weights(model.backbone, weights)
+        trainer = make_trainer(config, run, model)
+        seen = behind_prefix(config, data, model, trainer, first_epoch=0)
+        prepare(seen, "train", "val")
+        heads = [Head(name, own, [], {}) for name, own in own_configs(config)]
+        with run.timed("fit" if model.groups else "solve"):
+            stack = fit(config, heads, model, seen, run) if model.groups else solve(config, heads, model, seen)
+        with run.timed("fit"):
+            val = evaluate(stack, seen, "val")
+        prepare(seen, "test")
+        with run.timed("test"):
+            test = evaluate(stack, seen, "test")
+        shared = {"together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
+        for number, head in enumerate(heads):
+            rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
+            head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}
+            head.result |= {"prefix": describe_prefix(seen), "val": val[number], "test": test[number], "proof": None}
+            record(head, stack.state(number), run, len(heads))
+        best = max(heads, key=lambda head: head.result["val"]["accuracy"])
+        run.update({"heads": [head.name for head in heads], "best": best.name, "val": best.result["val"]})
+    groups, notes = group_runs(find_runs([run.folder])[0])
+    print_comparison(HEADER, table_rows(groups))
+    print("\n".join([*(f"Note: {note}" for note in notes), f"Folder of the heads: {run.folder}"]))
+    return run.result
+
+
+def beginning(config: dict[str, Any], data: Any) -> TransferClassifier:
+    """The network as a run with this config begins, but for the pretrained weights, which leave the head as it is."""
+    torch.manual_seed(derive_seed(config["seed"]))
+    return make_model(config, data.num_classes, data.class_names)
+
+
+def fit(
+    config: dict[str, Any], heads: list[Head], model: TransferClassifier, seen: FeatureDataModule, run: RunFolder
+) -> HeadStack:
+    """Train all heads; fill in their histories."""
+    columns = len(heads) // config["heads"]["seeds"]
+    seeds = [head.config["seed"] for head in heads[::columns]]
+    begun = [beginning(head.config, seen.data).backbone for head in heads[::columns]]
+    states = [network.network.get_submodule(network.final).state_dict() for network in begun]
+    stack = HeadStack(model.backbone, [state for state in states for _ in range(columns)], columns, seen.device)
+    rows = [head.config["strategy"]["table"][0] for head in heads]
+    groups = [
+        replace(model.groups[0], name=head.name, lr=row["lr"], weight_decay=row["weight_decay"])
+        for head, row in zip(heads, rows, strict=True)
+    ]
+    optimizer = make_optimizer(list(zip(groups, stack.heads, strict=True)), config["optimizer"])
+    labels, size = seen.labels("train").to(seen.device), seen.data.batch_size
+    batches, epochs = math.ceil(len(labels) / size), config["trainer"]["max_epochs"]
+    schedule = make_schedule(optimizer, config["scheduler"], epochs * batches, batches)
+    samplers = [EpochSampler(len(labels), seed) for seed in seeds]
+    shown = track(
+        range(epochs),
+        f"Training {len(heads)} heads",
+        transient=True,
+        disable=not config["trainer"]["enable_progress_bar"],
+    )
+    for epoch in shown:
+        orders, rates = [], [group["lr"] for group in optimizer.param_groups]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+            orders.append([index for _, index in sampler])
+        order = torch.tensor(orders, device=seen.device)
+        stack.seed(seeds, epoch)
+        features = seen.outputs("train", seen.view(epoch), "head")
+        loss, right = torch.zeros(len(heads), device=seen.device), torch.zeros(len(heads), device=seen.device)
+        for batch in order.split(size, dim=1):
+            inputs = features[batch.flatten().to(features.device)].float().unflatten(0, batch.shape)
+            losses, hits = stack.backward(inputs, labels[batch], config["regularisation"]["label_smoothing"])
+            clip(stack, config["trainer"])
+            optimizer.step()
+            schedule.step()
+            loss, right = loss + losses * batch.shape[1], right + hits
+        seconds = run.elapsed("fit") / len(heads)
+        for number, (head, val) in enumerate(zip(heads, evaluate(stack, seen, "val"), strict=True)):
+            row = {"epoch": epoch, "step": (epoch + 1) * batches, f"lr/{model.groups[0].name}": rates[number]}
+            row |= {"train/loss": loss[number].item() / len(labels)}
+            row |= {"train/accuracy": right[number].item() / len(labels)}
+            row |= {f"val/{name}": value for name, value in val.items()}
+            head.history.append(
+                {key: round(v, 6) if "/" in key else v for key, v in row.items()} | {"seconds": seconds}
+            )
+            head.history[-1][f"lr/{model.groups[0].name}"] = float(f"{rates[number]:.6g}")
+    return stack
+
+
+def clip(stack: HeadStack, chosen: dict[str, Any]) -> None:
+    """Clip each head's gradients as Lightning would those of its own run."""
+    if chosen["gradient_clip_val"] is None:
+        return
+    by = clip_grad_value_ if chosen["gradient_clip_algorithm"] == "value" else clip_grad_norm_
+    for parameters in stack.heads:
+        by(parameters, chosen["gradient_clip_val"])
+
+
+def solve(config: dict[str, Any], heads: list[Head], model: TransferClassifier, seen: FeatureDataModule) -> HeadStack:
+    """Solve the head once for each weight decay."""
+    train, val = seen.before_head("train", "centre", "mirrored"), seen.before_head("val", "centre")
+    model.backbone.to(seen.device)
+    final, states = model.backbone.network.get_submodule(model.backbone.final), []
+    for head in track(
+        heads, f"Solving {len(heads)} heads", transient=True, disable=not config["trainer"]["enable_progress_bar"]
+    ):
+        best, _ = solve_head(model.backbone, train, val, head.config["heads"]["weight_decay"])
+        head.result["solved_head"] = best.to_dict() | {"candidates": [best.to_dict()]}
+        states.append({name: value.clone() for name, value in final.state_dict().items()})
+    return HeadStack(model.backbone, states, len(heads), seen.device)
+
+
+@torch.inference_mode()
+def evaluate(stack: HeadStack, seen: FeatureDataModule, split: str) -> list[dict[str, float]]:
+    """Each head's accuracy, balanced accuracy and loss over a split."""
+    features, labels = seen.outputs(split, "centre", "head"), seen.labels(split).to(seen.device)
+    parts: list[Tensor] = [stack.logits(part.float()[None].to(seen.device)) for part in features.split(EVALUATED)]
+    found = []
+    for logits in torch.cat(parts, dim=1):
+        measured = scores(logits.shape[1], "accuracy", "balanced_accuracy").to(seen.device)(logits, labels)
+        measured |= {"loss": cross_entropy(logits, labels)}
+        found.append({name: round(value.item(), 6) for name, value in measured.items()})
+    return found
+
+
+def record(head: Head, state: dict[str, Tensor], run: RunFolder, count: int) -> None:
+    """Write a head's folder as its own run's; its seconds are its equal share of all heads' seconds."""
+    with RunFolder(run.folder / head.name, yaml.safe_dump(head.config, sort_keys=False)) as own:
+        own.seconds = {phase: run.elapsed(phase) / count for phase in run.seconds}
+        own.update(head.result)
+        logger = TensorBoardLogger(own.folder, name="", version="", default_hp_metric=False)
+        for row in head.history:
+            own.append_history(row)
+            logger.log_metrics({key: value for key, value in row.items() if "/" in key}, step=row["step"] - 1)
+        logger.finalize("success")
+        torch.save(state, own.folder / "head.pt")
