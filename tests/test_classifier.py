@@ -232,7 +232,7 @@ def test_the_state_dict_is_torchvisions(tmp_path):
 
 def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
-    predictions = torch.tensor([0, 0, 0, 1, 1, 3, 2])  # class 3 is predicted, and never true
+    predictions = torch.eye(5)[[0, 0, 0, 1, 1, 3, 2]]  # class 3 is predicted, and never true
     metric = BalancedAccuracy(num_classes=5)
     metric.update(predictions[:3], labels[:3])
     metric.update(predictions[3:], labels[3:])

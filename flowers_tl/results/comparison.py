@@ -150,7 +150,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
     named = [Group(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)]
     if shared := [g.label for g in named if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
         notes.append(
-            f"The seeds of {', '.join(shared)} share their crops and flips (cache.view_seed), so their spread is less than "
+            f"The seeds of {', '.join(shared) if len(shared) < 4 else f'{len(shared)} settings'} share their crops and flips (cache.view_seed), so their spread is less than "
             "that of runs with crops of their own."
         )
     return named, notes
