@@ -128,6 +128,8 @@ class DataConfig:
     """Processes that prepare pictures; null: one a core, 8 at most, or none where that is slower."""
     augmentation: str = "crop"
     """Of training pictures: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
+    limit: int | None = None
+    """Most pictures of each split, spread evenly over it; null: all."""
 
 
 @dataclass

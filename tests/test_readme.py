@@ -21,7 +21,7 @@ def test_the_readme_has_commands():
 def test_every_train_command_composes(config, command):
     overrides = [word for word in shlex.split(command) if not word.startswith("-") and "hydra." not in word]
     first_choices = [re.sub(r"=(\w+),.*", r"=\1", word) for word in overrides]
-    assert config(first_choices)["strategy"]["table"]
+    assert config(first_choices)["strategy"]["name"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

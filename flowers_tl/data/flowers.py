@@ -41,6 +41,7 @@ class FlowersDataModule(L.LightningDataModule):
         num_workers: processes that decode; None takes one a core, 8 at most.
         seed: from which order, crops and flips of the training pictures follow.
         augmentation: of training pictures, see :func:`flowers_tl.data.transforms.train_transform`.
+        limit: most pictures of a split, spread evenly over it; None takes all.
         cache: where decoded pictures are kept; None decodes each time, by the article's transforms in worker processes.
     """
 
@@ -56,13 +57,14 @@ class FlowersDataModule(L.LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         augmentation: str = "crop",
+        limit: int | None = None,
         cache: Cache | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root or os.environ.get("FLOWERS102_ROOT") or "data")
         self.num_classes, self.class_names = num_classes, []
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
-        self.augmentation, self.cache = augmentation, cache
+        self.augmentation, self.limit, self.cache = augmentation, limit, cache
         # Windows are cut out of the store faster than a worker could hand them over.
         needless = cache is not None and augmentation == "crop"
         self.num_workers = (0 if needless else min(8, os.cpu_count() or 1)) if num_workers is None else num_workers
@@ -71,6 +73,8 @@ class FlowersDataModule(L.LightningDataModule):
             if getattr(self, name) < least:
                 key = name if name == "seed" else f"data.{name}"
                 raise UserError(f"{key}={getattr(self, name)} is too small: it must be at least {least}.")
+        if limit is not None and limit < 1:
+            raise UserError(f"data.limit={limit} leaves no pictures: it must be at least 1, or null for all.")
         self.train_transform, self.eval_transform = (
             train_transform(image_size, augmentation),
             eval_transform(image_size),
@@ -93,7 +97,7 @@ class FlowersDataModule(L.LightningDataModule):
             return
         for split in SPLITS:
             transform = self.train_transform if split == "train" else self.eval_transform
-            pictures = self.reader(self.root, split=split, transform=transform, loader=read_picture)
+            pictures = self._read(split, transform)
             if len(pictures) == 0:
                 raise UserError(
                     f"The {split} split in {self.root} is empty: each of {', '.join(SPLITS)} needs pictures."
@@ -113,6 +117,15 @@ class FlowersDataModule(L.LightningDataModule):
                 f"leave it out, or set it to {labels}."
             )
         self.class_names += [f"class {k}" for k in range(len(self.class_names), self.num_classes)]
+
+    def _read(self, split: str, transform: Any) -> Flowers102:
+        pictures = self.reader(self.root, split=split, transform=transform, loader=read_picture)
+        if self.limit is not None and (size := len(pictures)) > self.limit:
+            spread = [k * size // self.limit for k in range(self.limit)]
+            pictures._image_files, pictures._labels = (
+                [values[k] for k in spread] for values in (pictures._image_files, pictures._labels)
+            )
+        return pictures
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -135,7 +148,7 @@ class FlowersDataModule(L.LightningDataModule):
         if self.cache:
             pictures = self.stored(split)
         elif split == "train":
-            pictures = self.reader(self.root, split=split, transform=self.eval_transform, loader=read_picture)
+            pictures = self._read(split, self.eval_transform)
         return self.loader(pictures, self.sampler(split, shuffled=False))
 
     def sampler(self, split: str, shuffled: bool) -> EpochSampler | range:

@@ -67,9 +67,12 @@ class SyntheticDataModule(FlowersDataModule):
         num_workers: int | None = 0,
         seed: int = 0,
         augmentation: str = "crop",
+        limit: int | None = None,
         cache: Cache | None = None,
     ) -> None:
-        super().__init__(root or "data", num_classes, image_size, batch_size, num_workers, seed, augmentation, cache)
+        super().__init__(
+            root or "data", num_classes, image_size, batch_size, num_workers, seed, augmentation, limit, cache
+        )
         self.first_species = first_species
         self.per_class = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.per_class.items()}

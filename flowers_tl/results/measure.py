@@ -1,0 +1,142 @@
+"""Run a command and measure it: seconds, memory of its processes, and what its record says of the phases."""
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flowers_tl.errors import UserError
+
+INTERVAL = 0.1  # seconds between two looks at the memory
+
+
+class Bench:
+    """Measures one command after another, each beginning with an empty cache in a temporary folder.
+
+    Args:
+        folder: where each command's output goes, as ``NUMBER_KIND.log`` and ``.err``.
+        overrides: what train, and the plain loop, are told besides.
+    """
+
+    def __init__(self, folder: Path, overrides: list[str]) -> None:
+        self.folder, self.overrides, self.count = folder, overrides, 0
+
+    def measure(self, kind: str, strategy: str, sweep: int) -> Iterator[dict[str, Any]]:
+        """Yield what was measured of a command: kind, strategy, seconds, GB of memory, pictures, and what
+        the run recorded.
+
+        Kinds: ``plain``; ``flowers_tl`` (followed by ``again``, the same command with the cache as it then is);
+        ``sweep``, a multirun of so many rates; ``heads``, the same rates in one run.
+
+        Raises:
+            UserError: if the command fails.
+        """
+        rates = [f"{1e-4 * 100 ** (k / max(1, sweep - 1)):.3g}" for k in range(sweep)]
+        temporary = Path(tempfile.mkdtemp(prefix="flowers_tl-benchmark-"))
+        try:
+            told = [f"strategy={strategy}", *self.overrides]
+            if kind == "plain":
+                measured, output = self._run(kind, ["flowers_tl.plain_loop", *told])
+                found = json.loads(output.strip().splitlines()[-1])
+                measured |= {"phases": found["seconds"], "pictures": found["pictures"], "test": found["test"]}
+                yield measured | {"strategy": strategy}
+                return
+            told += [f"cache.dir={temporary / 'cache'}", "trainer.enable_progress_bar=false"]
+            if kind == "sweep":
+                more = ["-m", f"strategy.table.0.lr={','.join(rates)}", f"hydra.sweep.dir={temporary / 'runs'}"]
+                measured, _ = self._run(kind, ["flowers_tl.train", *told, *more])
+                runs = [json.loads(file.read_text()) for file in (temporary / "runs").glob("*/result.json")]
+                yield measured | {"strategy": strategy, "pictures": sum(map(pictures_seen, runs))}
+                return
+            if kind == "heads":
+                told.append(f"heads.lr=[{','.join(rates)}]")
+            for name in (kind, "again") if kind == "flowers_tl" else (kind,):
+                measured, _ = self._run(name, ["flowers_tl.train", *told, f"hydra.run.dir={temporary / name}"])
+                result = json.loads((temporary / name / "result.json").read_text())
+                if kind == "heads":
+                    found = {"pictures": sum(map(pictures_seen, self._heads(temporary / name, result)))}
+                else:
+                    found = {"pictures": pictures_seen(result), "test": result["test"]["accuracy"]}
+                yield measured | {"strategy": strategy, "phases": result["seconds"]} | found
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    @staticmethod
+    def _heads(folder: Path, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for name in result["heads"]:
+            yield json.loads((folder / name / "result.json").read_text())
+
+    def _run(self, kind: str, command: list[str]) -> tuple[dict[str, Any], str]:
+        self.count += 1
+        log = self.folder / f"{self.count:02}_{kind}.log"
+        with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
+            began = time.perf_counter()
+            process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors)
+            try:
+                memory = watch(process)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+            seconds = time.perf_counter() - began
+        if process.returncode != 0:
+            last = (log.with_suffix(".err").read_text().strip().splitlines() or ["it said nothing."])[-1]
+            raise UserError(last)  # in the words of the command, the rest of which is in the file
+        return {"kind": kind, "seconds": round(seconds, 2), "memory_gb": memory}, log.read_text()
+
+
+def pictures_seen(result: dict[str, Any]) -> int:
+    """Pictures that a run trained on, validated or tested: those of every epoch, whether computed anew or not."""
+    sizes = result["data"]
+    return result["epochs"] * (sizes["train"] + sizes["val"]) + sizes["test"]
+
+
+def watch(process: subprocess.Popen) -> dict[str, float] | None:
+    """Wait for the process; return the peaks in GB of it and its children: ``private``, and ``mapped`` from files.
+
+    None without psutil.
+    """
+    if importlib.util.find_spec("psutil") is None:
+        process.wait()
+        return None
+    import psutil
+
+    peaks = {"private": 0, "mapped": 0}
+    root = psutil.Process(process.pid)
+    while process.poll() is None:
+        found = {"private": 0, "mapped": 0}
+        try:
+            for one in [root, *root.children(recursive=True)]:
+                memory = one.memory_info()
+                shared = getattr(memory, "shared", 0)  # Linux knows; elsewhere all counts as private
+                found["private"] += memory.rss - shared
+                found["mapped"] = max(found["mapped"], shared)  # processes map the same files
+        except psutil.NoSuchProcess:  # a child has just ended
+            continue
+        peaks = {name: max(peak, found[name]) for name, peak in peaks.items()}
+        time.sleep(INTERVAL)
+    return {name: round(peak / 2**30, 2) for name, peak in peaks.items()}
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the measured seconds depend on: processor, cores, memory, GPU."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    memory = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {"processor": model, "cores": os.cpu_count(), "memory_gb": memory, "gpu": gpu}
