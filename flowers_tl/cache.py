@@ -1,11 +1,10 @@
 """List and clear what is kept on disk: ``python -m flowers_tl.cache list`` and ``python -m flowers_tl.cache clear``."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-from flowers_tl.errors import UserError, tell
+from flowers_tl.errors import UserError, told
 
 HELP = (
     "What runs keep to compute nothing twice: decoded pictures, and what frozen stages make of them. "
@@ -20,15 +19,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = "dir=DIR: the folder that cache.dir names in runs; unused_days=N: clear what was not used for N days"
     parser.add_argument("options", nargs="*", metavar="key=value", help=options)
     given = parser.parse_args(arguments)
-    try:
+    with told():
         folder, days = read_options(given.options)
         if given.action == "clear":
             print_cleared(folder, days)
         else:
             print_entries(folder)
-    except UserError as error:
-        tell(error)
-        sys.exit(1)
 
 
 def read_options(options: list[str]) -> tuple[Path, float]:

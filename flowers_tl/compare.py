@@ -1,11 +1,10 @@
 """Put runs side by side: ``python -m flowers_tl.compare outputs/2026-01-31/12-00-00_sweep``."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-from flowers_tl.errors import UserError, tell
+from flowers_tl.errors import UserError, told
 
 HELP = "Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation."
 
@@ -21,11 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments).runs
     out = next((Path(argument.removeprefix("out=")) for argument in given if argument.startswith("out=")), None)
     folders = [argument for argument in given if not argument.startswith("out=")]
-    try:
+    with told():
         compare(folders, out or default_folder(folders))
-    except UserError as error:
-        tell(error)
-        sys.exit(1)
 
 
 def compare(folders: list[str], out: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 # In a checkout conf/ lies beside the package, in a wheel inside it.
@@ -250,3 +251,9 @@ class TrainConfig:
     """Check while training that frozen tensors keep every bit and that the table is what happens."""
     print_strategy: bool = False
     """Only show what would learn: no pictures, no weights, no training, no folder."""
+
+
+store = ConfigStore.instance()
+store.store(name="schema", node=TrainConfig)
+store.store(name="data_schema", node=DataConfig)
+store.store(name="synthetic_schema", node=SyntheticConfig)

@@ -7,19 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from flowers_tl.config import CONF, DataConfig, SyntheticConfig, TrainConfig
+from flowers_tl.config import CONF
 from flowers_tl.errors import tell
 from flowers_tl.refusals import MULTIRUN, explain, split_arguments, without_refused_choices
-
-store = ConfigStore.instance()
-store.store(name="schema", node=TrainConfig)
-store.store(name="data_schema", node=DataConfig)
-store.store(name="synthetic_schema", node=SyntheticConfig)
 
 
 def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:

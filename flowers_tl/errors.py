@@ -1,7 +1,8 @@
 """What the user is told when the input is at fault: one sentence that names the thing and the remedy."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -33,3 +34,13 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
 def tell(sentence: object) -> None:
     """Print an error's sentence where errors go."""
     print(f"Error: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Around what a door does: tell a UserError's sentence, and exit with 1."""
+    try:
+        yield
+    except UserError as error:
+        tell(error)
+        sys.exit(1)

@@ -11,18 +11,16 @@ import sys
 import time
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-import flowers_tl.door  # noqa: F401  (registers the schema)
-from flowers_tl.config import CONF
 from flowers_tl.model.backbone import Backbone
 from flowers_tl.model.weights import load_weights
 from flowers_tl.parts import make_data
+from flowers_tl.refusals import compose_beside
 
 # The article's two strategies: rates of the head, and of the last stage before it.
 RATES = {"feature_extraction": {"head": 1e-3}, "fine_tuning": {"last": 1e-4, "head": 1e-3}}
@@ -32,8 +30,7 @@ WORKERS = 2
 def main(overrides: list[str]) -> None:
     """Train and test as the overrides say; print strategy, val and test accuracy, pictures seen, seconds by phase."""
     began = time.perf_counter()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", overrides=overrides), resolve=True)
+    config = OmegaConf.to_container(compose_beside("train", overrides), resolve=True)
     strategy, device = config["strategy"]["name"], torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config["seed"])
     loaders, classes = make_loaders(config)

@@ -24,7 +24,7 @@ from torch import Tensor
 from flowers_tl.errors import UserError
 
 # Part of every key: a change of what is written makes new entries.
-FORMAT = 1
+FORMAT = 2
 CHUNK = 1 << 24
 _checked: set[tuple[str, int, int]] = set()  # entries whose checksum this process has found right: path, size, time
 

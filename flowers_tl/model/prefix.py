@@ -20,7 +20,7 @@ from flowers_tl.model.classifier import TransferClassifier
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Pictures at a time: few enough for what passes between layers to stay in a CPU's cache, enough for a GPU to be busy.
-BATCH = {"cpu": 8, "cuda": 256}
+BATCH = {"cpu": 4, "cuda": 256}
 
 
 def entry_stage(model: TransferClassifier, epoch: int) -> str | None:

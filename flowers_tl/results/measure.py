@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +26,9 @@ class Bench:
     """
 
     def __init__(self, folder: Path, overrides: list[str]) -> None:
-        self.folder, self.overrides, self.count = folder, overrides, 0
+        self.folder, self.overrides = folder, overrides
 
-    def measure(self, kind: str, strategy: str, sweep: int) -> Iterator[dict[str, Any]]:
+    def measure(self, number: str, kind: str, strategy: str, sweep: int) -> Iterator[dict[str, Any]]:
         """Yield what was measured of a command: kind, strategy, seconds, GB of memory, pictures, and what
         the run recorded.
 
@@ -39,58 +38,63 @@ class Bench:
         Raises:
             UserError: if the command fails.
         """
-        rates = [f"{1e-4 * 100 ** (k / max(1, sweep - 1)):.3g}" for k in range(sweep)]
-        temporary = Path(tempfile.mkdtemp(prefix="flowers_tl-benchmark-"))
-        try:
-            told = [f"strategy={strategy}", *self.overrides]
-            if kind == "plain":
-                measured, output = self._run(kind, ["flowers_tl.plain_loop", *told])
-                found = json.loads(output.strip().splitlines()[-1])
-                measured |= {"phases": found["seconds"], "pictures": found["pictures"], "test": found["test"]}
-                yield measured | {"strategy": strategy}
-                return
-            told += [f"cache.dir={temporary / 'cache'}", "trainer.enable_progress_bar=false"]
-            if kind == "sweep":
-                more = ["-m", f"strategy.table.0.lr={','.join(rates)}", f"hydra.sweep.dir={temporary / 'runs'}"]
-                measured, _ = self._run(kind, ["flowers_tl.train", *told, *more])
-                runs = [json.loads(file.read_text()) for file in (temporary / "runs").glob("*/result.json")]
-                yield measured | {"strategy": strategy, "pictures": sum(map(pictures_seen, runs))}
-                return
-            if kind == "heads":
-                told.append(f"heads.lr=[{','.join(rates)}]")
+        with tempfile.TemporaryDirectory(prefix="flowers_tl-benchmark-", ignore_cleanup_errors=True) as temporary:
             for name in (kind, "again") if kind == "flowers_tl" else (kind,):
-                measured, _ = self._run(name, ["flowers_tl.train", *told, f"hydra.run.dir={temporary / name}"])
-                result = json.loads((temporary / name / "result.json").read_text())
-                if kind == "heads":
-                    found = {"pictures": sum(map(pictures_seen, self._heads(temporary / name, result)))}
-                else:
-                    found = {"pictures": pictures_seen(result), "test": result["test"]["accuracy"]}
-                yield measured | {"strategy": strategy, "phases": result["seconds"]} | found
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                folder = Path(temporary) / name
+                command = self._command(kind, strategy, rates(sweep), folder)
+                measured, output = run(command, self.folder / f"{number}_{name}.log")
+                found = read_plain(output) if kind == "plain" else read_runs(folder)
+                yield {"kind": name, "strategy": strategy} | measured | found
 
-    @staticmethod
-    def _heads(folder: Path, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for name in result["heads"]:
-            yield json.loads((folder / name / "result.json").read_text())
+    def _command(self, kind: str, strategy: str, rates: list[str], folder: Path) -> list[str]:
+        told = [f"strategy={strategy}", *self.overrides]
+        if kind == "plain":
+            return ["flowers_tl.plain_loop", *told]
+        told += [f"cache.dir={folder.parent / 'cache'}", "trainer.enable_progress_bar=false"]
+        if kind == "sweep":
+            swept = f"strategy.table.0.lr={','.join(rates)}"
+            return ["flowers_tl.train", "-m", *told, swept, f"hydra.sweep.dir={folder}"]
+        heads = [f"heads.lr=[{','.join(rates)}]"] if kind == "heads" else []
+        return ["flowers_tl.train", *told, *heads, f"hydra.run.dir={folder}"]
 
-    def _run(self, kind: str, command: list[str]) -> tuple[dict[str, Any], str]:
-        self.count += 1
-        log = self.folder / f"{self.count:02}_{kind}.log"
-        with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
-            began = time.perf_counter()
-            process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors)
-            try:
-                memory = watch(process)
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-            seconds = time.perf_counter() - began
-        if process.returncode != 0:
-            last = (log.with_suffix(".err").read_text().strip().splitlines() or ["it said nothing."])[-1]
-            raise UserError(last)  # in the words of the command, the rest of which is in the file
-        return {"kind": kind, "seconds": round(seconds, 2), "memory_gb": memory}, log.read_text()
+
+def rates(count: int) -> list[str]:
+    """Learning rates from 1e-4 to 1e-2, evenly in their logarithm."""
+    return [f"{1e-4 * 100 ** (k / max(1, count - 1)):.3g}" for k in range(count)]
+
+
+def run(command: list[str], log: Path) -> tuple[dict[str, Any], str]:
+    """Run a module with its arguments; return seconds and memory, and what it printed, which ``log`` keeps."""
+    with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
+        began = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors)
+        try:
+            memory = watch(process)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        seconds = time.perf_counter() - began
+    if process.returncode != 0:
+        last = (log.with_suffix(".err").read_text().strip().splitlines() or ["it said nothing."])[-1]
+        raise UserError(last.removeprefix("Error: "))  # in the words of the command, the rest of which is in the file
+    return {"seconds": round(seconds, 2), "memory_gb": memory}, log.read_text()
+
+
+def read_plain(output: str) -> dict[str, Any]:
+    """Phases, pictures and test accuracy that the plain loop printed."""
+    found = json.loads(output.strip().splitlines()[-1])
+    return {"phases": found["seconds"], "pictures": found["pictures"], "test": found["test"]}
+
+
+def read_runs(folder: Path) -> dict[str, Any]:
+    """Phases and test accuracy of the run in the folder, as far as it is one; pictures of all runs in and below it."""
+    whole = folder / "result.json"
+    result = json.loads(whole.read_text()) if whole.is_file() else {}
+    runs = [json.loads(file.read_text()) for file in folder.glob("*/result.json")] or [result]
+    found = {"phases": result["seconds"]} if result else {}
+    found |= {"test": result["test"]["accuracy"]} if "test" in result else {}
+    return found | {"pictures": sum(map(pictures_seen, runs))}
 
 
 def pictures_seen(result: dict[str, Any]) -> int:

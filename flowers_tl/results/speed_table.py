@@ -66,11 +66,17 @@ def print_speed(kept: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
-def to_markdown(kept: Mapping[str, Any], command: str) -> str:
+def command_of(kept: Mapping[str, Any]) -> str:
+    """The command line that measures the same."""
+    words = ["python -m flowers_tl.benchmark", *kept["overrides"], "--strategies", *kept["strategies"]]
+    return " ".join([*words, "--repeats", str(kept["repeats"]), "--sweep", str(kept["sweep"])])
+
+
+def to_markdown(kept: Mapping[str, Any]) -> str:
     """The table as Markdown, with the command, machine and versions."""
     machine, versions = kept["machine"], kept["versions"]
     what = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
-    lines = [f"`{command}`", "", f"Measured on: {what}; torch {versions['torch']}.", ""]
+    lines = [f"`{command_of(kept)}`", "", f"Measured on: {what}; torch {versions['torch']}.", ""]
     lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     lines += ["| " + " | ".join(row) + " |" for row in speed_rows(kept)]
     return "\n".join([*lines, ""])
