@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, ProgressColumn
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.nn.utils import get_total_norm
 from torchvision.utils import make_grid
 
 from flowers_tl.data.transforms import denormalise, normalise
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.results.run import RunFolder
+
+GRID_TILE = 112  # most pixels of a picture's side in TensorBoard's grid
 
 
 class GroupCurves(Callback):
@@ -90,6 +94,44 @@ class History(Callback):
         self.run.append_history(row | {"seconds": round(self.run.elapsed("fit"), 2)})
 
 
+class Answers(Callback):
+    """Keep the logits of the last validation and of the last test."""
+
+    def __init__(self) -> None:
+        self.logits: dict[str, list[Tensor]] = {"val": [], "test": []}
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.logits["val"] = []
+
+    def on_test_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.logits["test"] = []
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *batch: Any
+    ) -> None:
+        self.logits["val"].append(outputs.detach())
+
+    def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *batch: Any) -> None:
+        self.logits["test"].append(outputs.detach())
+
+    def gathered(self, split: str) -> np.ndarray | None:
+        """Logits of all processes, float32 (n, classes), in the order of the split's first n pictures; None without any.
+
+        Every process must call it. Process r of w has taken pictures r, r + w, r + 2w, ...
+        """
+        if not self.logits[split]:
+            return None
+        own = torch.cat(self.logits[split]).float().cpu().numpy()
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return own
+        parts: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, own)
+        whole = np.empty((sum(map(len, parts)), own.shape[1]), np.float32)
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        return whole
+
+
 class PictureGrid(Callback):
     """Show one training batch in TensorBoard as the network sees it: cropped, flipped, mixed, in natural colours."""
 
@@ -97,6 +139,8 @@ class PictureGrid(Callback):
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
             # Of a batch of features the data module still knows the pictures.
             pictures = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_pictures())
+            if pictures.shape[-1] > GRID_TILE:  # a screen shows no more, and a PNG takes its time
+                pictures = interpolate(pictures, (GRID_TILE, GRID_TILE), mode="area")
             grid = make_grid(denormalise(pictures).cpu(), nrow=8)
             trainer.logger.experiment.add_image("train/pictures", grid, 0)
 

@@ -3,45 +3,81 @@
 import argparse
 import time
 from pathlib import Path
+from textwrap import fill
+from typing import Any
 
-from flowers_tl.errors import UserError, told
+from flowers_tl.errors import UserError, suggest, told
 
-HELP = "Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation."
+HELP = """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation.
+Runs that were not measured in the same way, on the same pictures, are refused.
+
+out=FOLDER        where comparison.md and comparison.png go; default: the folder, if only one is named, else a new one in outputs
+report=FOLDER     also write report.html, one page with intervals, tests, curves and mistakes, and report.csv and report.md
+allow_mixed=true  show runs of unlike protocols in tables of their own"""
+OPTIONS = ("out", "report", "allow_mixed")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the comparison of the run folders on the command line; write comparison.md and comparison.png."""
-    parser = argparse.ArgumentParser(prog="python -m flowers_tl.compare", description=HELP)
+    """Print the comparison of the run folders on the command line, and write it."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m flowers_tl.compare", description=HELP, formatter_class=form)
     parser.add_argument(
         "runs", nargs="+", metavar="FOLDER", help="a run's folder, or one with runs below it (a multirun's)"
     )
-    where = "where comparison.md and comparison.png go; default: the folder, if only one is named, else a new one in outputs"
-    parser.add_argument("out", nargs="*", metavar="out=FOLDER", help=where)
+    parser.add_argument("options", nargs="*", metavar="key=value", help="see above")
     given = parser.parse_args(arguments).runs
-    out = next((Path(argument.removeprefix("out=")) for argument in given if argument.startswith("out=")), None)
-    folders = [argument for argument in given if not argument.startswith("out=")]
     with told():
-        compare(folders, out or default_folder(folders))
+        folders, options = read(given)
+        out = options.get("out") or default_folder(folders)
+        compare(folders, Path(out), options.get("report"), options["allow_mixed"])
 
 
-def compare(folders: list[str], out: Path) -> None:
-    """Compare the runs in or below the folders; print the table, and write it with the curves into ``out``."""
+def read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Tell folders from options. Raises UserError for an option that there is not."""
+    folders, options = [], {"allow_mixed": False}
+    for word in given:
+        key, equals, value = word.partition("=")
+        if not equals or Path(word).exists():
+            folders.append(word)
+        elif key not in OPTIONS:
+            raise UserError(f"{word} is neither a folder nor an option: {suggest(key, OPTIONS)}.")
+        elif key == "allow_mixed" and value not in ("true", "false"):
+            raise UserError(f"allow_mixed={value} must be true or false.")
+        else:
+            options[key] = value == "true" if key == "allow_mixed" else value
+    if not folders:
+        raise UserError("No run folder is named: python -m flowers_tl.compare FOLDER... [key=value].")
+    return folders, options
+
+
+def compare(folders: list[str], out: Path, report: str | None = None, allow_mixed: bool = False) -> None:
+    """Compare the runs in or below the folders; print a table for each protocol, and write it with the curves into ``out``."""
     from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows, to_markdown
     from flowers_tl.results.figures import draw_curves
+    from flowers_tl.results.protocol import by_protocol
+    from flowers_tl.results.report import advise, write_report
     from flowers_tl.results.tables import print_comparison
 
-    if not folders:
-        raise UserError("No run folder is named: python -m flowers_tl.compare FOLDER... [out=FOLDER].")
     runs, unfinished = find_runs(folders)
-    groups, repeated = group_runs(runs)
-    notes = unfinished + repeated
-    print_comparison(HEADER, table_rows(groups))
-    for note in notes:
-        print(f"Note: {note}")
+    parts = by_protocol(runs, allow_mixed)
+    pages = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        draw_curves(groups, out / "comparison.png")
-        (out / "comparison.md").write_text(to_markdown(groups, notes, "comparison.png"))
+        for number, (words, members) in enumerate(parts):
+            groups, repeated = group_runs(members)
+            notes = [*(unfinished if number == 0 else []), *repeated]
+            if len(parts) > 1:
+                print(f"Under {words}:")
+            print_comparison(HEADER, table_rows(groups))
+            for line in [*advise(groups), *(f"Note: {note}" for note in notes)]:
+                print(fill(line, 100, subsequent_indent="    "))
+            figure = f"comparison{f'_{number + 1}' if number else ''}.png"
+            draw_curves(groups, out / figure)
+            pages.append((f"Under {words}\n\n" if len(parts) > 1 else "") + to_markdown(groups, notes, figure))
+            if report is not None:
+                place = Path(report) / f"{number + 1}" if len(parts) > 1 else Path(report)
+                print(f"Written: {write_report(groups, notes, place)}")
+        (out / "comparison.md").write_text("\n".join(pages))
     except OSError as error:
         raise UserError(
             f"The comparison can't be written into {out} ({error}): name another folder with out=FOLDER."

@@ -20,6 +20,8 @@ WITHOUT_EFFECT = (
     "proof",
     "ckpt_path",
     "print_strategy",
+    "runs",
+    "force",
     "data.root",
     "data.num_workers",
     "cache.dir",
@@ -131,6 +133,10 @@ class DataConfig:
     """Of training pictures: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
     limit: int | None = None
     """Most pictures of each split, spread evenly over it; null: all."""
+    protocol: str = "official"
+    """`official` splits, or `trainval`: train and val together to learn from, and nothing left to choose by."""
+    per_class: int | None = None
+    """Most training pictures of each class, drawn by the seed; null: all."""
 
 
 @dataclass
@@ -243,6 +249,10 @@ class TrainConfig:
     """Epochs, devices, precision: arguments of lightning.Trainer."""
     seed: int = 0
     """From which all randomness follows."""
+    runs: str = "outputs"
+    """Folder of all runs: what is finished there is not run again, and what was interrupted goes on."""
+    force: bool = False
+    """Run anew what is finished, or was interrupted."""
     test_best: bool = False
     """Also test the checkpoint with the best val accuracy, beside the final weights."""
     ckpt_path: str | None = None

@@ -5,15 +5,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from flowers_tl.config import CONF
 from flowers_tl.errors import tell
 from flowers_tl.refusals import MULTIRUN, explain, split_arguments, without_refused_choices
+from flowers_tl.summary import Failure, Summary, in_sweep
+
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it: a door sets it for Hydra while it runs
 
 
 def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -25,7 +28,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
-        full_error = os.environ.get("HYDRA_FULL_ERROR")
+        full_error = FULL_ERROR
         failed = False
 
         def told(error: Exception) -> None:
@@ -43,8 +46,8 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                 if full_error:
                     raise
                 told(error)
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return None  # so that Hydra goes on with the next job; the exit code is kept in `failed`
+                if in_sweep(HydraConfig.get()):
+                    return Failure(explain(error))  # so that Hydra goes on with the next job
                 raise SystemExit(1) from None
 
         run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
@@ -77,7 +80,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                         raise
                     tell("interrupted; the run's folder holds what was done so far.")
                     raise SystemExit(143 if terminated else 130) from None
-            if failed:
+            if failed or Summary.failed:  # a job in a process of its own can't set `failed` here
                 raise SystemExit(1)
 
         return main
@@ -102,6 +105,14 @@ def as_single_command() -> Iterator[None]:
         yield
     finally:
         sys.argv = argv
+
+
+def going_on_in(folder: Path) -> None:
+    """Let this job's helper processes go on with the run in ``folder``: they know only the command line."""
+    hydra_config = HydraConfig.get()
+    with read_write(hydra_config):
+        hydra_config.run.dir = str(folder)
+    sys.argv.append("ckpt_path=last")
 
 
 @contextmanager

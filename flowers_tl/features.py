@@ -87,7 +87,11 @@ class FeatureDataModule(L.LightningDataModule):
         with torch.device("meta"):
             backbone = copy.deepcopy(self.model.backbone).to("meta").eval()
             x = torch.empty(1, 3, self.data.image_size, self.data.image_size)
-        return {stop: backbone.run(x, stop=stop).shape[1:] for stop in backbone.stage_names[1:]}
+        found, start = {}, None
+        for stop in backbone.stage_names[1:]:
+            x = backbone.run(x, start, stop)
+            found[stop], start = x.shape[1:], stop
+        return found
 
     def kept(self, split: str, view: View, stop: str) -> bool:
         """Whether these outputs are kept: those no larger than the pictures, and larger ones that the run takes twice."""

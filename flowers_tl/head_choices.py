@@ -62,6 +62,7 @@ def refuse(config: dict[str, Any], model: TransferClassifier) -> None:
         if config["regularisation"][key] is not None:
             idle[f"regularisation.{key}"] = config["regularisation"][key]
     idle |= {key: config[key] for key in ("test_best", "ckpt_path") if config[key]}
+    idle |= {"data.protocol": "trainval"} if config["data"]["protocol"] == "trainval" else {}
     if idle:
         key, value = next(iter(idle.items()))
         raise UserError(f"{key}={value} can't be done for many heads at once: leave it out, or run them with -m.")

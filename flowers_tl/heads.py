@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -16,17 +17,28 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from flowers_tl.data.sampling import EpochSampler, derive_seed
 from flowers_tl.features import FeatureDataModule
 from flowers_tl.head_choices import own_configs, refuse
+from flowers_tl.identity import identify
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.metrics import scores
 from flowers_tl.model.optimisation import make_optimizer, make_schedule
 from flowers_tl.model.probe import solve_head
 from flowers_tl.model.stack import HeadStack
 from flowers_tl.model.weights import load_weights
-from flowers_tl.parts import behind_prefix, describe, describe_prefix, make_cache, make_data, make_model, prepare
+from flowers_tl.parts import (
+    behind_prefix,
+    describe,
+    describe_prefix,
+    make_cache,
+    make_data,
+    make_model,
+    predictions,
+    prepare,
+)
 from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows
+from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import RunFolder
 from flowers_tl.results.tables import print_comparison
-from flowers_tl.trainer import make_trainer
+from flowers_tl.trainer import log_answers, make_trainer
 
 EVALUATED = 256  # pictures at a time: a product with all of them would need the features twice
 
@@ -60,6 +72,8 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         data = make_data(config, make_cache(config, run.timed))
         data.prepare_data()
         data.setup()
+        own = identify(config, data)
+        run.update(own)
         model = beginning(config, data)
         weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
         load_weights(model.backbone, weights)
@@ -70,16 +84,18 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         with run.timed("fit" if model.groups else "solve"):
             stack = fit(config, heads, model, seen, run) if model.groups else solve(config, heads, model, seen)
         with run.timed("fit"):
-            val = evaluate(stack, seen, "val")
+            val, val_logits = evaluate(stack, seen, "val")
         prepare(seen, "test")
         with run.timed("test"):
-            test = evaluate(stack, seen, "test")
+            test, test_logits = evaluate(stack, seen, "test")
         shared = {"together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         for number, head in enumerate(heads):
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
             head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}
             head.result |= {"prefix": describe_prefix(seen), "val": val[number], "test": test[number], "proof": None}
-            record(head, stack.state(number), run, len(heads))
+            head.result["protocol"] = own["protocol"]
+            answers = predictions(data, {"val": val_logits[number], "test": test_logits[number]})
+            record(head, stack.state(number), answers, data.root, run, len(heads))
         best = max(heads, key=lambda head: head.result["val"]["accuracy"])
         run.update({"heads": [head.name for head in heads], "best": best.name, "val": best.result["val"]})
     groups, notes = group_runs(find_runs([run.folder])[0])
@@ -136,7 +152,7 @@ def fit(
             schedule.step()
             loss, right = loss + losses * batch.shape[1], right + hits
         seconds = run.elapsed("fit") / len(heads)
-        for number, (head, val) in enumerate(zip(heads, evaluate(stack, seen, "val"), strict=True)):
+        for number, (head, val) in enumerate(zip(heads, evaluate(stack, seen, "val")[0], strict=True)):
             row = {"epoch": epoch, "step": (epoch + 1) * batches, f"lr/{model.groups[0].name}": rates[number]}
             row |= {"train/loss": loss[number].item() / len(labels)}
             row |= {"train/accuracy": right[number].item() / len(labels)}
@@ -172,19 +188,19 @@ def solve(config: dict[str, Any], heads: list[Head], model: TransferClassifier, 
 
 
 @torch.inference_mode()
-def evaluate(stack: HeadStack, seen: FeatureDataModule, split: str) -> list[dict[str, float]]:
-    """Each head's accuracy, balanced accuracy and loss over a split."""
+def evaluate(stack: HeadStack, seen: FeatureDataModule, split: str) -> tuple[list[dict[str, float]], np.ndarray]:
+    """Each head's accuracy, balanced accuracy and loss over a split, and its logits (heads, n, classes)."""
     features, labels = seen.outputs(split, "centre", "head"), seen.labels(split).to(seen.device)
     parts: list[Tensor] = [stack.logits(part.float()[None].to(seen.device)) for part in features.split(EVALUATED)]
-    found = []
-    for logits in torch.cat(parts, dim=1):
+    found, every = [], torch.cat(parts, dim=1)
+    for logits in every:
         measured = scores(logits.shape[1], "accuracy", "balanced_accuracy").to(seen.device)(logits, labels)
         measured |= {"loss": cross_entropy(logits, labels)}
         found.append({name: round(value.item(), 6) for name, value in measured.items()})
-    return found
+    return found, every.cpu().numpy()
 
 
-def record(head: Head, state: dict[str, Tensor], run: RunFolder, count: int) -> None:
+def record(head: Head, state: dict[str, Tensor], answers: Predictions, root: Path, run: RunFolder, count: int) -> None:
     """Write a head's folder as its own run's; its seconds are its equal share of all heads' seconds."""
     with RunFolder(run.folder / head.name, yaml.safe_dump(head.config, sort_keys=False)) as own:
         own.seconds = {phase: run.elapsed(phase) / count for phase in run.seconds}
@@ -193,5 +209,7 @@ def record(head: Head, state: dict[str, Tensor], run: RunFolder, count: int) -> 
         for row in head.history:
             own.append_history(row)
             logger.log_metrics({key: value for key, value in row.items() if "/" in key}, step=row["step"] - 1)
+        answers.write(own.folder)
+        log_answers(logger.experiment, answers, root)
         logger.finalize("success")
         torch.save(state, own.folder / "head.pt")

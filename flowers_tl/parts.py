@@ -1,10 +1,11 @@
 """The parts of a run, built from its plain config: cache, data, network, and the data behind the frozen prefix."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning as L
+import numpy as np
 
 from flowers_tl.data.cache import Cache
 from flowers_tl.data.flowers import SPLITS, FlowersDataModule
@@ -13,12 +14,15 @@ from flowers_tl.errors import UserError, suggest
 from flowers_tl.features import FeatureDataModule
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.strategy import refuse_late
+from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.results.run import versions
 
 DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
 
 
-def make_cache(config: dict[str, Any], timed: Callable[[str], AbstractContextManager]) -> Cache | None:
+def make_cache(
+    config: dict[str, Any], timed: Callable[[str], AbstractContextManager] = lambda phase: nullcontext()
+) -> Cache | None:
     """Build the cache that the config names; None where it is turned off."""
     chosen = config["cache"]
     if not chosen["enabled"]:
@@ -35,6 +39,21 @@ def make_data(config: dict[str, Any], cache: Cache | None = None) -> FlowersData
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 
+def validates(config: dict[str, Any]) -> bool:
+    """Whether val is measured: not where it is trained on."""
+    return config["data"]["protocol"] != "trainval"
+
+
+def refuse_choosing_by_val(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if val is trained on and something would be chosen by it."""
+    chosen = {"test_best=true": config["test_best"], "strategy.head=solved": model.strategy.head == "solved"}
+    chosen["regularisation.early_stopping"] = config["regularisation"]["early_stopping"]
+    if wrong := [key for key, value in chosen.items() if value and not validates(config)]:
+        raise UserError(
+            f"{wrong[0]} chooses by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
+        )
+
+
 def behind_prefix(
     config: dict[str, Any], data: FlowersDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
 ) -> FlowersDataModule | FeatureDataModule:
@@ -43,7 +62,8 @@ def behind_prefix(
         return data
     limits = config["trainer"]
     whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
-    keep = [split for split in SPLITS if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
+    measured = SPLITS if validates(config) else ("train", "test")
+    keep = [split for split in measured if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
     epochs = trainer.max_epochs if model.groups else 0
     seen = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
     return seen if any(seen.stops) or model.strategy.head == "solved" else data
@@ -58,6 +78,17 @@ def prepare(data: FlowersDataModule | FeatureDataModule, *splits: str) -> None:
 def describe_prefix(data: FlowersDataModule | FeatureDataModule) -> dict[str, Any] | None:
     """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
     return data.summary if isinstance(data, FeatureDataModule) else None
+
+
+def predictions(data: FlowersDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
+    """Logits of each split's first pictures, float32 (n, classes), with what they are answers to; None: not measured."""
+    splits = {}
+    for name, found in logits.items():
+        if found is not None:
+            pictures, count = data.pictures[name], len(found)
+            files = [file.relative_to(data.root).as_posix() for file in pictures._image_files[:count]]
+            splits[name] = Split(found, np.array(pictures._labels[:count]), files)
+    return Predictions(list(data.class_names), splits)
 
 
 def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] | None = None) -> TransferClassifier:
@@ -88,6 +119,6 @@ def describe(
         "seed": config["seed"],
         "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
         "parameters": model.parameter_counts,
-        "data": {"name": data.name} | data.sizes,
+        "data": {"name": data.name, "root": str(data.root.resolve())} | data.sizes,
         "versions": versions(),
     }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 
 from hydra import compose, initialize_config_dir
@@ -32,6 +33,8 @@ def explain(error: Exception) -> str:
         return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where it came from)."
     if "Ambiguous value" in str(error):
         return f"{first_line(str(error))}: -m runs a job for each value."
+    if isinstance(error, MissingConfigException) and "launcher/submitit" in str(error) and not find_spec("submitit"):
+        return "Slurm's launcher needs submitit: pip install 'flowers_tl[sweep]'."
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"There is no {group} '{choice}': {suggest(choice, error.options)}."

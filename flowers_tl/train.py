@@ -5,15 +5,17 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from flowers_tl.config import TrainConfig
-from flowers_tl.door import door
+from flowers_tl.door import door, going_on_in
 
 
 @door("train")
-def main(cfg: DictConfig) -> float:
-    """Run what the config says; return the final val accuracy, which a sweep can search on."""
+def main(cfg: DictConfig) -> float | None:
+    """Run what the config says; return the final val accuracy, None where none is measured."""
     from hydra.core.hydra_config import HydraConfig
 
-    from flowers_tl.training import show_strategy, train
+    from flowers_tl.once import train_once
+    from flowers_tl.summary import in_sweep
+    from flowers_tl.training import show_strategy
 
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through
@@ -23,9 +25,10 @@ def main(cfg: DictConfig) -> float:
         show_strategy(plain)
         if not any(folder.iterdir()):  # Hydra makes a folder for every job
             folder.rmdir()
-        return 0.0
+        return None
     given = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
-    return train(plain, folder, given)["val"]["accuracy"]
+    beside = [Path(hydra.sweep.dir)] if in_sweep(hydra) else []
+    return train_once(plain, folder, given, beside, going_on_in)["val"]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -1,19 +1,26 @@
 """Lightning's Trainer as every run uses it: what it records and keeps, and how devices share the work."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
 
-from flowers_tl.callbacks import GroupCurves, History, KeepBest, MovingAverage, PictureGrid, ProgressBar
+from flowers_tl.callbacks import Answers, GroupCurves, History, KeepBest, MovingAverage, PictureGrid, ProgressBar
 from flowers_tl.errors import UserError
 from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.parts import validates
 from flowers_tl.proof import Proof
+from flowers_tl.results.images import confusion_picture, mistakes_picture
+from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import RunFolder
 
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
@@ -46,10 +53,15 @@ def make_trainer(
             TensorBoard are taken back.
     """
     arguments = checked(config["trainer"], any(group.from_epoch for group in model.groups))
+    if not validates(config):
+        arguments["limit_val_batches"] = 0
     logger = {"purge_step": first_step} if first_step else {}
+    # Where it is told to be deterministic PyTorch also fills all memory that it takes, which costs as much as a layer does,
+    # and helps only against operations that read what they have not written. None here does.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         return L.Trainer(
-            **arguments,
+            **arguments | {"plugins": [*as_list(arguments.get("plugins")), WholeCheckpoints()]},
             callbacks=[*callbacks, *make_callbacks(config, run)],
             logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
             default_root_dir=run.folder,
@@ -84,17 +96,36 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
         yield Proof()
     yield GroupCurves()
     yield History(run)
+    yield Answers()
     yield PictureGrid()
     if (patience := chosen["early_stopping"]) is not None:
         if patience < 1:
             raise UserError(f"regularisation.early_stopping={patience} must be at least 1 epoch.")
         yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
     keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
-    yield KeepBest(**keep, filename="best", monitor="val/accuracy", mode="max")
+    if validates(config):
+        yield KeepBest(**keep, filename="best", monitor="val/accuracy", mode="max")
     # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
     yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
     if config["trainer"]["enable_progress_bar"]:
         yield ProgressBar()
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint beside its place and rename it, so that a kill leaves the old one or the new one.
+
+    Lightning moves it from the system's folder for temporary files: a copy, where that is another disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        beside = f"{path}.new"
+        super().save_checkpoint(checkpoint, beside, storage_options)
+        os.replace(beside, path)
+
+
+def as_list(value: Any) -> list[Any]:
+    """A value, several, or none as a list."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def find(trainer: L.Trainer, kind: type[Callback]) -> Any:
@@ -110,6 +141,14 @@ def without_loggers(trainer: L.Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.loggers = loggers
+
+
+def log_answers(writer: Any, answers: Predictions, root: Path) -> None:
+    """Show in TensorBoard which classes are confused, and the worst mistakes."""
+    for name, split in answers.splits.items():
+        writer.add_image(f"{name}/confusion", confusion_picture(split, len(answers.class_names)), 0, dataformats="HWC")
+        if (mistakes := mistakes_picture(answers, split, root)) is not None:
+            writer.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 
 
 def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """One run, from a plain config to its record: data, network, fit, test. Usable without Hydra."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,28 +9,43 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
-from flowers_tl.callbacks import History
+from flowers_tl.callbacks import Answers, History
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.features import FeatureDataModule, refuse_senseless
 from flowers_tl.head_choices import asked_for
 from flowers_tl.heads import train_heads
+from flowers_tl.identity import identify
 from flowers_tl.interruption import Interruption
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
 from flowers_tl.model.weights import load_weights
-from flowers_tl.parts import DATA, behind_prefix, describe, describe_prefix, make_cache, make_data, make_model, prepare
+from flowers_tl.parts import (
+    DATA,
+    behind_prefix,
+    describe,
+    describe_prefix,
+    make_cache,
+    make_data,
+    make_model,
+    predictions,
+    prepare,
+    refuse_choosing_by_val,
+)
 from flowers_tl.proof import Proof
 from flowers_tl.results.run import RunFolder
 from flowers_tl.results.tables import print_outcome, print_stages
 from flowers_tl.resume import find_checkpoint, finished, only_test_left, read_checkpoint, refuse_mismatch, settle
-from flowers_tl.trainer import find, log_hyperparameters, make_trainer, without_loggers
+from flowers_tl.trainer import find, log_answers, log_hyperparameters, make_trainer, without_loggers
 
 
-def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = ()) -> dict[str, Any]:
+def train(
+    config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (), callbacks: Sequence[Callback] = ()
+) -> dict[str, Any]:
     """Train, test and record one run, or go on with one that stopped.
 
     Args:
@@ -38,6 +53,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
         folder: where config.yaml, history.csv, result.json, the checkpoints and TensorBoard's events go.
         given: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.resume.settle`; all others
             are taken from the run that is gone on with.
+        callbacks: further ones of the Trainer, which act first.
 
     Returns:
         The content of ``result.json``; of many heads, see :func:`flowers_tl.heads.train_heads`, the folder's of all.
@@ -58,9 +74,7 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
     state = read_checkpoint(checkpoint) if checkpoint else None
     first_epoch = state["epoch"] + 1 if state else 0
     complete = state is not None and only_test_left(config, checkpoint, first_epoch, folder)
-    with torch.device("meta"):  # a strategy that does not fit is refused before anything is downloaded or drawn
-        make_model(config, num_classes=2)
-    refuse_senseless(config["cache"])
+    refuse(config)
     record = rank_zero_only.rank == 0
     continues = checkpoint and checkpoint.parent.parent
     with (
@@ -83,9 +97,11 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
             model.to(memory_format=torch.channels_last)
         if config["compute"]["compile"]:
             model.compile()
-        trainer = make_trainer(config, run, model, interruption, first_step=state["global_step"] if state else 0)
+        first_step = state["global_step"] if state else 0
+        trainer = make_trainer(config, run, model, interruption, *callbacks, first_step=first_step)
         seen = behind_prefix(config, data, model, trainer, first_epoch)
-        run.update(describe(config, model, data, weights) | {"prefix": describe_prefix(seen)})
+        own = describe(config, model, data, weights) | {"prefix": describe_prefix(seen)}
+        run.update(own | identify(config, data))
         if run.record:
             print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
 
@@ -106,6 +122,11 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
         with run.timed("test"):
             trainer.test(model, datamodule=seen, verbose=False)
             run.update({"test": scores(trainer, "test")})
+            answers = predictions(data, {split: find(trainer, Answers).gathered(split) for split in ("val", "test")})
+            if run.record:
+                answers.write(run.folder)
+                if trainer.logger:
+                    log_answers(trainer.logger.experiment, answers, data.root)
             if config["test_best"]:
                 with without_loggers(trainer):
                     run.update({"best": test_best(trainer, model, seen, run.folder / "checkpoints" / "best.ckpt")})
@@ -113,6 +134,14 @@ def train(config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
+
+
+def refuse(config: dict[str, Any]) -> None:
+    """Raise UserError for what can't be, before anything is downloaded, drawn or written."""
+    with torch.device("meta"):
+        model = make_model(config, num_classes=2)
+    refuse_senseless(config["cache"])
+    refuse_choosing_by_val(config, model)
 
 
 def show_strategy(config: dict[str, Any]) -> None:

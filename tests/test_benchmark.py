@@ -40,6 +40,23 @@ def test_every_command_is_measured_and_kept(tiny, weights, tmp_path, capsys):
     assert f"{2 * found['plain']['seconds'] / found['sweep']['seconds']:.1f}" in written
     assert "Speed, in seconds" in capsys.readouterr().out
 
+    # Cut off before the last command, and begun again: only that is measured.
+    file = tmp_path / "b" / "benchmark.json"
+    file.write_text(json.dumps(kept | {"measured": kept["measured"][:-1]}))
+    main(["--strategies", "feature_extraction", "--sweep", "2", "--folder", str(tmp_path / "b"), *given])
+    again = json.loads(file.read_text())
+    assert again["measured"][:-1] == kept["measured"][:-1]
+    assert again["measured"][-1]["kind"] == "heads"
+    assert "[4/4] heads" in (printed := capsys.readouterr().out)
+    assert "[3/4]" not in printed
+
+
+def test_a_folder_of_another_benchmark_is_refused(tiny, tmp_path, capsys):
+    (tmp_path / "benchmark.json").write_text('{"overrides": ["other=1"], "measured": []}')
+    with pytest.raises(SystemExit):
+        main([*tiny(), "--folder", str(tmp_path)])
+    assert "holds no benchmark with these strategies" in capsys.readouterr().err
+
 
 @pytest.mark.slow
 def test_the_plain_loop_learns_as_the_framework_does(config, tiny, drawings, weights, tmp_path):

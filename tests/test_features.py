@@ -23,7 +23,11 @@ def run(config, tiny, tmp_path):
         state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         return result, state
 
-    trained.kept = lambda cache="cache": sorted(entry["what"] for entry in entries(tmp_path / cache))
+    def kept(cache: str = "cache") -> list[str]:
+        """What is kept of pictures and features."""
+        return sorted(e["what"] for e in entries(tmp_path / cache) if not e["folder"].name.startswith("contents-"))
+
+    trained.kept = kept
     trained.folder = tmp_path
     return trained
 

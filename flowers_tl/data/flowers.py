@@ -11,12 +11,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import Flowers102
 
 from flowers_tl.data.cache import Cache
-from flowers_tl.data.sampling import EpochSampler, SeededPictures
+from flowers_tl.data.fingerprint import fingerprint
+from flowers_tl.data.sampling import EpochSampler, SeededPictures, few_of_each
 from flowers_tl.data.store import StoredPictures, describe, open_store
 from flowers_tl.data.transforms import augment, eval_transform, resized, train_transform
-from flowers_tl.errors import UserError
+from flowers_tl.errors import UserError, suggest
 
 SPLITS = ("train", "val", "test")
+PROTOCOLS = ("official", "trainval")
 
 
 def read_picture(path: str | Path) -> Image.Image:
@@ -42,6 +44,8 @@ class FlowersDataModule(L.LightningDataModule):
         seed: from which order, crops and flips of the training pictures follow.
         augmentation: of training pictures, see :func:`flowers_tl.data.transforms.train_transform`.
         limit: most pictures of a split, spread evenly over it; None takes all.
+        protocol: ``official``, or ``trainval``, which trains on train and val together: nothing is left to choose by.
+        per_class: most training pictures of a class, drawn by the seed, fewer of them among more; None takes all.
         cache: where decoded pictures are kept; None decodes each time, by the article's transforms in worker processes.
     """
 
@@ -58,6 +62,8 @@ class FlowersDataModule(L.LightningDataModule):
         seed: int = 0,
         augmentation: str = "crop",
         limit: int | None = None,
+        protocol: str = "official",
+        per_class: int | None = None,
         cache: Cache | None = None,
     ) -> None:
         super().__init__()
@@ -65,6 +71,7 @@ class FlowersDataModule(L.LightningDataModule):
         self.num_classes, self.class_names = num_classes, []
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
         self.augmentation, self.limit, self.cache = augmentation, limit, cache
+        self.protocol, self.per_class = protocol, per_class
         # Windows are cut out of the store faster than a worker could hand them over.
         needless = cache is not None and augmentation == "crop"
         self.num_workers = (0 if needless else min(8, os.cpu_count() or 1)) if num_workers is None else num_workers
@@ -73,8 +80,11 @@ class FlowersDataModule(L.LightningDataModule):
             if getattr(self, name) < least:
                 key = name if name == "seed" else f"data.{name}"
                 raise UserError(f"{key}={getattr(self, name)} is too small: it must be at least {least}.")
-        if limit is not None and limit < 1:
-            raise UserError(f"data.limit={limit} leaves no pictures: it must be at least 1, or null for all.")
+        for name, most in (("limit", limit), ("per_class", per_class)):
+            if most is not None and most < 1:
+                raise UserError(f"data.{name}={most} leaves no pictures: it must be at least 1, or null for all.")
+        if protocol not in PROTOCOLS:
+            raise UserError(f"data.protocol={protocol} is unknown: {suggest(protocol, PROTOCOLS)}.")
         self.train_transform, self.eval_transform = (
             train_transform(image_size, augmentation),
             eval_transform(image_size),
@@ -118,14 +128,29 @@ class FlowersDataModule(L.LightningDataModule):
             )
         self.class_names += [f"class {k}" for k in range(len(self.class_names), self.num_classes)]
 
-    def _read(self, split: str, transform: Any) -> Flowers102:
+    def _read(self, split: str, transform: Any, whole: bool = False) -> Flowers102:
+        """A split under a transform; ``whole`` leaves ``per_class`` out of account."""
         pictures = self.reader(self.root, split=split, transform=transform, loader=read_picture)
         if self.limit is not None and (size := len(pictures)) > self.limit:
-            spread = [k * size // self.limit for k in range(self.limit)]
+            keep(pictures, [k * size // self.limit for k in range(self.limit)])
+        if split == "train" and self.protocol == "trainval":
+            val = self._read("val", transform)
             pictures._image_files, pictures._labels = (
-                [values[k] for k in spread] for values in (pictures._image_files, pictures._labels)
+                pictures._image_files + val._image_files,
+                pictures._labels + val._labels,
             )
+        if split == "train" and self.per_class is not None and not whole:
+            keep(pictures, few_of_each(pictures._labels, self.per_class, self.seed))
         return pictures
+
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of the splits as the protocol has them: how many of its training pictures a run takes is the run's own."""
+        found = {}
+        for split in SPLITS:
+            few = split == "train" and self.per_class is not None
+            pictures = self._read(split, self.eval_transform, whole=True) if few else self.pictures[split]
+            found[split] = fingerprint(pictures._image_files, pictures._labels, self.root, self.cache)
+        return found
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -203,6 +228,12 @@ class FlowersDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size} must be a multiple of the {world} devices that share it."
             )
         return rank, world
+
+
+def keep(pictures: Flowers102, indices: list[int]) -> None:
+    """Reduce a split to some of its pictures."""
+    pictures._image_files = [pictures._image_files[k] for k in indices]
+    pictures._labels = [pictures._labels[k] for k in indices]
 
 
 def as_it_is(batch: Any) -> Any:

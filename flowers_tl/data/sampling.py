@@ -5,7 +5,8 @@ interrupted epoch leaves no trace. The sampler hands out ``(epoch, index)`` pair
 epochs hold copies of the dataset that could not be told the epoch otherwise.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +17,17 @@ from torch.utils.data import Dataset, Sampler
 def derive_seed(*numbers: int) -> int:
     """Mix non-negative integers into one 64-bit seed; near inputs give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def few_of_each(labels: Sequence[int], count: int, seed: int) -> list[int]:
+    """Indices, ascending, of at most ``count`` random pictures of each class; those of a smaller count are among them."""
+    taken: Counter[int] = Counter()
+    chosen = []
+    for index in np.random.default_rng(derive_seed(seed)).permutation(len(labels)).tolist():
+        if taken[labels[index]] < count:
+            taken[labels[index]] += 1
+            chosen.append(index)
+    return sorted(chosen)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,6 @@ from rich.progress import track
 from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
-from flowers_tl.data.cache import Cache
 from flowers_tl.data.flowers import SPLITS, FlowersDataModule
 from flowers_tl.data.transforms import resized
 from flowers_tl.errors import UserError
@@ -63,26 +62,20 @@ class SyntheticDataModule(FlowersDataModule):
         test_per_class: int = 20,
         image_size: int = 64,
         first_species: int = 0,
-        batch_size: int = 32,
         num_workers: int | None = 0,
-        seed: int = 0,
-        augmentation: str = "crop",
-        limit: int | None = None,
-        cache: Cache | None = None,
+        **others: Any,
     ) -> None:
-        super().__init__(
-            root or "data", num_classes, image_size, batch_size, num_workers, seed, augmentation, limit, cache
-        )
+        super().__init__(root or "data", num_classes, image_size, num_workers=num_workers, **others)
         self.first_species = first_species
-        self.per_class = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
-        counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.per_class.items()}
+        self.drawn = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
+        counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.drawn.items()}
         for key, count in counts.items():
             least = 2 if key == "num_classes" else 1
             if count < least:
                 raise UserError(f"data.{key}={count} is too few to learn and test on: it must be at least {least}.")
         if first_species < 0:
             raise UserError(f"data.first_species={first_species} is no species: they are numbered from 0.")
-        sizes = "-".join(str(count) for count in self.per_class.values())
+        sizes = "-".join(str(count) for count in self.drawn.values())
         self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{sizes}-{image_size}px-from-{first_species}"
 
     def prepare_data(self) -> None:
@@ -93,7 +86,7 @@ class SyntheticDataModule(FlowersDataModule):
             self.root.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=".drawing-", dir=self.root.parent))
             try:
-                draw_dataset(beside, self.num_classes, self.per_class, self.image_size, self.first_species)
+                draw_dataset(beside, self.num_classes, self.drawn, self.image_size, self.first_species)
                 os.rename(beside, self.root)
             except OSError:
                 if not self.root.is_dir():  # else another process was faster, and drew the same

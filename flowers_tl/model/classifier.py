@@ -166,26 +166,34 @@ class TransferClassifier(L.LightningModule):
         inputs, labels, *start = batch
         logits = self(inputs, *start)
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels)
+        self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels, batch_idx)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, batch_idx, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, batch_idx, "test")
 
-    def _evaluate(self, batch: Batch, split: str) -> None:
-        """Plain cross-entropy, whatever the training loss was: so val and test losses can be compared between runs."""
+    def _evaluate(self, batch: Batch, batch_idx: int, split: str) -> Tensor:
+        """Count a batch into the split's scores and return its logits (n, num_classes).
+
+        The loss is plain cross-entropy, whatever the training loss was: so it can be compared between runs.
+        """
         inputs, labels, *start = batch
         logits = self(inputs, *start)
-        self._count(split, cross_entropy(logits, labels), logits, labels)
+        self._count(split, cross_entropy(logits, labels), logits, labels, batch_idx)
+        return logits
 
-    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor, batch_idx: int) -> None:
         """Count a batch with mean ``loss`` (), ``logits`` (n, num_classes) and ``labels`` (n,) into the split's scores."""
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
         mean.update(loss.detach(), weight=len(labels))
         counted.update(logits.detach(), labels)
+        if (
+            batch_idx
+        ):  # Lightning computes at the epoch's end what it was shown once; each time costs as much as a head's step
+            return
         how = {"on_step": False, "on_epoch": True, "prog_bar": True}
         self.log(f"{split}/loss", mean, **how)
         for name, metric in counted.items():

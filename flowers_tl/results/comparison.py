@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import yaml
 
 from flowers_tl.config import WITHOUT_EFFECT
 from flowers_tl.errors import UserError, shorten
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.run import ELSEWHERE
 from flowers_tl.results.tables import share
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
@@ -26,6 +28,16 @@ class Run:
     config: dict[str, Any]
     result: dict[str, Any]
     history: dict[str, np.ndarray]
+
+    def predictions(self) -> Predictions | None:
+        """Its answers by picture; None where it has kept none."""
+        return Predictions.read(self.folder)
+
+    @property
+    def picture_root(self) -> Path | None:
+        """The folder under which its pictures lay."""
+        root = self.result["data"].get("root")
+        return None if root is None else Path(root)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     for path in map(Path, paths):
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")
-        files = sorted(path.rglob("result.json"))
+        files = sorted([*path.rglob("result.json"), *pointed_at(path)])
         if not files:
             raise UserError(f"{path} holds no run: a run's folder has a result.json in it.")
         for file in files:
@@ -91,6 +103,17 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     if not runs:
         raise UserError(" ".join(["None of these runs is finished, so there is nothing to compare.", *notes]))
     return runs, notes
+
+
+def pointed_at(path: Path) -> Iterator[Path]:
+    """Records of runs that a sweep below ``path`` did not make again, since they were there."""
+    for note in path.rglob(ELSEWHERE):
+        try:
+            file = note.parent / json.loads(note.read_text())["run"] / "result.json"
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if file.is_file():
+            yield file
 
 
 def read_run(folder: Path) -> Run:

@@ -50,7 +50,7 @@ class Bench:
         told = [f"strategy={strategy}", *self.overrides]
         if kind == "plain":
             return ["flowers_tl.plain_loop", *told]
-        told += [f"cache.dir={folder.parent / 'cache'}", "trainer.enable_progress_bar=false"]
+        told += [f"cache.dir={folder.parent / 'cache'}", "trainer.enable_progress_bar=false", "force=true"]
         if kind == "sweep":
             swept = f"strategy.table.0.lr={','.join(rates)}"
             return ["flowers_tl.train", "-m", *told, swept, f"hydra.sweep.dir={folder}"]

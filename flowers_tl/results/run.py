@@ -19,6 +19,9 @@ from flowers_tl.errors import UserError
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
+# A note in the folder of a sweep's job whose run was made before: where it lies, from there.
+ELSEWHERE = "elsewhere.json"
+
 # What a run's time goes to: JPEGs into the store, pictures through the frozen prefix, the solver of a head, training with
 # its validations, the test, and all the rest.
 PHASES = ("decode", "prefix", "solve", "fit", "test", "other")
@@ -104,7 +107,7 @@ class RunFolder:
             self.result["status"] = "finished"
         else:
             failed = isinstance(error, Exception)
-            self.result["status"] = "failed" if failed else "interrupted"
+            self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")
             if failed:
                 self.result["error"] = str(error) or kind.__name__
         self._count()

@@ -1,0 +1,130 @@
+"""A run is made once: what is finished is not run again, what was interrupted goes on, and no two processes do the same."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from flowers_tl.errors import UserError
+from flowers_tl.identity import identify
+from flowers_tl.parts import make_cache, make_data
+from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.training import refuse, train
+
+
+def train_once(
+    config: dict[str, Any],
+    folder: Path,
+    given: tuple[str, ...] = (),
+    beside: Iterable[Path] = (),
+    goes_on: Callable[[Path], None] = lambda folder: None,
+) -> dict[str, Any]:
+    """Return a run's result: its record's, where the same run is finished; else go on with it, or make it.
+
+    Args:
+        config: of the run; ``runs`` is the folder in which the same run is looked for, ``force`` makes it anew.
+        folder: of a new run. Where the run lies elsewhere, it gets a note that says where.
+        given: keys that the user has named, see :func:`flowers_tl.training.train`.
+        beside: more folders in which to look.
+        goes_on: is told the folder in which an interrupted run goes on, before it does.
+
+    Raises:
+        UserError: as :func:`flowers_tl.training.train` does.
+    """
+    if one_of_several() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
+        return train(config, folder, given)
+    refuse(config)
+    data = make_data(config, make_cache(config))
+    data.prepare_data()
+    data.setup()
+    own = identify(config, data)["id"]
+    with alone(Path(config["runs"]), own):
+        found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
+        if found is None:
+            return train(config, folder, given)
+        result = json.loads((found / "result.json").read_text())
+        if result["status"] == "finished":
+            print(f"Finished already: {found}. force=true would run it anew.")
+            point(folder, found)
+            return result
+        if (found / "checkpoints" / "last.ckpt").is_file():
+            print(f"Goes on: {found} ({result['status'].replace('running', 'killed')}).")
+            point(folder, found)
+            goes_on(found)
+            return train(config | {"ckpt_path": "last"}, found, given)
+        print(f"Begins anew: {found} was stopped before its first epoch was over.")
+        sweep_away(found)
+        return train(config, folder, given)
+
+
+def one_of_several() -> bool:
+    """Whether other processes make this run together with this one.
+
+    Helpers that Lightning starts find it decided by the first process. Of processes that a cluster starts all begin at
+    once, and one that waited for another would never end: there, and under torchrun, each run is made anew.
+    """
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS") or 1) > 1
+
+
+@contextmanager
+def alone(runs: Path, own: str) -> Iterator[None]:
+    """Hold the run with this id, so that no other process makes it; wait for one that does."""
+    (runs / ".locks").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(runs / ".locks" / f"{own}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("Another process is making this very run: waiting for its end.", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def find_same(own: str, folders: Iterable[Path]) -> Path | None:
+    """The folder of the run with this id below the ``folders``: a finished one, else the one that got furthest."""
+    found = []
+    for folder in folders:
+        for file in folder.rglob("result.json"):
+            try:
+                text = file.read_text()
+                result = json.loads(text) if own in text else {}
+            except (OSError, ValueError):
+                continue  # being written, or damaged: not a run that can be taken over
+            if isinstance(result, dict) and result.get("id") == own:
+                checkpoint = file.parent / "checkpoints" / "last.ckpt"
+                begun = checkpoint.stat().st_mtime if checkpoint.is_file() else 0.0
+                found.append((result.get("status") == "finished", begun, str(file.parent)))
+    return Path(max(found)[2]) if found else None
+
+
+def point(folder: Path, found: Path) -> None:
+    """Leave a note in a run's folder that says where the run lies in its stead."""
+    if folder.resolve() == found.resolve() or not folder.is_dir():
+        return
+    note = {"run": os.path.relpath(found.resolve(), folder.resolve())}
+    (folder / ELSEWHERE).write_text(json.dumps(note) + "\n")
+
+
+def sweep_away(folder: Path) -> None:
+    """Remove what a run left that was stopped before anything came of it, so that another can begin in its place."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"Another process works on the run in {folder}: wait for its end.") from error
+    try:
+        for head in [file.parent for file in folder.glob("*/config.yaml")]:
+            shutil.rmtree(head)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for pattern in ("config.yaml*", "result.json*", "history.csv*", "hparams.yaml", "events.out.tfevents.*"):
+            for file in folder.glob(pattern):
+                file.unlink()
+    finally:
+        lock.release()

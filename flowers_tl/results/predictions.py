@@ -1,0 +1,61 @@
+"""What a run answered for each picture of val and test: ``predictions.npz`` in its folder."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FILE = "predictions.npz"
+SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Answers to a split's pictures, in the order of the split.
+
+    Attributes:
+        logits: float32 (n, classes).
+        labels: int64 (n,).
+        pictures: paths below the data's root, with forward slashes.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    pictures: list[str]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers by split (``val``, ``test``; a split that was not measured is missing), and what the classes are called."""
+
+    class_names: list[str]
+    splits: Mapping[str, Split]
+
+    def write(self, folder: Path) -> None:
+        """Write them beside and rename: whoever reads the file finds all of it."""
+        arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
+        for name, split in self.splits.items():
+            arrays[f"{name}_logits"] = split.logits.astype(np.float32)
+            arrays[f"{name}_labels"] = split.labels.astype(np.int64)
+            arrays[f"{name}_pictures"] = np.array(split.pictures)
+        beside = folder / f".{FILE}.new"
+        with open(beside, "wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(beside, folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Predictions | None":
+        """Read a run's answers; None where it has kept none."""
+        if not (folder / FILE).is_file():
+            return None
+        with np.load(folder / FILE) as arrays:
+            splits = {
+                name: Split(
+                    arrays[f"{name}_logits"], arrays[f"{name}_labels"], [str(p) for p in arrays[f"{name}_pictures"]]
+                )
+                for name in SPLITS
+                if f"{name}_logits" in arrays
+            }
+            return cls([str(name) for name in arrays["class_names"]], splits)

@@ -1,0 +1,49 @@
+"""The report of a comparison: one HTML page that needs no other file, its numbers as CSV, its sentences as Markdown."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from flowers_tl.results.comparison import Group
+from flowers_tl.results.report.advice import by_size, headline, roads
+from flowers_tl.results.report.columns import to_csv
+from flowers_tl.results.report.markdown import to_markdown
+from flowers_tl.results.report.measures import measure
+from flowers_tl.results.report.page import to_html
+from flowers_tl.results.report.paired import Comparisons
+
+
+def advise(groups: Sequence[Group]) -> list[str]:
+    """Which strategy at which budget, in lines for a terminal; see :mod:`flowers_tl.results.report.advice`."""
+    facts, comparisons = measure(groups), Comparisons()
+    lines = [headline(facts, comparisons)]
+    if len(facts.entries) > 1:
+        for size, entries in by_size(facts):
+            among = f", of {size:,} training pictures" if len(by_size(facts)) > 1 and size is not None else ""
+            for road in roads(entries, comparisons):
+                lines.append(f"{road.title}{among}:")
+                lines += [
+                    f"  {step.budget}: {step.label}, {step.scores}. {step.evidence}".rstrip() for step in road.steps
+                ]
+    return lines
+
+
+def write_report(groups: Sequence[Group], notes: Iterable[str], folder: str | Path) -> Path:
+    """Write ``report.html``, ``report.csv`` and ``report.md`` into the folder; return the page.
+
+    The same groups give the same files: nothing in them depends on the time or on this machine.
+
+    Raises:
+        UserError: if the groups were not tested, or not validated, on the same pictures.
+    """
+    facts, comparisons = measure(groups, notes), Comparisons()
+    found = comparisons.against(facts.answered[0], facts.answered) if facts.answered else []
+    written = {
+        "report.html": to_html(facts, found, comparisons),
+        "report.csv": to_csv(facts, found),
+        "report.md": to_markdown(facts, found, comparisons),
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="")
+    return folder / "report.html"

@@ -1,0 +1,134 @@
+"""A Hydra launcher for jobs side by side on this machine, each a command of its own with a device of its own.
+
+Not a pool of workers, as hydra-joblib-launcher is: there a job that dies (out of memory, say) ends all others, and a
+worker that has touched one device can't be given another. Hydra finds launchers in the package hydra_plugins alone.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import Queue
+from threading import Lock
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+log = logging.getLogger(__name__)
+
+# What the user has said of the sweep, not of its jobs.
+OF_THE_SWEEP = tuple(f"hydra{key}" for key in ("/launcher", ".launcher", "/sweeper", ".sweep", ".run.", ".mode"))
+
+
+class ParallelLauncher(Launcher):
+    """Run ``n_jobs`` jobs at a time; each sees one of ``devices`` and takes its share of the cores."""
+
+    def __init__(self, n_jobs: int | None = None, devices: Sequence[int | str] | None = None) -> None:
+        self.n_jobs, self.devices = n_jobs, devices
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.load = config, hydra_context.config_loader.load_sweep_config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs; an interruption is handed on to those that run, and no other begins."""
+        setup_globals()
+        devices = [str(device) for device in (find_devices(self.config) if self.devices is None else self.devices)]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        n_jobs = self.n_jobs or len(devices) or max(2, cores // 4)
+        self.slots: Queue[str | None] = Queue()
+        for k in range(n_jobs):
+            self.slots.put(devices[k % len(devices)] if devices else None)
+        self.threads = max(1, cores // n_jobs)
+        self.running: set[subprocess.Popen] = set()
+        self.lock, self.stopped = Lock(), False
+        log.info(f"Launching {len(job_overrides)} jobs, {n_jobs} at a time")
+        before = signal.signal(signal.SIGTERM, raise_exit)
+        pool = ThreadPoolExecutor(n_jobs)
+        try:
+            return list(pool.map(self.run, range(initial_job_idx, initial_job_idx + len(job_overrides)), job_overrides))
+        except BaseException as stop:
+            with self.lock:
+                self.stopped = True
+            for process in [*self.running]:
+                with suppress(ProcessLookupError):  # to its helper processes too, as a terminal does it
+                    os.killpg(process.pid, signal.SIGTERM if isinstance(stop, SystemExit) else signal.SIGINT)
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            signal.signal(signal.SIGTERM, before)
+
+    def run(self, number: int, overrides: Sequence[str]) -> JobReturn:
+        """Run one job to its end; what it prints goes to ``log.txt`` in its folder."""
+        from flowers_tl.door import FULL_ERROR
+        from flowers_tl.errors import tell
+        from flowers_tl.summary import complete, line
+
+        config = self.load(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.num = number
+        folder = (Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        device = self.slots.get()
+        visible = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+        environment = {"OMP_NUM_THREADS": str(self.threads)} | os.environ | visible | {"HYDRA_FULL_ERROR": FULL_ERROR}
+        environment = {name: value for name, value in environment.items() if value is not None}
+        command = [*this_command(), *self.arguments(config, folder, number, overrides)]
+        with open(folder / "log.txt", "a") as output:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            with self.lock:
+                if self.stopped:
+                    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+                process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+                self.running.add(process)
+            log.info(f"\t#{number} : {' '.join(overrides)}{f' on device {device}' if device else ''}")
+            code = process.wait()
+        self.running.discard(process)
+        self.slots.put(device)
+        if self.stopped:
+            return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+        record = complete(config, number, overrides, folder, code)
+        if record["error"]:
+            tell(f"job {number} ({' '.join(overrides)}): {record['error']}")
+        else:
+            log.info(f"\t#{number} : {line(record)}")
+        return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record["value"])
+
+    def arguments(self, config: DictConfig, folder: Path, number: int, overrides: Sequence[str]) -> list[str]:
+        """The command line that makes this job alone."""
+        from flowers_tl.refusals import MULTIRUN, split_arguments
+
+        flags = [flag for flag in split_arguments(sys.argv[1:])[0] if flag not in MULTIRUN]
+        own = [word for word in config.hydra.overrides.hydra if not word.startswith(OF_THE_SWEEP)]
+        where = {"run.dir": folder, "sweep.dir": Path(config.hydra.sweep.dir).absolute()}
+        own += [f"hydra.{key}={QuotedString(str(path), Quote.single).with_quotes()}" for key, path in where.items()]
+        return [*flags, *filter_overrides(overrides), *own, f"hydra.job.num={number}", "hydra.mode=RUN"]
+
+
+def this_command() -> list[str]:
+    """How this process was started, without its arguments."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [sys.executable, *(["-m", spec.name] if spec else [sys.argv[0]])]
+
+
+def find_devices(config: DictConfig) -> list[Any]:
+    """The GPUs that this process may use, unless the jobs are to run on a CPU."""
+    if OmegaConf.select(config, "trainer.accelerator") == "cpu":
+        return []
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    from torch.cuda import device_count
+
+    return list(range(device_count()))
+
+
+def raise_exit(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)

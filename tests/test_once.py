@@ -1,0 +1,152 @@
+"""A run is made once: finished ones are not run again, interrupted ones go on, and two processes never do the same."""
+
+import json
+import subprocess
+import sys
+
+import lightning as L
+import pytest
+
+from flowers_tl.errors import UserError
+from flowers_tl.once import alone, find_same, train_once
+from flowers_tl.results.comparison import find_runs
+from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.training import train
+
+
+@pytest.fixture
+def once(config, tiny, tmp_path):
+    """Make a run in tmp_path/NAME, once among all in tmp_path."""
+
+    def run(name, beside=(), goes_on=lambda folder: None, **more):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)  # as Hydra does
+        return train_once(config(tiny(runs=tmp_path, **more)), folder, (), beside, goes_on)
+
+    return run
+
+
+class Stop(Exception):
+    """What stops a run in these tests."""
+
+
+def stopped(config, tiny, folder, after):
+    """A run that was stopped after so many epochs: when the last of them is kept, or before the first begins."""
+    save, fit = L.Trainer.save_checkpoint, L.Trainer.fit
+
+    def stop_after(self, path, *arguments, **more):
+        save(self, path, *arguments, **more)
+        if self.current_epoch + 1 >= after and str(path).endswith("last.ckpt"):
+            raise Stop
+
+    def stop_before(self, *arguments, **more):
+        raise Stop
+
+    L.Trainer.save_checkpoint, L.Trainer.fit = (stop_after, fit) if after else (save, stop_before)
+    try:
+        with pytest.raises(Stop):
+            train(config(tiny(runs=folder.parent)), folder)
+    finally:
+        L.Trainer.save_checkpoint, L.Trainer.fit = save, fit
+
+
+def test_what_is_finished_is_not_run_again(once, tmp_path, capsys):
+    first = once("first")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "first").rglob("*")}
+    assert once("second") == first
+    assert f"Finished already: {tmp_path / 'first'}" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "first").rglob("*")} == before
+    assert [file.name for file in (tmp_path / "second").iterdir()] == [ELSEWHERE]
+    # So the second sweep's folder still tells of all its runs, also after both have been moved together.
+    (tmp_path / "first").rename(tmp_path / "sub")
+    (tmp_path / "sub").rename(tmp_path / "first")
+    runs, _ = find_runs([tmp_path / "second"])
+    assert [run.folder.resolve() for run in runs] == [(tmp_path / "first").resolve()]
+
+
+def test_other_settings_are_another_run(once, tmp_path):
+    once("first")
+    once("second", seed=1)
+    assert (tmp_path / "second" / "result.json").is_file()
+
+
+def test_force_runs_anew(once, tmp_path):
+    once("first")
+    once("second", force="true")
+    assert json.loads((tmp_path / "second" / "result.json").read_text())["status"] == "finished"
+
+
+def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path, capsys):
+    stopped(config, tiny, tmp_path / "first", after=1)
+    told = []
+    result = once("second", goes_on=told.append)
+    assert "Goes on" in capsys.readouterr().out
+    assert told == [tmp_path / "first"]
+    assert result["status"] == json.loads((tmp_path / "first" / "result.json").read_text())["status"] == "finished"
+    whole = train(config(tiny(runs=tmp_path)), tmp_path / "whole")
+    assert [result[key] for key in ("val", "test", "id")] == [whole[key] for key in ("val", "test", "id")]
+
+
+def test_what_was_stopped_in_its_first_epoch_begins_anew(once, config, tiny, tmp_path, capsys):
+    stopped(config, tiny, tmp_path / "first", after=0)
+    (tmp_path / "first" / "notes.txt").write_text("mine")
+    result = once("first")  # the same folder, as when a sweep's folder is named
+    assert "Begins anew" in capsys.readouterr().out
+    assert result["status"] == "finished"
+    assert (tmp_path / "first" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOCAL_RANK", "0"), ("SLURM_NTASKS", "2")])
+def test_processes_that_make_a_run_together_do_not_wait_for_one_another(once, tmp_path, monkeypatch, name, value):
+    once("first")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("flowers_tl.once.train", lambda config, folder, given: "made")
+    assert once("second") == "made"
+
+
+def test_many_heads_are_made_once(once, tmp_path, capsys):
+    first = once("first", heads__lr="[0.001,0.01]")
+    assert once("second", heads__lr="[0.001,0.01]") == first
+    assert "Finished already" in capsys.readouterr().out
+    runs, _ = find_runs([tmp_path])
+    assert len(runs) == 2
+
+
+def test_a_run_that_failed_on_bad_input_leaves_no_trace_of_being_done(once, tmp_path):
+    with pytest.raises(UserError, match="bogus"):
+        once("first", backbone__weights="bogus.pth")
+    with pytest.raises(UserError, match="bogus"):
+        once("second", backbone__weights="bogus.pth")
+
+
+def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed_over(tmp_path):
+    for name, status in (("a", "running"), ("b", "interrupted"), ("c", "running")):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "result.json").write_text(json.dumps({"id": "1234", "status": status}))
+    (tmp_path / "b" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "c" / "result.json").write_text('{"id": "1234", "sta')
+    assert find_same("1234", [tmp_path]) == tmp_path / "b"
+    (tmp_path / "a" / "result.json").write_text(json.dumps({"id": "1234", "status": "finished"}))
+    assert find_same("1234", [tmp_path, tmp_path / "b"]) == tmp_path / "a"
+    assert find_same("5678", [tmp_path]) is None
+
+
+def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from flowers_tl.once import alone\n"
+        "with alone(Path(sys.argv[1]), 'abc'):\n print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "in\n"
+        waiter = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert "waiting" in waiter.stdout.readline()
+        with alone(tmp_path, "another"):  # other runs go ahead
+            pass
+        assert waiter.poll() is None
+        holder.stdin.close()
+        assert waiter.stdout.readline() == "in\n"
+        waiter.communicate("")
