@@ -80,7 +80,7 @@ def coverage(interval, ratio, seeds, accuracies, paired=0.0, weights=None, pictu
     means = [np.average(accuracy, weights=weights) for accuracy in accuracies]
     truth = means[0] - sum(means[1:])
     seed = seed_variance(ratio, means, paired, pictures)
-    generator = np.random.default_rng([1, seeds, int(10 * ratio)])
+    generator = np.random.default_rng([2, seeds, int(10 * ratio)])
     drawn = (draw(generator, seeds, pictures, accuracies, seed, paired) for _ in range(draws))
     found = (interval(*hits, weights=weights) for hits in drawn)
     return np.mean([one.low <= truth <= one.high for one in found])
