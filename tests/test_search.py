@@ -78,6 +78,7 @@ def test_it_searches_where_it_is_good(fake, tmp_path):
     assert statistics.median(distances) < 0.8  # of random proposals it is 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(fake, monkeypatch, tmp_path):
     from flowers_tl import study
 
@@ -220,6 +221,7 @@ def test_the_best_is_confirmed_with_other_seeds_and_tested(tiny, tmp_path, capsy
     assert again == results
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_compare_reads_it(door, tiny, tmp_path):
     keys = tiny(trainer__max_epochs=30)
     arguments = [*keys, RATE, "--trials", "3", "--folder", str(tmp_path / "s")]
