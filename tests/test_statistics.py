@@ -103,6 +103,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interval_of_95_percent_holds_the_truth_95_times_in_100(kind, ratio, seeds):
     interval, *setting = KINDS[kind]
+    # The standard error of 2,000 draws is 0.5 %, so with other random numbers one or two of these 48 may lie outside.
     assert coverage(interval, ratio, seeds, *setting) == pytest.approx(0.95, abs=0.015)
 
 
@@ -179,8 +180,10 @@ def test_seeds_that_are_copies_of_one_another_tell_no_more_than_one(hits):
 def test_no_mistake_is_not_certainty(seeds):
     right = np.ones((seeds, 100), dtype=bool)
     found = mean_interval(right)
-    assert (found.value, found.high) == (1, 1)
+    assert (found.value, found.high) == pytest.approx((1, 1))
     assert found.low == pytest.approx(100 / (100 + 1.959964**2))
+    weights = np.arange(1, 101) / 5050  # by rounding, their mean of ones is not quite one, nor without spread
+    assert mean_interval(right, weights).low == pytest.approx(1 / (1 + 1.959964**2 * (weights @ weights)))
     wrong = mean_interval(~right)
     assert (wrong.low, wrong.high) == pytest.approx((0, 1 - found.low))
     for compare in (paired_difference, difference):
@@ -197,11 +200,23 @@ def test_each_seed_wrong_once_elsewhere_is_not_certainty(seeds):
     assert found.high - found.low > 0.005
 
 
+def test_seeds_that_happen_to_agree_tell_no_more_than_pictures_of_their_own_would():
+    slips = np.ones((3, 100))
+    slips[0, :10] = slips[1, 10:20] = slips[2, 20:31] = 0  # 90, 90 and 89 %
+    found = mean_interval(slips)
+    error = np.sqrt(found.low * (1 - found.low) / 300)
+    assert found.value - found.low == pytest.approx(4.302653 * error)
+
+
 def test_intervals_stay_among_shares():
     far = np.ones((3, 20))
     far[0] = 0
     found = mean_interval(far)
     assert 0 < found.low < found.value < found.high < 1
+    for number in range(1, 300):  # of which some would make 1 + 2e-16
+        right = mean_interval(np.ones((2, number)))
+        assert 0 < right.low < right.value <= 1
+        assert right.high <= 1
     assert (paired_difference(far, far * 0).high, paired_difference(far * 0, far).low) == (1, -1)
 
 
@@ -224,6 +239,9 @@ def test_a_weight_counts_a_picture_so_often(hits):
     assert difference(hits[:1], hits[1:], times).value == pytest.approx(repeated[0].mean() - repeated[1:].mean())
     alike, plain = mean_interval(hits, np.full(60, 0.3)), mean_interval(hits)
     assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high))
+    # Weights that differ by next to nothing, so that no two pictures are of one class.
+    unlike = mean_interval(hits, 1 + 1e-9 * np.arange(60))
+    assert (unlike.low, unlike.high) == pytest.approx((plain.low, plain.high), rel=1e-2)
     # Half of the pictures with all of the weight are a sample of half the size.
     half, alone = mean_interval(hits, np.arange(60) < 30), mean_interval(hits[:, :30])
     assert (half.low, half.high) == pytest.approx((alone.low, alone.high))
@@ -268,10 +286,18 @@ def test_pairs_narrow_the_interval_by_what_they_have_in_common():
     assert width(difference(a, b)) < 0.95 * width(difference(a, b[:, ::-1]))  # pictures that have nothing in common
 
 
-def test_a_higher_level_is_wider(hits):
-    for interval in (mean_interval, lambda *x, **y: difference(hits[:, ::-1], *x, **y)):
-        inner, outer = interval(hits, level=0.8), interval(hits, level=0.99)
-        assert outer.low < inner.low < inner.value == outer.value < inner.high < outer.high
+def test_another_level_is_another_quantile(hits):
+    def half(a, b, level):
+        found = difference(a, b, level=level)
+        return found.high - found.value
+
+    ratio = half(hits[:1], hits[1:], 0.8) / half(hits[:1], hits[1:], 0.95)
+    assert ratio == pytest.approx(1.281552 / 1.959964)  # of the normal
+    far = np.tile([[0.1], [0.5], [0.9]], 2000)  # nothing but seeds
+    ratio = half(far, far, 0.8) / half(far, far, 0.95)
+    assert ratio == pytest.approx(1.475884 / 2.570582, rel=1e-3)  # of t with 2² / (1/3 + 1/3) - 1 degrees of freedom
+    inner, outer = mean_interval(hits, level=0.8), mean_interval(hits, level=0.99)
+    assert outer.low < inner.low < inner.value == outer.value < inner.high < outer.high
 
 
 def test_what_does_not_fit_together_is_refused(hits):
@@ -310,12 +336,14 @@ def test_top_k_counts_what_is_ahead_of_the_label():
 def test_calibration_error_by_hand():
     shares = np.array([0.5, 0.5, 0.9, 0.95, 0.95])
     logits = np.log(np.stack([shares, 1 - shares], axis=1))
-    labels = np.array([0, 1, 0, 0, 1])  # one of the first two is right, two of the others
+    labels = np.array([0, 0, 0, 0, 1])  # the first two are right, and two of the others
     low, high = reliability(logits, labels, bins=2)
-    assert low == pytest.approx((0.5, 0.5, 2))  # 0.5 ends a bin, which takes it in
+    assert low == pytest.approx((0.5, 1, 2))  # 0.5 ends a bin, which takes it in
     assert high == pytest.approx((2.8 / 3, 2 / 3, 3))
-    assert calibration_error(logits, labels, bins=2) == pytest.approx(0.4 * 0 + 0.6 * 0.8 / 3)
-    assert calibration_error(logits, labels, bins=1) == pytest.approx(0.76 - 0.6)  # far and near make up for each other
+    assert calibration_error(logits, labels, bins=2) == pytest.approx(0.4 * 0.5 + 0.6 * 0.8 / 3)
+    assert calibration_error(logits, labels, bins=1) == pytest.approx(
+        0.8 - 0.76
+    )  # too little and too much make up for each other
     assert len(reliability(logits, labels)) == 3
 
 
