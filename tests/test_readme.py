@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text().replace("\\\n", " ")  # commands over several lines
 COMMANDS = sorted(set(re.findall(r"^(?:\$ )?python -m flowers_tl\.train (.*?)(?: +#.*)?$", README, re.MULTILINE)))
 TARGETS = sorted(set(re.findall(r"^(?:\$ )?make ([a-z-]+)", README, re.MULTILINE)))
 
