@@ -69,11 +69,12 @@ def compare(folders: list[str], out: Path, report: str | None = None, allow_mixe
             if len(parts) > 1:
                 print(f"Under {words}:")
             print_comparison(HEADER, table_rows(groups))
-            for line in [*advise(groups), *(f"Note: {note}" for note in notes)]:
+            advice, noted = advise(groups, notes)
+            for line in [*advice, *(f"Note: {note}" for note in noted)]:
                 print(fill(line, 100, subsequent_indent="    "))
             figure = f"comparison{f'_{number + 1}' if number else ''}.png"
             draw_curves(groups, out / figure)
-            pages.append((f"Under {words}\n\n" if len(parts) > 1 else "") + to_markdown(groups, notes, figure))
+            pages.append((f"Under {words}\n\n" if len(parts) > 1 else "") + to_markdown(groups, noted, figure))
             if report is not None:
                 place = Path(report) / f"{number + 1}" if len(parts) > 1 else Path(report)
                 print(f"Written: {write_report(groups, notes, place)}")

@@ -14,6 +14,7 @@ from flowers_tl.errors import UserError
 from flowers_tl.identity import identify
 from flowers_tl.parts import make_cache, make_data
 from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.resume import read_checkpoint
 from flowers_tl.training import refuse, train
 
 
@@ -45,21 +46,50 @@ def train_once(
     own = identify(config, data)["id"]
     with alone(Path(config["runs"]), own):
         found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
-        if found is None:
-            return train(config, folder, given)
-        result = json.loads((found / "result.json").read_text())
-        if result["status"] == "finished":
+        result = json.loads((found / "result.json").read_text()) if found else {}
+        if result.get("status") == "finished":
             print(f"Finished already: {found}. force=true would run it anew.")
             point(folder, found)
             return result
-        if (found / "checkpoints" / "last.ckpt").is_file():
-            print(f"Goes on: {found} ({result['status'].replace('running', 'killed')}).")
+        if found and can_go_on(found, folder):
+            print(f"Goes on: {found} ({str(result.get('status')).replace('running', 'killed')}).")
             point(folder, found)
             goes_on(found)
             return train(config | {"ckpt_path": "last"}, found, given)
-        print(f"Begins anew: {found} was stopped before its first epoch was over.")
-        sweep_away(found)
+        for begun in {folder.resolve(): folder, **({found.resolve(): found} if found else {})}.values():
+            if nothing_came_of(begun):
+                print(f"Begins anew: {begun} was stopped before its first epoch was over.")
+                sweep_away(begun)
         return train(config, folder, given)
+
+
+def can_go_on(found: Path, folder: Path) -> bool:
+    """Whether a run that is not finished has a checkpoint to go on from.
+
+    Raises:
+        UserError: if it is damaged, and a new run can't be made beside it.
+    """
+    checkpoint = found / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        return False
+    try:
+        read_checkpoint(checkpoint)
+    except UserError as error:
+        if found.resolve() == folder.resolve():
+            raise UserError(f"{checkpoint} is damaged: remove {found}, and the same command begins it anew.") from error
+        print(f"Begins anew: {checkpoint} is damaged.")
+        return False
+    return True
+
+
+def nothing_came_of(folder: Path) -> bool:
+    """Whether a run was begun in the folder and stopped before an epoch was kept."""
+    if not (folder / "config.yaml").is_file() or (folder / "checkpoints" / "last.ckpt").is_file():
+        return False
+    try:
+        return json.loads((folder / "result.json").read_text())["status"] in ("running", "failed", "interrupted")
+    except (OSError, ValueError, KeyError, TypeError):
+        return not (folder / "result.json").is_file()
 
 
 def one_of_several() -> bool:
@@ -97,10 +127,11 @@ def find_same(own: str, folders: Iterable[Path]) -> Path | None:
                 result = json.loads(text) if own in text else {}
             except (OSError, ValueError):
                 continue  # being written, or damaged: not a run that can be taken over
-            if isinstance(result, dict) and result.get("id") == own:
+            done = isinstance(result, dict) and result.get("status") == "finished"
+            if isinstance(result, dict) and result.get("id") == own and (not done or "val" in result):
                 checkpoint = file.parent / "checkpoints" / "last.ckpt"
                 begun = checkpoint.stat().st_mtime if checkpoint.is_file() else 0.0
-                found.append((result.get("status") == "finished", begun, str(file.parent)))
+                found.append((done, begun, str(file.parent)))
     return Path(max(found)[2]) if found else None
 
 

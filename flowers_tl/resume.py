@@ -102,7 +102,10 @@ def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[s
     A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``.
     """
     file = Path(folder) / "result.json"
-    result = json.loads(file.read_text()) if file.is_file() else {}
+    try:
+        result = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
     if config["ckpt_path"] != "last" or result.get("status") != "finished":
         return None
     if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:

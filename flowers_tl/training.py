@@ -85,6 +85,7 @@ def train(
         data = make_data(config, make_cache(config, run.timed))
         data.prepare_data()
         data.setup()
+        run.update(identify(config, data))  # early: a run that stops here is known when it is started again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, data.num_classes, data.class_names)
         weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
@@ -100,8 +101,7 @@ def train(
         first_step = state["global_step"] if state else 0
         trainer = make_trainer(config, run, model, interruption, *callbacks, first_step=first_step)
         seen = behind_prefix(config, data, model, trainer, first_epoch)
-        own = describe(config, model, data, weights) | {"prefix": describe_prefix(seen)}
-        run.update(own | identify(config, data))
+        run.update(describe(config, model, data, weights) | {"prefix": describe_prefix(seen)})
         if run.record:
             print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
 

@@ -6,6 +6,8 @@ import sys
 
 import lightning as L
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from flowers_tl.errors import UserError
 from flowers_tl.once import alone, find_same, train_once
@@ -104,12 +106,53 @@ def test_processes_that_make_a_run_together_do_not_wait_for_one_another(once, tm
     assert once("second") == "made"
 
 
+def test_a_sweeps_own_folder_may_be_used_again_after_a_job_failed(once, tmp_path, capsys):
+    weights = tmp_path / "w.pth"
+    with pytest.raises(UserError, match="neither a file"):
+        once("job", backbone__weights=weights)
+    torch.manual_seed(0)
+    torch.save(resnet18(num_classes=3).state_dict(), weights)
+    assert once("job", backbone__weights=weights)["status"] == "finished"
+    assert "Begins anew" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_never_swept_away(once, tmp_path):
+    once("job")
+    with pytest.raises(UserError, match=r"hydra\.sweep\.dir=DIR"):
+        once("job", seed=1)
+    assert json.loads((tmp_path / "job" / "result.json").read_text())["seed"] == 0
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(once, config, tiny, tmp_path, capsys):
+    stopped(config, tiny, tmp_path / "first", after=1)
+    (tmp_path / "first" / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    with pytest.raises(UserError, match="is damaged: remove"):
+        once("first")
+    assert once("second")["status"] == "finished"
+    assert "is damaged" in capsys.readouterr().out
+    assert (tmp_path / "second" / "result.json").is_file()
+    assert once("third")["status"] == "finished"
+    assert "Finished already" in capsys.readouterr().out
+
+
 def test_many_heads_are_made_once(once, tmp_path, capsys):
     first = once("first", heads__lr="[0.001,0.01]")
     assert once("second", heads__lr="[0.001,0.01]") == first
     assert "Finished already" in capsys.readouterr().out
-    runs, _ = find_runs([tmp_path])
-    assert len(runs) == 2
+    for folder in (tmp_path, tmp_path / "second"):
+        assert len(find_runs([folder])[0]) == 2
+
+
+def test_a_run_that_is_gone_is_missed(once, tmp_path):
+    once("first")
+    once("second")
+    once("second_too", seed=1)
+    (tmp_path / "first").rename(tmp_path.parent / f"{tmp_path.name}_moved")
+    runs, notes = find_runs([tmp_path])
+    assert [run.result["seed"] for run in runs] == [1]
+    assert any("which is not there any more" in note for note in notes)
+    with pytest.raises(UserError, match="not there any more"):
+        find_runs([tmp_path / "second"])
 
 
 def test_a_run_that_failed_on_bad_input_leaves_no_trace_of_being_done(once, tmp_path):
@@ -127,6 +170,8 @@ def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed
     (tmp_path / "c" / "result.json").write_text('{"id": "1234", "sta')
     assert find_same("1234", [tmp_path]) == tmp_path / "b"
     (tmp_path / "a" / "result.json").write_text(json.dumps({"id": "1234", "status": "finished"}))
+    assert find_same("1234", [tmp_path]) == tmp_path / "b"  # what has no scores was not finished by us
+    (tmp_path / "a" / "result.json").write_text(json.dumps({"id": "1234", "status": "finished", "val": {}}))
     assert find_same("1234", [tmp_path, tmp_path / "b"]) == tmp_path / "a"
     assert find_same("5678", [tmp_path]) is None
 

@@ -4,10 +4,12 @@ import json
 import shutil
 
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from flowers_tl.compare import main
 from flowers_tl.errors import UserError
-from flowers_tl.results.comparison import find_runs
+from flowers_tl.results.comparison import find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.training import train
 
@@ -116,3 +118,13 @@ def test_bad_options_are_refused(runs, capsys, word, sentence):
     with pytest.raises(SystemExit):
         main([str(runs / "all"), word])
     assert sentence in capsys.readouterr().err
+
+
+def test_weights_of_another_content_under_the_same_name_are_another_group(config, tiny, tmp_path):
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "w.pth")
+        train(config(tiny(backbone__weights=tmp_path / "w.pth", seed=seed)), tmp_path / str(seed))
+    groups, _ = group_runs(find_runs([tmp_path])[0])
+    assert [len(group.runs) for group in groups] == [1, 1]
+    assert len({group.label for group in groups}) == 2

@@ -78,9 +78,9 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     for path in map(Path, paths):
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")
-        files = sorted([*path.rglob("result.json"), *pointed_at(path)])
+        files = sorted([*path.rglob("result.json"), *pointed_at(path, notes)])
         if not files:
-            raise UserError(f"{path} holds no run: a run's folder has a result.json in it.")
+            raise UserError(" ".join([f"{path} holds no run: a run's folder has a result.json in it.", *notes]))
         for file in files:
             if file.resolve() in seen:
                 continue
@@ -105,21 +105,27 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     return runs, notes
 
 
-def pointed_at(path: Path) -> Iterator[Path]:
-    """Records of runs that a sweep below ``path`` did not make again, since they were there."""
-    for note in path.rglob(ELSEWHERE):
+def pointed_at(path: Path, notes: list[str]) -> Iterator[Path]:
+    """Records of runs that a sweep below ``path`` did not make again, since they were there; a note where one is gone."""
+    for note in sorted(path.rglob(ELSEWHERE)):
         try:
-            file = note.parent / json.loads(note.read_text())["run"] / "result.json"
+            folder = note.parent / json.loads(note.read_text())["run"]
         except (OSError, ValueError, KeyError, TypeError):
+            notes.append(f"{note} can't be read, so the run that it stands for is missing.")
             continue
-        if file.is_file():
-            yield file
+        if not (folder / "result.json").is_file():
+            notes.append(f"{note.parent} stands for the run in {folder.resolve()}, which is not there any more.")
+        yield from folder.rglob("result.json")
 
 
 def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     result = json.loads((folder / "result.json").read_text())
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
+    if "weights_fingerprint" in result:  # a file of the same name may have had another content
+        name = Path(str(config.get("backbone.weights"))).name
+        config["backbone.weights"] = f"{name}@{result['weights_fingerprint']}"
+    config["version"] = result.get("versions", {}).get("flowers_tl")
     history: dict[str, np.ndarray] = {}
     if result["status"] == "finished" and "heads" not in result:
         if result["epochs"]:

@@ -81,7 +81,10 @@ class RunFolder:
     def _refuse_earlier(self, goes_on: bool) -> None:
         if not goes_on and (self.folder / "config.yaml").exists():
             self.lock.release()
-            raise UserError(f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR.")
+            raise UserError(
+                f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR, for a sweep with "
+                "hydra.sweep.dir=DIR."
+            )
 
     def _take_over(self) -> None:
         """Take over from the run that this one goes on with what it found, and its history before ``first_epoch``."""

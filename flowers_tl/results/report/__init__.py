@@ -12,9 +12,12 @@ from flowers_tl.results.report.page import to_html
 from flowers_tl.results.report.paired import Comparisons
 
 
-def advise(groups: Sequence[Group]) -> list[str]:
-    """Which strategy at which budget, in lines for a terminal; see :mod:`flowers_tl.results.report.advice`."""
-    facts, comparisons = measure(groups), Comparisons()
+def advise(groups: Sequence[Group], notes: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Which strategy at which budget, in lines for a terminal, and all there is to note.
+
+    See :mod:`flowers_tl.results.report.advice`.
+    """
+    facts, comparisons = measure(groups, notes), Comparisons()
     lines = [headline(facts, comparisons)]
     if len(facts.entries) > 1:
         for size, entries in by_size(facts):
@@ -24,7 +27,7 @@ def advise(groups: Sequence[Group]) -> list[str]:
                 lines += [
                     f"  {step.budget}: {step.label}, {step.scores}. {step.evidence}".rstrip() for step in road.steps
                 ]
-    return lines
+    return lines, facts.notes
 
 
 def write_report(groups: Sequence[Group], notes: Iterable[str], folder: str | Path) -> Path:

@@ -36,17 +36,19 @@ class Road:
 
 
 def headline(facts: Facts, comparisons: Comparisons) -> str:
-    """The answer in two sentences."""
-    best = facts.chosen
-    if best is None:
+    """The answer in two sentences; where numbers of training pictures differ, for the largest: that is no choice."""
+    (size, entries), *smaller = by_size(facts)
+    best = entries[0]
+    if np.isnan(best.val.mean):
         return "No run was measured on val, so no strategy is chosen here; the table has what the test says."
     tested = np.isfinite(best.accuracy.mean)
     accuracy = f"{percent(best.accuracy.values)} of the test pictures rightly{interval_of(best)}"
     accuracy = f"names {accuracy}" if tested else "was not tested"
-    if len(facts.entries) == 1:
-        return f"{best.label} {accuracy}. It is the only setting here, so there is nothing to choose from."
-    answer = f"{best.label} is best by val accuracy ({percent(best.val.values)}) and {accuracy}."
-    second = facts.entries[1]
+    among = f"Of {size:,} training pictures: " if smaller and size is not None else ""
+    if len(entries) == 1:
+        return f"{among}{best.label} {accuracy}. It is the only setting here, so there is nothing to choose from."
+    answer = f"{among}{best.label} is best by val accuracy ({percent(best.val.values)}) and {accuracy}."
+    second = entries[1]
     if np.isnan(second.val.mean):
         return f"{answer} No other setting was measured on val."
     said = f"The next by val is {second.label} ({percent(second.val.values)})."
