@@ -62,7 +62,7 @@ def test_a_folder_of_another_benchmark_is_refused(tiny, tmp_path, capsys):
 def test_the_plain_loop_learns_as_the_framework_does(config, tiny, drawings, weights, tmp_path):
     told = tiny(data__train_per_class=20, data__test_per_class=20, trainer__max_epochs=10, backbone__weights=weights)
     for strategy in ("feature_extraction", "fine_tuning"):
-        (measured,) = Bench(tmp_path, told).measure("plain", strategy, 0)
+        (measured,) = Bench(tmp_path, told).measure("1", "plain", strategy, 0)
         result = train(config([f"strategy={strategy}", *told]), tmp_path / strategy)
         # Other random crops: the same only as far as 60 pictures tell.
         assert measured["test"] == pytest.approx(result["test"]["accuracy"], abs=0.25)
