@@ -28,7 +28,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
-        full_error = FULL_ERROR
         failed = False
 
         def told(error: Exception) -> None:
@@ -40,10 +39,10 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
         @functools.wraps(job)
         def guarded(cfg: DictConfig) -> object:
             try:
-                with environment("HYDRA_FULL_ERROR", full_error), as_single_command():
+                with environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
                     return job(cfg)
             except Exception as error:
-                if full_error:
+                if FULL_ERROR:
                     raise
                 told(error)
                 if in_sweep(HydraConfig.get()):
@@ -56,7 +55,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
             try:
                 run()
             except Exception as error:  # Hydra refused: what a job raises ends in `guarded`
-                if full_error:
+                if FULL_ERROR:
                     raise
                 sentences, remaining = without_refused_choices(sys.argv, config_name) if again else ([], None)
                 for refusal in sentences or [error]:

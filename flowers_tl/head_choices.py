@@ -9,6 +9,7 @@ from typing import Any
 from flowers_tl.config import TrainerConfig
 from flowers_tl.errors import UserError
 from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.parts import validates
 
 # What a user may set under trainer and still train many heads: the rest would have to be done here again.
 OBEYED = (
@@ -62,7 +63,7 @@ def refuse(config: dict[str, Any], model: TransferClassifier) -> None:
         if config["regularisation"][key] is not None:
             idle[f"regularisation.{key}"] = config["regularisation"][key]
     idle |= {key: config[key] for key in ("test_best", "ckpt_path") if config[key]}
-    idle |= {"data.protocol": "trainval"} if config["data"]["protocol"] == "trainval" else {}
+    idle |= {} if validates(config) else {"data.protocol": config["data"]["protocol"]}
     if idle:
         key, value = next(iter(idle.items()))
         raise UserError(f"{key}={value} can't be done for many heads at once: leave it out, or run them with -m.")

@@ -23,7 +23,7 @@ from flowers_tl.model.metrics import scores
 from flowers_tl.model.optimisation import make_optimizer, make_schedule
 from flowers_tl.model.probe import solve_head
 from flowers_tl.model.stack import HeadStack
-from flowers_tl.model.weights import load_weights
+from flowers_tl.model.weights import first_weights, load_weights
 from flowers_tl.parts import (
     behind_prefix,
     describe,
@@ -75,7 +75,7 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         own = identify(config, data)
         run.update(own)
         model = beginning(config, data)
-        weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
+        weights = first_weights(config)
         load_weights(model.backbone, weights)
         trainer = make_trainer(config, run, model)
         seen = behind_prefix(config, data, model, trainer, first_epoch=0)

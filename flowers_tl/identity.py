@@ -11,7 +11,7 @@ from torchvision.models import get_model_weights
 from flowers_tl import __version__
 from flowers_tl.config import WITHOUT_EFFECT
 from flowers_tl.data.flowers import FlowersDataModule
-from flowers_tl.model.weights import find_file
+from flowers_tl.model.weights import find_file, first_weights
 from flowers_tl.results.comparison import flatten
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
@@ -26,12 +26,14 @@ def identify(config: dict[str, Any], data: FlowersDataModule) -> dict[str, Any]:
         For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
         splits' fingerprints and what is measured; ``weights_fingerprint``.
     """
-    weights = None if config["strategy"]["weights"] == "random" else config["backbone"]["weights"]
     own = {key: value for key, value in flatten(config).items() if key not in OUTSIDE}
     if own["trainer.accelerator"] in ("auto", "gpu"):
         own["trainer.accelerator"] = "cuda" if torch.cuda.is_available() else own["trainer.accelerator"]
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
-    made_of = {"protocol": protocol, "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], weights)}
+    made_of = {
+        "protocol": protocol,
+        "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], first_weights(config)),
+    }
     text = json.dumps(made_of | {"config": own, "version": __version__}, sort_keys=True, default=str)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:12], **made_of}
 

@@ -23,7 +23,7 @@ from flowers_tl.identity import identify
 from flowers_tl.interruption import Interruption
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
-from flowers_tl.model.weights import load_weights
+from flowers_tl.model.weights import first_weights, load_weights
 from flowers_tl.parts import (
     DATA,
     behind_prefix,
@@ -88,7 +88,7 @@ def train(
         run.update(identify(config, data))  # early: a run that stops here is known when it is started again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, data.num_classes, data.class_names)
-        weights = None if model.strategy.weights == "random" else config["backbone"]["weights"]
+        weights = first_weights(config)
         load_weights(model.backbone, weights)
         if state:
             refuse_mismatch(state, model, first_epoch, checkpoint)

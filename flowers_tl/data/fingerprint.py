@@ -6,12 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from os import cpu_count
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from flowers_tl.data.cache import Cache, Writer
+from flowers_tl.data.store import stamp
 
 DIGEST = 32  # bytes of a SHA-256
 
@@ -29,23 +28,21 @@ def fingerprint(files: Sequence[Path], labels: Sequence[int], root: Path, cache:
 
 def contents(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
     """SHA-256 of each file."""
-    states = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    stamped = stamp(files)
     if cache is None:
-        return read_contents(states)
+        return read_contents(tuple(files), stamped)
 
     def build(writer: Writer) -> None:
-        for content in read_contents(states):
+        for content in read_contents(tuple(files), stamped):
             writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
-    named = [(Path(name).name, *rest) for name, *rest in states]
-    described: dict[str, Any] = {"files": hashlib.sha256(repr(named).encode()).hexdigest(), "hash": "sha256"}
-    entry = cache.get("contents", f"hashes of {len(files):,} pictures' files", described, "decode", build)
-    rows = entry.tensor(torch.uint8).numpy().reshape(-1, DIGEST)
-    return [row.tobytes() for row in np.asarray(rows)]
+    what = f"hashes of {len(files):,} pictures' files"
+    entry = cache.get("contents", what, {"files": stamped, "hash": "sha256"}, "decode", build)
+    return [row.tobytes() for row in entry.tensor(torch.uint8).numpy().reshape(-1, DIGEST)]
 
 
 @lru_cache(maxsize=8)  # a process asks for the same split more than once
-def read_contents(states: tuple[tuple[str, int, int], ...]) -> list[bytes]:
-    """SHA-256 of the files that ``states`` name; sizes and times are there so that a change is seen."""
+def read_contents(files: tuple[Path, ...], stamped: str) -> list[bytes]:
+    """SHA-256 of the files; their stamp is there so that a change is seen."""
     with ThreadPoolExecutor(cpu_count()) as pool:
-        return list(pool.map(lambda state: hashlib.sha256(Path(state[0]).read_bytes()).digest(), states))
+        return list(pool.map(lambda file: hashlib.sha256(file.read_bytes()).digest(), files))

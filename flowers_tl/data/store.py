@@ -48,17 +48,19 @@ class PictureStore:
         return self
 
 
-def describe(files: Sequence[Path], short_side: int | None) -> dict[str, Any]:
-    """All that a split's decoded pictures follow from, as plain Python: a key of the cache.
-
-    Files count as the same while their names, sizes and times of change are.
-    """
+def stamp(files: Sequence[Path]) -> str:
+    """A hash of the files' names, sizes and times of change: while it is the same, the files count as the same."""
     digest = hashlib.sha256()
     for file in files:
         state = file.stat()
         digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def describe(files: Sequence[Path], short_side: int | None) -> dict[str, Any]:
+    """All that a split's decoded pictures follow from, as plain Python: a key of the cache."""
     versions = {"pillow": PIL.__version__, "torchvision": torchvision.__version__}
-    return {"files": digest.hexdigest(), "pictures": len(files), "short_side": short_side, **versions}
+    return {"files": stamp(files), "pictures": len(files), "short_side": short_side, **versions}
 
 
 def open_store(

@@ -2,7 +2,9 @@
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,11 @@ from torchvision.models import get_model_weights
 
 from flowers_tl.errors import UserError, shorten, suggest
 from flowers_tl.model.backbone import Backbone
+
+
+def first_weights(config: Mapping[str, Any]) -> str | None:
+    """The weights that a run begins from: None, random ones, where the strategy says so whatever the backbone says."""
+    return None if config["strategy"]["weights"] == "random" else config["backbone"]["weights"]
 
 
 def load_weights(backbone: Backbone, weights: str | None) -> None:
