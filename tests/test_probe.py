@@ -20,6 +20,11 @@ def noisy(n, seed, classes=3, channels=512):
     return x, labels
 
 
+def same(found, expected):
+    """Whether two tensors differ by rounding alone, which grows with the largest values that were added up."""
+    return found.shape == expected.shape and (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
@@ -31,14 +36,14 @@ def test_features_are_what_enters_the_head_mirrored_ones_beside(backbone):
     found, labels = features(backbone, batches, CPU)
     pictures = torch.cat([x for x, _ in batches])
     with torch.no_grad():
-        assert torch.allclose(backbone.run(found, start="head"), backbone(pictures), atol=1e-6)
+        assert same(backbone.run(found, start="head"), backbone(pictures))
     assert labels.tolist() == [0, 1, 2]
     both, labels = features(backbone, batches, CPU, mirrored=True)
     with torch.no_grad():
         expected = backbone.run(pictures.flip(-1), stop="head")
     assert labels.tolist() == [0, 1, 0, 1, 2, 2]
-    assert torch.allclose(both[[0, 1, 4]], found, atol=1e-6)
-    assert torch.allclose(both[[2, 3, 5]], expected, atol=1e-6)
+    assert same(both[[0, 1, 4]], found)
+    assert same(both[[2, 3, 5]], expected)
 
 
 def test_nothing_beats_the_solution(backbone):
