@@ -110,7 +110,7 @@ def read_once(overrides: list[str]) -> None:
     data.prepare_data()
     data.setup()
     for pictures in data.pictures.values():
-        for file in pictures._image_files:
+        for file in pictures.files:
             Path(file).read_bytes()
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+import flowers_tl.data_config  # noqa: F401  (registers the schemas of the data)
+
 # In a checkout conf/ lies beside the package, in a wheel inside it.
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf") if path.is_dir())
 
@@ -24,6 +26,7 @@ WITHOUT_EFFECT = (
     "force",
     "data.root",
     "data.num_workers",
+    "data.strict",
     "cache.dir",
     "cache.max_gb",
     "trainer.enable_progress_bar",
@@ -113,40 +116,6 @@ class BackboneConfig:
     """Architecture."""
     weights: str | None = "IMAGENET1K_V1"
     """A torchvision weights name, a file (also looked for in the folder FLOWERS_TL_WEIGHTS), or null: random."""
-
-
-@dataclass
-class DataConfig:
-    name: str = MISSING
-    """Which data."""
-    root: str | None = None
-    """Folder of the pictures; by default FLOWERS102_ROOT, else `data`."""
-    num_classes: int | None = None
-    """Outputs of the head; by default as many as the data has."""
-    image_size: int = 224
-    """Side of the crop in pixels; pictures are resized to 256/224 of it before."""
-    batch_size: int = 32
-    """Pictures a step, counted over all devices."""
-    num_workers: int | None = None
-    """Processes that prepare pictures; null: one a core, 8 at most, or none where that is slower."""
-    augmentation: str = "crop"
-    """Of training pictures: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
-    limit: int | None = None
-    """Most pictures of each split, spread evenly over it; null: all."""
-    protocol: str = "official"
-    """`official` splits, or `trainval`: train and val together to learn from, and nothing left to choose by."""
-    per_class: int | None = None
-    """Most training pictures of each class, drawn by the seed; null: all."""
-
-
-@dataclass
-class SyntheticConfig(DataConfig):
-    train_per_class: int = 10
-    """Training pictures of each species; likewise the next two."""
-    val_per_class: int = 10
-    test_per_class: int = 20
-    first_species: int = 0
-    """Number of the first drawn species: ranges that do not meet are different flowers."""
 
 
 @dataclass
@@ -265,5 +234,3 @@ class TrainConfig:
 
 store = ConfigStore.instance()
 store.store(name="schema", node=TrainConfig)
-store.store(name="data_schema", node=DataConfig)
-store.store(name="synthetic_schema", node=SyntheticConfig)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from flowers_tl.data.cache import Writer
-from flowers_tl.data.flowers import FlowersDataModule
+from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.store import Key, StoredPictures
 from flowers_tl.errors import UserError, suggest
 from flowers_tl.model.classifier import TransferClassifier
@@ -45,7 +45,7 @@ class FeatureDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        data: FlowersDataModule,
+        data: PictureDataModule,
         model: TransferClassifier,
         trainer: L.Trainer,
         epochs: int,
@@ -61,7 +61,7 @@ class FeatureDataModule(L.LightningDataModule):
         self.views, self.precision = chosen["views"], chosen["precision"]
         self.view_seed = data.seed if chosen["view_seed"] is None else chosen["view_seed"]
         self.stops = [entry_stage(model, epoch) for epoch in range(epochs + 1)]
-        self.mixed = model.mixing is not None
+        self.first_epoch, self.mixed = first_epoch, model.mixing is not None
         self.prefix = lru_cache(maxsize=1)(lambda stop: Prefix(model.backbone, stop, self.precision, self.device))
         self.held: dict[tuple[str, View, str], Tensor] = {}
         self.uses = self._count_uses(range(first_epoch, epochs))
@@ -95,6 +95,8 @@ class FeatureDataModule(L.LightningDataModule):
 
     def kept(self, split: str, view: View, stop: str) -> bool:
         """Whether these outputs are kept: those no larger than the pictures, and larger ones that the run takes twice."""
+        if (split, view, stop) in self.held:
+            return True
         if split not in self.keep or (isinstance(view, int) and (self.mixed or self.views is None)):
             return False
         one = self.shapes[stop].numel() * PRECISIONS[self.precision].itemsize
@@ -156,7 +158,7 @@ class FeatureDataModule(L.LightningDataModule):
 
     def labels(self, split: str) -> Tensor:
         """Labels of a split, int64 (n,)."""
-        return torch.tensor(self.data.pictures[split]._labels)
+        return torch.tensor(self.data.pictures[split].labels)
 
     def first_pictures(self) -> Tensor:
         """The pictures of the run's first training batch, uint8 (n, 3, size, size)."""
@@ -187,7 +189,8 @@ class SeenThrough(Dataset):
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]:
         owner, random = self.owner, self.split == "train"
-        stop = owner.stops[min(owner.data.trainer.current_epoch, len(owner.stops) - 1)]
+        epoch = max(owner.first_epoch, owner.data.trainer.current_epoch)  # where nothing is left to train it stays at 0
+        stop = owner.stops[min(epoch, len(owner.stops) - 1)]
         # Under Lightning's overfit_batches keys are plain indices: one epoch over and over.
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
         indices = [index for _, index in pairs]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from flowers_tl.data.sampling import EpochSampler, derive_seed
+from flowers_tl.data.sampling import derive_seed
 from flowers_tl.features import FeatureDataModule
 from flowers_tl.head_choices import own_configs, refuse
 from flowers_tl.identity import identify
@@ -33,6 +33,7 @@ from flowers_tl.parts import (
     make_model,
     predictions,
     prepare,
+    refuse_balanced,
 )
 from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows
 from flowers_tl.results.predictions import Predictions
@@ -67,7 +68,9 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         UserError: if more than the head would learn, or the config asks for what can't be done for many heads at once.
     """
     with torch.device("meta"):
-        refuse(config, make_model(config, num_classes=2))
+        model = make_model(config, num_classes=2)
+    refuse(config, model)
+    refuse_balanced(config, model)
     with RunFolder(folder, yaml.safe_dump(config, sort_keys=False)) as run:
         data = make_data(config, make_cache(config, run.timed))
         data.prepare_data()
@@ -107,7 +110,7 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
 def beginning(config: dict[str, Any], data: Any) -> TransferClassifier:
     """The network as a run with this config begins, but for the pretrained weights, which leave the head as it is."""
     torch.manual_seed(derive_seed(config["seed"]))
-    return make_model(config, data.num_classes, data.class_names)
+    return make_model(config, data.num_classes, data.class_names, data.class_weights)
 
 
 def fit(
@@ -128,7 +131,8 @@ def fit(
     labels, size = seen.labels("train").to(seen.device), seen.data.batch_size
     batches, epochs = math.ceil(len(labels) / size), config["trainer"]["max_epochs"]
     schedule = make_schedule(optimizer, config["scheduler"], epochs * batches, batches)
-    samplers = [EpochSampler(len(labels), seed) for seed in seeds]
+    weights = None if model.class_weights is None else model.class_weights.to(seen.device)
+    samplers = [seen.data.sampler("train", shuffled=True, seed=seed) for seed in seeds]
     shown = track(
         range(epochs),
         f"Training {len(heads)} heads",
@@ -146,7 +150,7 @@ def fit(
         loss, right = torch.zeros(len(heads), device=seen.device), torch.zeros(len(heads), device=seen.device)
         for batch in order.split(size, dim=1):
             inputs = features[batch.flatten().to(features.device)].float().unflatten(0, batch.shape)
-            losses, hits = stack.backward(inputs, labels[batch], config["regularisation"]["label_smoothing"])
+            losses, hits = stack.backward(inputs, labels[batch], model.label_smoothing, weights)
             clip(stack, config["trainer"])
             optimizer.step()
             schedule.step()
@@ -181,7 +185,7 @@ def solve(config: dict[str, Any], heads: list[Head], model: TransferClassifier, 
     for head in track(
         heads, f"Solving {len(heads)} heads", transient=True, disable=not config["trainer"]["enable_progress_bar"]
     ):
-        best, _ = solve_head(model.backbone, train, val, head.config["heads"]["weight_decay"])
+        best, _ = solve_head(model.backbone, train, val, head.config["heads"]["weight_decay"], model.class_weights)
         head.result["solved_head"] = best.to_dict() | {"candidates": [best.to_dict()]}
         states.append({name: value.clone() for name, value in final.state_dict().items()})
     return HeadStack(model.backbone, states, len(heads), seen.device)

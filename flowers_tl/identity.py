@@ -10,7 +10,7 @@ from torchvision.models import get_model_weights
 
 from flowers_tl import __version__
 from flowers_tl.config import WITHOUT_EFFECT
-from flowers_tl.data.flowers import FlowersDataModule
+from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.model.weights import find_file, first_weights
 from flowers_tl.results.comparison import flatten
 
@@ -19,7 +19,7 @@ OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.wei
 METRIC = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
 
 
-def identify(config: dict[str, Any], data: FlowersDataModule) -> dict[str, Any]:
+def identify(config: dict[str, Any], data: PictureDataModule) -> dict[str, Any]:
     """Say which run a config makes of data that is set up.
 
     Returns:

@@ -8,7 +8,11 @@ import lightning as L
 import numpy as np
 
 from flowers_tl.data.cache import Cache
-from flowers_tl.data.flowers import SPLITS, FlowersDataModule
+from flowers_tl.data.flowers import FlowersDataModule
+from flowers_tl.data.folder import FolderDataModule
+from flowers_tl.data.pictures import PictureDataModule
+from flowers_tl.data.public import DTDDataModule, EuroSATDataModule, Food101DataModule, PetsDataModule
+from flowers_tl.data.splits import SPLITS
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.errors import UserError, suggest
 from flowers_tl.features import FeatureDataModule
@@ -17,7 +21,18 @@ from flowers_tl.model.strategy import refuse_late
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.results.run import versions
 
-DATA = {module.name: module for module in (FlowersDataModule, SyntheticDataModule)}
+DATA: dict[str, type[PictureDataModule]] = {
+    module.name: module
+    for module in (
+        FlowersDataModule,
+        SyntheticDataModule,
+        FolderDataModule,
+        PetsDataModule,
+        Food101DataModule,
+        EuroSATDataModule,
+        DTDDataModule,
+    )
+}
 
 
 def make_cache(
@@ -30,7 +45,7 @@ def make_cache(
     return Cache(chosen["dir"], chosen["max_gb"], timed, config["trainer"]["enable_progress_bar"])
 
 
-def make_data(config: dict[str, Any], cache: Cache | None = None) -> FlowersDataModule:
+def make_data(config: dict[str, Any], cache: Cache | None = None) -> PictureDataModule:
     """Build the data module that ``data.name`` names, with the other keys as its arguments."""
     arguments = dict(config["data"])
     name = arguments.pop("name")
@@ -55,8 +70,8 @@ def refuse_choosing_by_val(config: dict[str, Any], model: TransferClassifier) ->
 
 
 def behind_prefix(
-    config: dict[str, Any], data: FlowersDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
-) -> FlowersDataModule | FeatureDataModule:
+    config: dict[str, Any], data: PictureDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
+) -> PictureDataModule | FeatureDataModule:
     """The data as the network takes it: behind the frozen prefix, where the strategy leaves one and the cache is on."""
     if data.cache is None:
         return data
@@ -69,35 +84,51 @@ def behind_prefix(
     return seen if any(seen.stops) or model.strategy.head == "solved" else data
 
 
-def prepare(data: FlowersDataModule | FeatureDataModule, *splits: str) -> None:
+def prepare(data: PictureDataModule | FeatureDataModule, *splits: str) -> None:
     """Compute now, in a phase of its own, what of the splits is kept."""
     if isinstance(data, FeatureDataModule):
         data.prepare(*splits)
 
 
-def describe_prefix(data: FlowersDataModule | FeatureDataModule) -> dict[str, Any] | None:
+def describe_prefix(data: PictureDataModule | FeatureDataModule) -> dict[str, Any] | None:
     """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
     return data.summary if isinstance(data, FeatureDataModule) else None
 
 
-def predictions(data: FlowersDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
+def predictions(data: PictureDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
     """Logits of each split's first pictures, float32 (n, classes), with what they are answers to; None: not measured."""
     splits = {}
     for name, found in logits.items():
         if found is not None:
             pictures, count = data.pictures[name], len(found)
-            files = [file.relative_to(data.root).as_posix() for file in pictures._image_files[:count]]
-            splits[name] = Split(found, np.array(pictures._labels[:count]), files)
+            files = [file.relative_to(data.root).as_posix() for file in pictures.files[:count]]
+            splits[name] = Split(found, np.array(pictures.labels[:count]), files)
     return Predictions(list(data.class_names), splits)
 
 
-def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] | None = None) -> TransferClassifier:
+def refuse_balanced(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if an order of pictures is asked for where a head is solved, which sees all of them at once."""
+    if config["data"]["balance"] == "sampler" and model.strategy.head == "solved":
+        raise UserError(
+            "data.balance=sampler means nothing to strategy.head=solved, which sees all pictures at once: take "
+            "data.balance=weights."
+        )
+
+
+def make_model(
+    config: dict[str, Any],
+    num_classes: int,
+    class_names: list[str] | None = None,
+    class_weights: list[float] | None = None,
+) -> TransferClassifier:
     """Build the network that the config names, with random weights; refuse a table that reaches beyond the run."""
     model = TransferClassifier(
         backbone=config["backbone"]["name"],
         num_classes=num_classes,
         strategy=config["strategy"],
         class_names=class_names or [],
+        image_size=config["data"]["image_size"],
+        class_weights=class_weights,
         seed=config["seed"],
         **{group: config[group] for group in ("optimizer", "scheduler", "regularisation")},
     )
@@ -108,9 +139,12 @@ def make_model(config: dict[str, Any], num_classes: int, class_names: list[str] 
 
 
 def describe(
-    config: dict[str, Any], model: TransferClassifier, data: FlowersDataModule, weights: str | None
+    config: dict[str, Any], model: TransferClassifier, data: PictureDataModule, weights: str | None
 ) -> dict[str, Any]:
     """What ``result.json`` says of a run before it has trained."""
+    pictures = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
+    if data.left_out:
+        pictures["left_out"] = [file.relative_to(data.root).as_posix() for file in data.left_out]
     return {
         "strategy": config["strategy"]["name"],
         "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},
@@ -119,6 +153,6 @@ def describe(
         "seed": config["seed"],
         "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
         "parameters": model.parameter_counts,
-        "data": {"name": data.name, "root": str(data.root.resolve())} | data.sizes,
+        "data": pictures,
         "versions": versions(),
     }

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from flowers_tl.data.files import FilePictures
 from flowers_tl.model.backbone import Backbone
 from flowers_tl.model.weights import load_weights
 from flowers_tl.parts import make_data
@@ -76,9 +77,8 @@ def make_loaders(config: dict) -> tuple[dict[str, DataLoader], int]:
     plain = transforms.Compose([resize, transforms.CenterCrop(size), *normalise])
     loaders = {}
     for split, pictures in data.pictures.items():
-        pictures.transform = train if split == "train" else plain
-        batch = config["data"]["batch_size"]
-        loaders[split] = DataLoader(pictures, batch, shuffle=split == "train", num_workers=WORKERS)
+        seen, batch = FilePictures(pictures, train if split == "train" else plain), config["data"]["batch_size"]
+        loaders[split] = DataLoader(seen, batch, shuffle=split == "train", num_workers=WORKERS)
     return loaders, data.num_classes
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
 from flowers_tl.callbacks import Answers, History
-from flowers_tl.data.flowers import FlowersDataModule
+from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.features import FeatureDataModule, refuse_senseless
 from flowers_tl.head_choices import asked_for
@@ -25,7 +25,6 @@ from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.probe import features, solve_head
 from flowers_tl.model.weights import first_weights, load_weights
 from flowers_tl.parts import (
-    DATA,
     behind_prefix,
     describe,
     describe_prefix,
@@ -34,6 +33,7 @@ from flowers_tl.parts import (
     make_model,
     predictions,
     prepare,
+    refuse_balanced,
     refuse_choosing_by_val,
 )
 from flowers_tl.proof import Proof
@@ -87,7 +87,7 @@ def train(
         data.setup()
         run.update(identify(config, data))  # early: a run that stops here is known when it is started again
         torch.manual_seed(derive_seed(config["seed"]))
-        model = make_model(config, data.num_classes, data.class_names)
+        model = make_model(config, data.num_classes, data.class_names, data.class_weights)
         weights = first_weights(config)
         load_weights(model.backbone, weights)
         if state:
@@ -142,12 +142,13 @@ def refuse(config: dict[str, Any]) -> None:
         model = make_model(config, num_classes=2)
     refuse_senseless(config["cache"])
     refuse_choosing_by_val(config, model)
+    refuse_balanced(config, model)
 
 
 def show_strategy(config: dict[str, Any]) -> None:
     """Print which stages would learn, how fast and from when on, without pictures, weights or a folder."""
     with torch.device("meta"):
-        model = make_model(config, config["data"]["num_classes"] or len(DATA[config["data"]["name"]].reader.classes))
+        model = make_model(config, make_data(config).count_classes())
     print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
     print(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
 
@@ -172,7 +173,7 @@ def processes_released() -> Iterator[None]:
 
 def solve(
     model: TransferClassifier,
-    data: FlowersDataModule | FeatureDataModule,
+    data: PictureDataModule | FeatureDataModule,
     trainer: L.Trainer,
     progress: bool,
     timed: Callable[[str], AbstractContextManager],
@@ -198,7 +199,10 @@ def solve(
                 for split in ("train", "val")
             }  # fmt: skip
     with timed("solve"):
-        best, solutions = solve_head(model.backbone, **found, progress=lambda decays: shown(decays, "Solving the head"))
+        best, solutions = solve_head(
+            model.backbone, **found, class_weights=model.class_weights,
+            progress=lambda decays: shown(decays, "Solving the head"),
+        )  # fmt: skip
     model.enter_epoch(None)
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
 

@@ -1,6 +1,7 @@
 """What tests share: drawn flowers, composed configs, and small runs made once."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,34 @@ def config():
 
 
 @pytest.fixture(scope="session")
+def run_folder(tiny, config, tmp_path_factory) -> Path:
+    """A finished run of fine_tuning on drawn flowers: ResNet18, three species, pictures of 32 pixels. Not to be changed."""
+    from flowers_tl.training import train
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(config(tiny(strategy="fine_tuning")), folder)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Draw flowers into class folders: a function of the number of pictures by class, and of a folder's name."""
+    import numpy as np
+
+    from flowers_tl.data.synthetic import Species, draw_flower
+
+    def drawn(counts: dict[str, int], folder: str = "photos") -> Path:
+        for number, (name, count) in enumerate(counts.items()):
+            (tmp_path / folder / name).mkdir(parents=True)
+            for k in range(count):
+                flower = draw_flower(Species.from_number(number), 37 + k % 3, np.random.default_rng([number, k]))
+                flower.save(tmp_path / folder / name / f"{k}.jpg")
+        return tmp_path / folder
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
 def door(tmp_path_factory):
     """Run a door as a user does, in another process and another folder; return the finished process."""
 
@@ -80,3 +109,22 @@ def door(tmp_path_factory):
         return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium that records what it asks the network for."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not browser or not driver:
+        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver), which are not there")
+    selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium, which is not installed")
+    options = selenium.ChromeOptions()
+    options.binary_location = browser
+    for word in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
+                 "disable-component-update", "disable-sync", "disable-dev-shm-usage"):  # fmt: skip
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    started = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    yield started
+    started.quit()

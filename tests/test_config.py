@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 
 from flowers_tl import config as schema
+from flowers_tl import data_config
 from flowers_tl.config import CONF
 from flowers_tl.model.backbone import ARCHITECTURES
 
@@ -65,11 +66,11 @@ def test_trainer_keys_are_lightnings(config):
     assert set(config([])["trainer"]) <= set(inspect.signature(L.Trainer).parameters)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in vars(schema) if name.endswith("Config") and name not in ("TrainerConfig", "SyntheticConfig")],
-)
+SCHEMAS = {name: found for name, found in (vars(schema) | vars(data_config)).items() if name.endswith("Config")}
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEMAS) - {"TrainerConfig", "SyntheticConfig"}))
 def test_every_key_says_what_it_means(name):
-    source = inspect.getsource(getattr(schema, name))
+    source = inspect.getsource(SCHEMAS[name])
     for key in re.findall(r"^    (\w+):", source, re.MULTILINE):
         assert re.search(rf"^    {key}: .*\n    \"\"\"", source, re.MULTILINE), f"{name}.{key} has no docstring"

@@ -1,7 +1,6 @@
 """The report in a real browser: it asks the network for nothing, sorts, switches, and fits a phone."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -35,25 +34,6 @@ def page(tmp_path_factory):
                 trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, pictures,
             )  # fmt: skip
     return write_report(group_runs(find_runs([folder / "runs"])[0])[0], (), folder / "report")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium that records what it asks the network for."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver), which are not there")
-    selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium, which is not installed")
-    options = selenium.ChromeOptions()
-    options.binary_location = browser
-    for word in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", "disable-dev-shm-usage"):  # fmt: skip
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    started = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
-    yield started
-    started.quit()
 
 
 @pytest.fixture

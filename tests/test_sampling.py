@@ -1,10 +1,11 @@
 """Orders and crops follow from (seed, epoch, picture), and from nothing else."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from flowers_tl.data.sampling import EpochSampler, SeededPictures, derive_seed
+from flowers_tl.data.sampling import BalancedSampler, EpochSampler, SeededPictures, balancing_weights, derive_seed
 
 
 class Noise:
@@ -96,3 +97,52 @@ def test_processes_share_one_order_equally(size):
 def test_derived_seeds_are_stable_and_apart():
     assert derive_seed(0, 1, 2) == derive_seed(0, 1, 2)
     assert len({derive_seed(seed, epoch, k) for seed in range(10) for epoch in range(10) for k in range(10)}) == 1000
+
+
+LABELS = [0] * 30 + [1] * 7 + [2] * 3
+
+
+def epochs(sampler: EpochSampler, count: int) -> list[list[int]]:
+    """The indices of the first epochs."""
+    found = []
+    for epoch in range(count):
+        sampler.set_epoch(epoch)
+        pairs = list(sampler)
+        assert {e for e, _ in pairs} == {epoch}
+        found.append([index for _, index in pairs])
+    return found
+
+
+def test_a_balanced_epoch_is_as_long_and_takes_every_class_equally_often():
+    for order in epochs(BalancedSampler(LABELS, seed=0), 4):
+        counts = np.bincount([LABELS[index] for index in order])
+        assert counts.sum() == 40
+        assert sorted(counts) == [13, 13, 14]
+        for label in (1, 2):  # each of a small class's pictures as often as the others, but for one
+            taken = np.bincount(order, minlength=40)[np.array(LABELS) == label]
+            assert taken.max() - taken.min() <= 1
+        assert len({index for index in order if LABELS[index] == 0}) == counts[0], "none of a large class comes twice"
+
+
+def test_balanced_orders_follow_from_seed_and_epoch():
+    own = epochs(BalancedSampler(LABELS, seed=0), 3)
+    assert own == epochs(BalancedSampler(LABELS, seed=0), 3)
+    assert own[0] != own[1]
+    assert own[0] != epochs(BalancedSampler(LABELS, seed=1), 1)[0]
+    assert {LABELS[index] for index in own[0][:10]} == {0, 1, 2}, "classes are mixed"
+    large = {index for order in epochs(BalancedSampler(LABELS, seed=0), 10) for index in order}
+    assert large == set(range(40)), "every picture has its turn"
+
+
+def test_processes_share_a_balanced_order():
+    whole = epochs(BalancedSampler(LABELS, seed=0), 1)[0]
+    parts = [epochs(BalancedSampler(LABELS, 0, rank, world=4), 1)[0] for rank in range(4)]
+    assert [parts[k % 4][k // 4] for k in range(40)] == whole
+
+
+def test_balancing_weights_give_every_class_the_same_part():
+    weights = np.array(balancing_weights(LABELS, 4))
+    counts = np.array([30, 7, 3])
+    assert weights[:3] * counts == pytest.approx(40 / 3)
+    assert weights[3] == 0
+    assert weights[LABELS].mean() == pytest.approx(1)

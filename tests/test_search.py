@@ -170,7 +170,7 @@ def spoiled(config, tiny, tmp_path):
     data = make_data(config(keys))
     data.prepare_data()
     data.setup()
-    for file in data.pictures["test"]._image_files:
+    for file in data.pictures["test"].files:
         file.write_bytes(b"no picture")
     return keys
 

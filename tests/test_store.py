@@ -9,9 +9,9 @@ from torchvision.transforms import v2
 
 from flowers_tl.data import store as room
 from flowers_tl.data.cache import Cache
-from flowers_tl.data.flowers import read_picture
+from flowers_tl.data.reading import Undecodable, read_picture
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.data.store import StoredPictures, open_store
+from flowers_tl.data.store import StoredPictures, decoded_size, open_store
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.transforms import (
     AUGMENTATIONS,
@@ -56,7 +56,7 @@ def test_random_windows_equal_the_articles_transforms(files, tmp_path):
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(7, epoch, k))
             assert torch.equal(article(32)(read_picture(files[k])), picture)
-        flips.add(pictures._window(epoch, k).flip)
+        flips.add(pictures._window(store.shapes[k], epoch, k).flip)
     assert flips == {True, False}
 
 
@@ -129,6 +129,35 @@ def test_a_damaged_picture_is_named(files, tmp_path):
     with pytest.raises(Exception, match=r"bad.jpg can't be read as a picture"):
         open_store(Cache(tmp_path / "cache"), [files[0], bad], 37, read_picture, "pictures")
     assert not list((tmp_path / "cache").glob("pictures-*"))
+
+
+def test_a_damaged_picture_may_be_one_without_pixels(files, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"words")
+    paths = [files[0], bad, files[1]]
+    store = open_store(Cache(tmp_path / "cache"), paths, 37, read_picture, "pictures", lenient=True)
+    assert store.undecodable == [1]
+    assert store.shapes[1] == (0, 0, 3)
+    part = store.part([2, 0])
+    assert [tuple(picture.shape) for picture in part.take([0, 1])] == [store.shapes[2], store.shapes[0]]
+    assert torch.equal(part[0], store[2])
+    for _ in range(2):  # kept by one that was lenient, and of another who is not
+        with pytest.raises(Undecodable, match=r"bad.jpg can't be read as a picture"):
+            open_store(Cache(tmp_path / "cache"), paths, 37, read_picture, "pictures")
+
+
+def test_a_store_of_damaged_pictures_alone_can_be_kept(tmp_path):
+    for k in range(2):
+        (tmp_path / f"{k}.jpg").write_bytes(b"words")
+    files = [tmp_path / f"{k}.jpg" for k in range(2)]
+    for _ in range(2):
+        assert open_store(Cache(tmp_path / "cache"), files, 37, read_picture, "pictures", True).undecodable == [0, 1]
+
+
+@pytest.mark.parametrize("short_side", [37, None])
+def test_the_size_of_a_store_is_known_before(files, short_side, tmp_path):
+    store = open_store(Cache(tmp_path), files * 100, short_side, read_picture, "pictures")
+    assert decoded_size(files * 100, short_side) == pytest.approx(store.bytes.nbytes, rel=0.03)
 
 
 def test_training_transforms_are_the_articles(files):

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from flowers_tl.config import CONF
-from flowers_tl.data.synthetic import SyntheticDataModule
+from flowers_tl.data.files import FilePictures
 from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import ARCHITECTURES
 from flowers_tl.training import train
@@ -117,12 +117,12 @@ def test_print_strategy_shows_the_table_and_leaves_nothing(door, tmp_path):
 
 def test_a_probe_without_a_cache_reads_each_training_picture_once(config, tiny, tmp_path, monkeypatch):
     read = collections.Counter()
-    get = SyntheticDataModule.reader.__getitem__
+    get = FilePictures.__getitem__
 
     def counting(self, index):
-        read[self._split] += 1
+        read[len(self)] += 1
         return get(self, index)
 
-    monkeypatch.setattr(SyntheticDataModule.reader, "__getitem__", counting)
+    monkeypatch.setattr(FilePictures, "__getitem__", counting)
     train(config([*tiny(strategy="linear_probe"), "cache.enabled=false"]), tmp_path / "run")
-    assert read == {"train": 12, "val": 2 * 6, "test": 9}  # val: to choose the weight decay, and to be scored as ever
+    assert read == {12: 12, 6: 2 * 6, 9: 9}  # val: to choose the weight decay, and to be scored

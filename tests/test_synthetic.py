@@ -23,8 +23,8 @@ def test_the_layout_and_the_counts(tmp_path):
     assert data.sizes == {"train": 4, "val": 2, "test": 6}
     assert (data.root / "flowers-102" / "jpg" / "image_00012.jpg").is_file()
     for pictures in data.pictures.values():
-        assert sorted(set(pictures._labels)) == [0, 1]
-    ids = [path.stem for pictures in data.pictures.values() for path in pictures._image_files]
+        assert sorted(set(pictures.labels)) == [0, 1]
+    ids = [path.stem for pictures in data.pictures.values() for path in pictures.files]
     assert len(set(ids)) == 12
     assert data.class_names == ["drawn species 0", "drawn species 1"]
 

@@ -1,1 +1,1 @@
-"""Pictures in: official splits, drawn flowers, transforms, and randomness that depends on (seed, epoch, picture) alone."""
+"""Pictures in: sets and their splits, read and kept; randomness that depends on (seed, epoch, picture) alone."""

@@ -59,6 +59,8 @@ class Entry:
 
     def tensor(self, dtype: torch.dtype) -> Tensor:
         """All values as one flat tensor of ``dtype``; its pages are the file's and shared by all who map it."""
+        if not self.meta["bytes"]:  # nothing can't be mapped
+            return torch.empty(0, dtype=dtype)
         return torch.from_file(str(self.folder / "data.bin"), size=self.meta["bytes"] // dtype.itemsize, dtype=dtype)
 
 
@@ -83,15 +85,15 @@ class Cache:
             raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
         self.folder, self.max_bytes, self.timed = Path(folder or default_folder()), max_gb * 1e9, timed
         self.progress = progress
-        self.used: set[Path] = set()
+        self.used: dict[Path, int] = {}  # entries that this process uses, and their bytes
 
     def shown(self, items: Sequence[Any], title: str) -> Iterable[Any]:
         """The items, with a progress bar while they are taken."""
         return track(items, title, transient=True) if self.progress else items
 
     def fits(self, size: float) -> bool:
-        """Say whether an entry of ``size`` bytes may be kept at all."""
-        return size <= self.max_bytes
+        """Say whether an entry of ``size`` bytes may be kept, beside those that this process uses."""
+        return sum(self.used.values()) + size <= self.max_bytes
 
     def path(self, kind: str, description: Mapping[str, Any]) -> Path:
         """The folder of the entry that ``description`` stands for."""
@@ -131,7 +133,7 @@ class Cache:
                 f"The cache in {self.folder} can't be written ({error}): make room there, name another folder with "
                 "cache.dir=DIR, or go without one by cache.enabled=false."
             ) from error
-        self.used.add(folder)
+        self.used[folder] = entry.meta["bytes"]
         self._make_room()
         return entry
 

@@ -48,9 +48,38 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return -(-self.size // self.world)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        order = self.order(np.random.default_rng([self.seed, self.epoch]))
         dealt = np.resize(order, len(self) * self.world)[self.rank :: self.world]
         return ((self.epoch, int(index)) for index in dealt)
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """The epoch's pictures in their order, int64 (size,)."""
+        return random.permutation(self.size)
+
+
+class BalancedSampler(EpochSampler):
+    """An epoch as long, in which every class comes equally often, and within it every picture as equally as can be.
+
+    Pictures of a small class come several times, and of a large one some have their turn in another epoch.
+    """
+
+    def __init__(self, labels: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
+        super().__init__(len(labels), seed, rank, world)
+        self.members = [np.flatnonzero(np.asarray(labels) == label) for label in np.unique(labels)]
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        turns = np.bincount(np.resize(random.permutation(len(self.members)), self.size), minlength=len(self.members))
+        taken = [np.resize(random.permutation(own), n) for own, n in zip(self.members, turns, strict=True)]
+        return random.permutation(np.concatenate(taken))
+
+
+def balancing_weights(labels: Sequence[int], num_classes: int) -> list[float]:
+    """A weight for each class that gives all of them the same part in a loss: pictures / (classes * pictures of it).
+
+    Their mean over the pictures is 1. A class without pictures has 0.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)).tolist()
 
 
 class SeededPictures(Dataset):

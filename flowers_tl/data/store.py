@@ -1,9 +1,10 @@
-"""The decoded store: each picture of a split is decoded and resized once, and mapped by every later run.
+"""The decoded store: each picture of a set is decoded and resized once, and mapped by every later run.
 
 Pictures keep their shape, (height, width, 3) uint8, and lie one after another. What is cut out of them equals, bit for
 bit, what the article's transforms make of the file: these resize with Pillow too, and crops and flips only move bytes.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,33 +19,61 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from flowers_tl.data.cache import Cache, Entry, Writer
+from flowers_tl.data.files import UnkeptPictures, decode
+from flowers_tl.data.reading import READING, Undecodable, picture_size
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import Window, centre_window, random_window
 
 Key = int | tuple[int, int]
+SAMPLED = 256  # headers that are read to tell how much a set takes
+NOTHING = torch.empty(0, 0, 3, dtype=torch.uint8)  # in the place of a picture that can't be decoded
 
 
 class PictureStore:
     """Decoded pictures in their order: ``store[i]`` is (height, width, 3) uint8, a view of the mapped file."""
 
+    kept = True
+
     def __init__(self, entry: Entry) -> None:
         self.shapes = [tuple(shape) for shape in entry.shapes]
-        self.starts = np.cumsum([0, *(h * w * c for h, w, c in self.shapes)])
+        self.starts = np.cumsum([0, *(h * w * c for h, w, c in self.shapes)])[:-1]
         self.bytes = entry.tensor(torch.uint8)
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.bytes[self.starts[index] : self.starts[index + 1]].view(self.shapes[index])
+        height, width, channels = self.shapes[index]
+        start = self.starts[index]
+        return self.bytes[start : start + height * width * channels].view(height, width, channels)
+
+    @property
+    def undecodable(self) -> list[int]:
+        """Indices of the pictures that could not be decoded; they have no pixels."""
+        return [index for index, shape in enumerate(self.shapes) if not shape[0]]
+
+    @property
+    def device(self) -> torch.device:
+        return self.bytes.device
+
+    def take(self, indices: Sequence[int]) -> list[Tensor]:
+        """Some of the pictures."""
+        return [self[index] for index in indices]
+
+    def part(self, rows: Sequence[int]) -> "PictureStore":
+        """A store of some of the pictures, in the order of their rows; the bytes are shared."""
+        part = copy.copy(self)
+        part.shapes, part.starts = [self.shapes[row] for row in rows], self.starts[list(rows)]
+        return part
 
     def to(self, device: torch.device) -> "PictureStore":
         """Hold the pictures on a GPU, if they take less than a quarter of what is free there."""
-        if device.type == "cuda" and self.bytes.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
-            self.bytes = self.bytes.to(device)
+        sizes = [height * width * channels for height, width, channels in self.shapes]
+        if device.type == "cuda" and sum(sizes) < torch.cuda.mem_get_info(device)[0] / 4:
+            self.bytes = torch.cat([picture.flatten() for picture in self.take(range(len(self)))]).to(device)
+            self.starts = np.cumsum([0, *sizes])[:-1]
         return self
 
 
@@ -58,8 +87,8 @@ def stamp(files: Sequence[Path]) -> str:
 
 
 def describe(files: Sequence[Path], short_side: int | None) -> dict[str, Any]:
-    """All that a split's decoded pictures follow from, as plain Python: a key of the cache."""
-    versions = {"pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    """All that decoded pictures follow from, as plain Python: a key of the cache."""
+    versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
     return {"files": stamp(files), "pictures": len(files), "short_side": short_side, **versions}
 
 
@@ -69,8 +98,10 @@ def open_store(
     short_side: int | None,
     read: Callable[[Path], Image.Image],
     what: str,
-) -> PictureStore:
-    """The store of ``files``, which is built first if need be, on all cores.
+    lenient: bool = False,
+) -> PictureStore | UnkeptPictures:
+    """The store of ``files``, which is built first if need be, on all cores; where it would
+    take more than half of the cache, one that decodes.
 
     Args:
         cache: where it is kept.
@@ -78,17 +109,40 @@ def open_store(
         short_side: to which each is resized, in pixels; None keeps them as they are.
         read: decodes a file to RGB.
         what: what they are, in words for a reader.
+        lenient: let a picture that can't be decoded be one without pixels.
+
+    Raises:
+        UserError: if a picture can't be read, unless ``lenient``.
     """
-    resize = v2.Resize(short_side) if short_side else lambda picture: picture
+    if not cache.fits(2 * decoded_size(files, short_side)):  # half is left to what is made of them, which is worth more
+        return UnkeptPictures(files, short_side, read)
+
+    def attempt(file: Path) -> Tensor:
+        try:
+            return decode(file, short_side, read)
+        except Undecodable:
+            if lenient:
+                return NOTHING
+            raise
 
     def build(writer: Writer) -> None:
         groups = [files[start : start + 64] for start in range(0, len(files), 64)]
         with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes and resizes without holding Python's lock
             for group in cache.shown(groups, what):
-                for picture in pool.map(lambda file: np.array(resize(read(file))), group):
-                    writer.write(torch.from_numpy(picture))
+                for picture in pool.map(attempt, group):
+                    writer.write(picture)
 
-    return PictureStore(cache.get("pictures", what, describe(files, short_side), "decode", build))
+    store = PictureStore(cache.get("pictures", what, describe(files, short_side), "decode", build))
+    if store.undecodable and not lenient:  # kept by a run that was
+        read(files[store.undecodable[0]])
+    return store
+
+
+def decoded_size(files: Sequence[Path], short_side: int | None) -> float:
+    """About how many bytes the decoded pictures take: by the headers of some, which are spread evenly over them."""
+    sizes = [size for file in files[:: -(-len(files) // SAMPLED)] if (size := picture_size(file))]
+    pixels = [short_side**2 * max(size) / min(size) if short_side else size[0] * size[1] for size in sizes]
+    return 3 * len(files) * sum(pixels) / max(1, len(pixels))
 
 
 class StoredPictures(Dataset):
@@ -104,7 +158,7 @@ class StoredPictures(Dataset):
 
     def __init__(
         self,
-        store: PictureStore,
+        store: PictureStore | UnkeptPictures,
         labels: Sequence[int],
         size: int,
         seed: int | None = None,
@@ -112,6 +166,11 @@ class StoredPictures(Dataset):
     ) -> None:
         self.store, self.labels, self.size = store, torch.tensor(labels), size
         self.seed, self.augment = seed, augment
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch is cut out faster than a worker process could hand it over."""
+        return self.store.kept and self.augment is None
 
     def __len__(self) -> int:
         return len(self.store)
@@ -124,29 +183,29 @@ class StoredPictures(Dataset):
         """Pictures and labels of the keys: indices, or where windows are random ``(epoch, index)`` pairs."""
         # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
-        labels = self.labels[[index for _, index in pairs]]
+        indices = [index for _, index in pairs]
+        pictures, labels = self.store.take(indices), self.labels[indices]
         if self.augment is not None:
-            return torch.stack([self._augmented(*pair) for pair in pairs]), labels
-        windows = [self._window(*pair) for pair in pairs]
+            return torch.stack([self._augmented(p, *pair) for p, pair in zip(pictures, pairs, strict=True)]), labels
+        windows = [self._window(p.shape, *pair) for p, pair in zip(pictures, pairs, strict=True)]
         # Where the pictures are: bytes are only moved. Height, width, channels: the order that convolutions are fast in.
-        cut = torch.empty(len(pairs), self.size, self.size, 3, dtype=torch.uint8, device=self.store.bytes.device)
-        for k, ((_, index), window) in enumerate(zip(pairs, windows, strict=True)):
+        cut = torch.empty(len(pairs), self.size, self.size, 3, dtype=torch.uint8, device=self.store.device)
+        for k, (picture, window) in enumerate(zip(pictures, windows, strict=True)):
             down, right = (slice(start, start + self.size) for start in window[:2])
-            cut[k] = self.store[index][down, right]
+            cut[k] = picture[down, right]
         flipped = torch.tensor([window.flip for window in windows], device=cut.device)
         cut[flipped] = cut[flipped].flip(2)
         return cut.permute(0, 3, 1, 2), labels
 
-    def _window(self, epoch: int, index: int) -> Window:
-        height, width, _ = self.store.shapes[index]
+    def _window(self, shape: Sequence[int], epoch: int, index: int) -> Window:
+        height, width, _ = shape
         if self.seed is None:
             return centre_window(height, width, self.size)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
         return random_window(height, width, self.size, generator)
 
-    def _augmented(self, epoch: int, index: int) -> Tensor:
-        picture = Image.fromarray(self.store[index].cpu().numpy())
+    def _augmented(self, picture: Tensor, epoch: int, index: int) -> Tensor:
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            return self.augment(picture)
+            return self.augment(Image.fromarray(picture.cpu().numpy()))

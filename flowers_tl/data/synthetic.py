@@ -9,9 +9,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,8 @@ from rich.progress import track
 from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
-from flowers_tl.data.flowers import SPLITS, FlowersDataModule
+from flowers_tl.data.flowers import FlowersDataModule
+from flowers_tl.data.splits import SPLITS, Split
 from flowers_tl.data.transforms import resized
 from flowers_tl.errors import UserError
 
@@ -50,8 +51,7 @@ class SyntheticDataModule(FlowersDataModule):
         others: as in :class:`FlowersDataModule`.
     """
 
-    name: ClassVar[str] = "synthetic"
-    reader: ClassVar[type[Flowers102]] = DrawnFlowers
+    name, reader = "synthetic", DrawnFlowers
 
     def __init__(
         self,
@@ -65,7 +65,8 @@ class SyntheticDataModule(FlowersDataModule):
         num_workers: int | None = 0,
         **others: Any,
     ) -> None:
-        super().__init__(root or "data", num_classes, image_size, num_workers=num_workers, **others)
+        sizes = {"num_classes": num_classes, "image_size": image_size, "num_workers": num_workers}
+        super().__init__(root or "data", **sizes, **others)
         self.first_species = first_species
         self.drawn = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.drawn.items()}
@@ -75,8 +76,8 @@ class SyntheticDataModule(FlowersDataModule):
                 raise UserError(f"data.{key}={count} is too few to learn and test on: it must be at least {least}.")
         if first_species < 0:
             raise UserError(f"data.first_species={first_species} is no species: they are numbered from 0.")
-        sizes = "-".join(str(count) for count in self.drawn.values())
-        self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{sizes}-{image_size}px-from-{first_species}"
+        counted = "-".join(str(count) for count in self.drawn.values())
+        self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{counted}-{image_size}px-from-{first_species}"
 
     def prepare_data(self) -> None:
         """Draw the flowers unless they are there: written beside and renamed, so that no half-drawn set is ever read."""
@@ -98,9 +99,9 @@ class SyntheticDataModule(FlowersDataModule):
                 f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
             ) from error
 
-    def setup(self, stage: str | None = None) -> None:
-        super().setup(stage)
-        self.class_names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
+    def listed(self, found: Any) -> Split:
+        names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
+        return replace(super().listed(found), classes=names)
 
 
 def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_size: int, first_species: int) -> None:

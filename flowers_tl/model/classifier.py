@@ -33,7 +33,9 @@ class TransferClassifier(L.LightningModule):
         backbone: name of an architecture, see :data:`flowers_tl.model.backbone.ARCHITECTURES`.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python (:meth:`Strategy.to_dict`).
-        class_names: one name a class, kept in the checkpoint for whoever predicts with it.
+        class_names, image_size: one name a class, and the side in pixels of the pictures it learns from; kept in the
+            checkpoint for whoever predicts with it.
+        class_weights: by which the training loss of each class's pictures is multiplied; None: all count alike.
         seed: from which the randomness of training (dropout, mixing) follows, epoch by epoch.
         optimizer: see :func:`flowers_tl.model.optimisation.make_optimizer`.
         scheduler: see :func:`flowers_tl.model.optimisation.make_schedule`.
@@ -49,6 +51,8 @@ class TransferClassifier(L.LightningModule):
         num_classes: int,
         strategy: Mapping[str, Any],
         class_names: Sequence[str] = (),
+        image_size: int = 224,
+        class_weights: Sequence[float] | None = None,
         seed: int = 0,
         optimizer: Mapping[str, Any] = {"name": "adam"},
         scheduler: Mapping[str, Any] = {"name": "constant"},
@@ -63,6 +67,8 @@ class TransferClassifier(L.LightningModule):
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"regularisation.label_smoothing={self.label_smoothing} must be at least 0 and below 1.")
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)  # the hyper-parameters hold them
         self.train_scores = scores(num_classes, "accuracy")
         self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
@@ -165,7 +171,10 @@ class TransferClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels, *start = batch
         logits = self(inputs, *start)
-        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        # Weights are 1 in the mean over all pictures. To divide by those of a batch, as PyTorch would, is to weigh batches
+        # too, and makes another sum of it on several devices.
+        each = cross_entropy(logits, labels, self.class_weights, label_smoothing=self.label_smoothing, reduction="none")
+        loss = each.mean()
         self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels, batch_idx)
         return loss
 
@@ -190,9 +199,7 @@ class TransferClassifier(L.LightningModule):
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
         mean.update(loss.detach(), weight=len(labels))
         counted.update(logits.detach(), labels)
-        if (
-            batch_idx
-        ):  # Lightning computes at the epoch's end what it was shown once; each time costs as much as a head's step
+        if batch_idx:  # Lightning computes a metric at the epoch's end; to show it again costs as much as a step
             return
         how = {"on_step": False, "on_epoch": True, "prog_bar": True}
         self.log(f"{split}/loss", mean, **how)

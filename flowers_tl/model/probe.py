@@ -69,6 +69,7 @@ def solve_head(
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
+    class_weights: Tensor | None = None,
     progress: Callable[[Sequence[float]], Iterable[float]] = iter,
 ) -> tuple[Solution, list[Solution]]:
     """Put the best head on these features into ``backbone``: of the solutions for each weight decay the one val likes best.
@@ -83,6 +84,7 @@ def solve_head(
         train: what enters the head, (n, ...), and labels (n,), as :func:`features` returns them.
         val: the same of the pictures that choose.
         weight_decays: candidates.
+        class_weights: of the classes in the mean over ``train``, (classes,); None: all count alike.
         progress: wraps the candidates, to show how far the search is.
 
     Returns:
@@ -109,7 +111,9 @@ def solve_head(
     )
     solutions, weights = [], {}
     for decay in progress(weight_decays):
-        train_loss, gap, iterations = minimise(lambda: head.run(backbone.network, inputs), labels, final, decay)
+        train_loss, gap, iterations = minimise(
+            lambda: head.run(backbone.network, inputs), labels, final, decay, class_weights
+        )
         with torch.no_grad():
             logits = head.run(backbone.network, val_inputs)
         loss, accuracy = (
@@ -126,7 +130,9 @@ def solve_head(
     return best, solutions
 
 
-def minimise(logits: Callable[[], Tensor], labels: Tensor, final: nn.Module, decay: float) -> tuple[float, float, int]:
+def minimise(
+    logits: Callable[[], Tensor], labels: Tensor, final: nn.Module, decay: float, class_weights: Tensor | None = None
+) -> tuple[float, float, int]:
     """Minimise the objective over ``final``'s parameters; return train loss, gap and iterations."""
     # LBFGS stops by the largest slope. With this one the gap ends well below 1e-6, and val losses differ after four digits.
     slope = (2 * decay * 1e-6) ** 0.5 / 100
@@ -135,11 +141,12 @@ def minimise(logits: Callable[[], Tensor], labels: Tensor, final: nn.Module, dec
         line_search_fn="strong_wolfe",
     )  # fmt: skip
     loss = torch.zeros(())
+    weights = None if class_weights is None else class_weights.to(labels.device, torch.float64)
 
     def objective() -> Tensor:
         nonlocal loss
         optimizer.zero_grad()
-        loss = cross_entropy(logits(), labels)
+        loss = cross_entropy(logits(), labels, weights)
         total = loss + decay / 2 * final.weight.square().sum()
         total.backward()
         return total

@@ -90,13 +90,16 @@ class HeadStack:
             x = layer(x.clone() if getattr(layer, "inplace", False) else x)
         return x
 
-    def backward(self, inputs: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    def backward(
+        self, inputs: Tensor, labels: Tensor, smoothing: float, class_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Leave each head the gradient of its mean loss over its row's batch.
 
         Args:
             inputs: what enters the head, (rows, n, ...).
             labels: int64 (rows, n).
             smoothing: share of each label that is spread over all classes.
+            class_weights: by which each class's losses are multiplied, float32 (classes,); None: all count alike.
 
         Returns:
             Each head's mean loss and number of right answers, both (heads,).
@@ -104,7 +107,9 @@ class HeadStack:
         for stacked in self.stacked.values():
             stacked.grad.zero_()
         logits, labels = self.logits(inputs, training=True), labels.repeat_interleave(self.columns, dim=0)
-        each = cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing, reduction="none")
+        each = cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), class_weights, label_smoothing=smoothing, reduction="none"
+        )
         losses = each.view(self.size, -1).mean(dim=1)
         losses.sum().backward()
         return losses.detach(), (logits.detach().argmax(dim=2) == labels).sum(dim=1)

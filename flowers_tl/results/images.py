@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.special import softmax
 
+from flowers_tl.data.reading import to_rgb
 from flowers_tl.results.predictions import Predictions, Split
 
 DARK = np.array([8, 48, 107])  # of a class that is always taken for this one; white: never
@@ -42,7 +43,7 @@ def mistakes_picture(answers: Predictions, split: Split, root: Path, most: int =
     for number, (index, shares) in enumerate(zip(chosen, found, strict=True)):
         left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
         with Image.open(root / split.pictures[index]) as picture:
-            tile = picture.convert("RGB")
+            tile = to_rgb(picture)
         tile.thumbnail((TILE, TILE))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
         answered, true = (answers.class_names[k][:24] for k in (shares.argmax(), split.labels[index]))

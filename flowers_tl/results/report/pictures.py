@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from flowers_tl.data.reading import to_rgb
 from flowers_tl.results.report.html import Html, element
 
 SIDE = 128  # pixels, the longer side
@@ -51,7 +52,7 @@ class Thumbnails:
         try:
             with Image.open(self.root / path) as opened:
                 opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEGs are decoded no larger than needed
-                small = opened.convert("RGB")
+                small = to_rgb(opened)
             small.thumbnail((SIDE, SIDE))
             file = io.BytesIO()
             small.save(file, "JPEG", quality=80, optimize=True)
