@@ -1,9 +1,35 @@
 """Transfer learning as an experiment: which layers should learn, how fast, and what does that buy?
 
-Data flows one way: ``conf`` -> ``data`` -> ``model`` -> ``results``. The doors (``train``, ``compare``) are the only
-modules that know both Hydra and the library; everything below them takes plain Python values.
+Data flows one way: ``conf`` -> ``data`` -> ``model`` -> ``results``; ``inference`` uses what was trained. The doors
+(``train``, ``predict``, ``compare``, ...) are the only modules that know both the command line and the library; everything
+below them takes plain Python values. In a notebook::
+
+    import flowers_tl
+
+    flowers_tl.load("outputs/2026-01-31/12-00-00_fine_tuning_seed0").predict(["rose.jpg", "daisy.jpg"])
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowers_tl.inference.predictor import Predictor
 
 __version__ = version("flowers_tl")
+
+
+def load(path: "str | Path", device: str | None = None) -> "Predictor":
+    """Read a trained network from a checkpoint or a run's folder; see :class:`flowers_tl.inference.predictor.Predictor`.
+
+    Args:
+        path: ``RUN/checkpoints/last.ckpt`` or ``best.ckpt``, or ``RUN``, which means the last.
+        device: where it computes, ``cpu`` or ``cuda``; None takes a GPU where there is one.
+
+    Raises:
+        flowers_tl.errors.UserError: if there is no such network.
+    """
+    from flowers_tl.inference.predictor import Predictor  # torch takes seconds to import, and --help does not need it
+
+    return Predictor.load(path, device)

@@ -94,6 +94,16 @@ class History(Callback):
         self.run.append_history(row | {"seconds": round(self.run.elapsed("fit"), 2)})
 
 
+class Provenance(Callback):
+    """Keep in each checkpoint the run's config and what is known of it, so that it says wherever it lies what it is."""
+
+    def __init__(self, config: Mapping[str, Any], run: RunFolder) -> None:
+        self.config, self.run = config, run
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = {"config": self.config, "record": self.run.result}
+
+
 class Answers(Callback):
     """Keep the logits of the last validation and of the last test."""
 

@@ -11,7 +11,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         # A DataLoader worker hands its exception over as a whole printed traceback; the sentence is what stands last.
-        return super().__str__().rsplit("UserError: ", 1)[-1].strip()
+        return super().__str__().rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
 
 
 def suggest(wrong: str, known: Iterable[str], most: int = 12) -> str:
@@ -31,6 +31,11 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def first_line(text: str) -> str:
+    """The first line of a message, without its full stop, to stand within a sentence."""
+    return text.strip().splitlines()[0].rstrip(".")
+
+
 def tell(sentence: object) -> None:
     """Print an error's sentence where errors go."""
     print(f"Error: {sentence}", file=sys.stderr)
@@ -38,9 +43,18 @@ def tell(sentence: object) -> None:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Around what a door does: tell a UserError's sentence, and exit with 1."""
+    """Around what a door does: tell an error's sentence and exit with 1; with 130 after Ctrl-C."""
     try:
         yield
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stderr.close()  # Python would complain about what it can't flush
+        sys.exit(1)
+    except OSError as error:
+        tell(f"{error}: check the path.")
+        sys.exit(1)
     except UserError as error:
         tell(error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        tell("interrupted.")
+        sys.exit(130)

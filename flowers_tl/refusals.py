@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from flowers_tl.config import CONF, TrainConfig
-from flowers_tl.errors import UserError, suggest
+from flowers_tl.errors import UserError, first_line, suggest
 
 REFUSALS = (HydraException, OmegaConfBaseException)
 MULTIRUN = ("-m", "--multirun")
@@ -105,7 +105,3 @@ def compose_beside(config_name: str, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(config_name, overrides=list(overrides))
-
-
-def first_line(text: str) -> str:
-    return text.strip().splitlines()[0].rstrip(".")

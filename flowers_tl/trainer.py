@@ -14,7 +14,16 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from flowers_tl.callbacks import Answers, GroupCurves, History, KeepBest, MovingAverage, PictureGrid, ProgressBar
+from flowers_tl.callbacks import (
+    Answers,
+    GroupCurves,
+    History,
+    KeepBest,
+    MovingAverage,
+    PictureGrid,
+    ProgressBar,
+    Provenance,
+)
 from flowers_tl.errors import UserError
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.parts import validates
@@ -96,6 +105,7 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
         yield Proof()
     yield GroupCurves()
     yield History(run)
+    yield Provenance(config, run)
     yield Answers()
     yield PictureGrid()
     if (patience := chosen["early_stopping"]) is not None:

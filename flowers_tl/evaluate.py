@@ -1,0 +1,92 @@
+"""Measure a trained network on any split: ``python -m flowers_tl.evaluate ckpt=RUN split=test``."""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowers_tl.errors import UserError, told
+from flowers_tl.options import Options, truth
+
+if TYPE_CHECKING:
+    from flowers_tl.inference.trained import Trained
+
+HELP = """Accuracy, loss, calibration and every class's part of a trained network, on a split of the pictures of its run, or of
+others (data=... data.root=...). The answers are the very ones that training measured."""
+SHOWN = 10  # classes in the terminal; the file has all
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print what is measured, and write it."""
+    options = Options("evaluate", HELP, overrides=("data", "cache"))
+    options.add("ckpt", "a checkpoint, or a run's folder, whose last one is taken")
+    options.add("split", "of the data", "test", choices=("train", "val", "test"))
+    calibrate = "true: fit a temperature on val, and keep it in the checkpoint for all who ask for probabilities"
+    options.add("calibrate", calibrate, False, type=truth, metavar="true|false")
+    options.add(
+        "conformal", "share of prediction sets that may miss the true class: measure such sets, made by val", type=float
+    )
+    options.add("out", "folder of the files; default: a new one in outputs")
+    with told():
+        chosen = options.read(arguments)
+        if chosen["ckpt"] is None:
+            raise UserError("No network is named: ckpt=PATH.")
+        evaluate(chosen)
+
+
+def evaluate(chosen: dict[str, Any]) -> None:
+    """Measure what the options say."""
+    from flowers_tl.inference.calibration import fit_temperature
+    from flowers_tl.inference.evaluation import answer
+    from flowers_tl.inference.trained import keep_temperature, read_trained
+    from flowers_tl.results.evaluated import Evaluation, print_evaluation, write_evaluation
+    from flowers_tl.results.sets import conformal_threshold, coverage
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is not the question
+    trained, split, alpha = read_trained(chosen["ckpt"]), chosen["split"], chosen["conformal"]
+    config = settings(trained, chosen["overrides"])
+    by_val = [key for key in ("calibrate", "conformal") if chosen[key]]
+    if by_val and trained.config["data"]["protocol"] == "trainval":
+        raise UserError(f"{by_val[0]} is fitted on val, which this network was trained on (data.protocol=trainval).")
+    found = answer(trained, config, list(dict.fromkeys([*(["val"] if by_val else []), split])))
+    val, own, temperature, sets = found.splits.get("val"), found.splits[split], trained.temperature, None
+    if chosen["calibrate"]:
+        temperature = fit_temperature(val.logits, val.labels)
+        keep_temperature(trained, temperature)
+    if alpha is not None:
+        threshold = conformal_threshold(val.logits / temperature, val.labels, alpha)
+        sets = coverage(own.logits / temperature, own.labels, threshold, alpha)
+    reported = None if chosen["overrides"] else trained.measured.get(split)
+    result = Evaluation(trained.path, split, own, found.class_names, reported, temperature, sets)
+    print_evaluation(result, SHOWN)
+    write_evaluation(result, Path(chosen["out"] or f"outputs/evaluation_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
+
+
+def settings(trained: "Trained", overrides: list[str]) -> dict[str, Any]:
+    """The config of the network's run, with what the command line says of data and cache.
+
+    ``data=...`` takes other pictures, ``data.limit=...`` another part of the same.
+    """
+    from omegaconf import OmegaConf
+
+    from flowers_tl.refusals import REFUSALS, compose_beside, explain
+
+    config = trained.config
+    if config is None:
+        raise UserError(
+            f"{trained.path} does not say on which pictures it was trained: put it back into its run's folder."
+        )
+    keys = [word.partition("=")[0] for word in overrides]
+    chosen = [] if "data" in keys else [f"data={config['data']['name']}"]
+    try:
+        given = OmegaConf.to_container(compose_beside("train", [*chosen, *overrides]), resolve=True)
+    except REFUSALS as error:
+        raise UserError(explain(error)) from error
+    for key in keys:
+        part, _, own = key.partition(".")
+        config = config | {part: config[part] | {own: given[part][own]} if own else given[part]}
+    return config | {"data": config["data"] | {"image_size": trained.model.hparams.image_size}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Using what was trained: a checkpoint read back, asked, measured, explained and handed on."""

@@ -1,0 +1,190 @@
+"""Ask a network what it sees: the one object that a notebook needs, and on which the doors stand."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.models import get_model_weights
+from torchvision.transforms.v2.functional import to_pil_image
+
+from flowers_tl.data.reading import read_picture, to_rgb
+from flowers_tl.data.transforms import eval_transform
+from flowers_tl.errors import UserError
+from flowers_tl.inference.trained import read_trained
+from flowers_tl.model.backbone import Backbone
+from flowers_tl.model.weights import read_weights
+
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network sees in a picture.
+
+    Attributes:
+        picture: the path of its file; None where it came as a picture.
+        classes: names of classes, the most likely first.
+        probabilities: theirs, from 0 to 1, in that order.
+    """
+
+    picture: str | None
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+class Predictor:
+    """A network that answers.
+
+    Args:
+        backbone: with its weights; it is put into eval mode.
+        class_names: one a class.
+        image_size: side of the crop, in pixels, that it was trained on.
+        temperature: by which logits are divided before they become probabilities.
+        device: where it computes; None takes a GPU where there is one.
+        name: what it is called in figures.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        class_names: Sequence[str],
+        image_size: int = 224,
+        temperature: float = 1.0,
+        device: str | torch.device | None = None,
+        name: str = "the network",
+    ) -> None:
+        self.name = name
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
+        self.class_names, self.image_size, self.temperature = tuple(class_names), image_size, temperature
+        self.transform = eval_transform(image_size)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device | None = None) -> "Predictor":
+        """Read a checkpoint, or what a run's folder holds.
+
+        Raises:
+            UserError: if it is not there, or not of this project.
+        """
+        trained = read_trained(path)
+        chosen = trained.model.hparams
+        name = f"{trained.model.strategy.name} of {chosen.backbone}"
+        return cls(trained.model.backbone, trained.class_names, chosen.image_size, trained.temperature, device, name)
+
+    @classmethod
+    def pretrained(
+        cls, backbone: str, weights: str = "DEFAULT", device: str | torch.device | None = None
+    ) -> "Predictor":
+        """ImageNet's network as it is, with its 1,000 classes.
+
+        Raises:
+            UserError: if the weights can't be read, or hold no head for these classes.
+        """
+        network = Backbone(backbone, num_classes=1000)
+        state = read_weights(backbone, weights)
+        head = state.get(f"{network.final}.weight")
+        if head is None or len(head) != 1000:
+            found = "no head" if head is None else f"a head for {len(head)} classes"
+            raise UserError(
+                f"backbone.weights={weights} has {found}, not one for ImageNet's 1,000 classes: name whole weights, or a "
+                "trained network with ckpt=PATH."
+            )
+        try:
+            network.network.load_state_dict(state)
+        except RuntimeError as error:
+            raise UserError(
+                f"backbone.weights={weights} does not fit {backbone}: name weights of this network."
+            ) from error
+        names = get_model_weights(backbone).DEFAULT.meta["categories"]
+        return cls(network, names, device=device, name=f"ImageNet's {backbone}")
+
+    def predict(self, pictures: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> list[Prediction]:
+        """Answer for each picture, in their order.
+
+        Args:
+            pictures: one or many: paths, PIL pictures, uint8 arrays (height, width, 3) or uint8 tensors
+                (3, height, width), of any size.
+            top: how many classes to name.
+            batch_size: pictures at a time.
+
+        Raises:
+            UserError: if a file can't be read.
+        """
+        if isinstance(pictures, Picture):
+            pictures = [pictures]
+        return list(self.stream(pictures, top, batch_size))
+
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        top: int = 5,
+        batch_size: int = 32,
+        unreadable: Callable[[UserError], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """Answer one after another as :meth:`predict` does, in the memory of three batches however many there are.
+
+        Args:
+            unreadable: is told of each file that can't be read, which is then left out; None raises the error.
+        """
+        if top < 1 or batch_size < 1:
+            raise UserError(f"top={top} and batch_size={batch_size} must be at least 1.")
+        for named, inputs in self.batches(pictures, batch_size, unreadable):
+            shares, classes = self.probabilities(inputs).topk(min(top, len(self.class_names)))
+            for name, own, places in zip(named, shares.tolist(), classes.tolist(), strict=True):
+                yield Prediction(name, tuple(self.class_names[k] for k in places), tuple(own))
+
+    def batches(
+        self, pictures: Iterable[Picture], batch_size: int, unreadable: Callable[[UserError], None] | None = None
+    ) -> Iterator[tuple[list[str | None], Tensor]]:
+        """Read and prepare pictures, two batches ahead on all cores: their paths, and inputs (n, 3, size, size)."""
+        source, waiting = iter(pictures), deque()
+        with ThreadPoolExecutor() as pool:
+            while True:
+                while len(waiting) < 3 and (group := list(islice(source, batch_size))):
+                    waiting.append([(path_of(picture), pool.submit(self.prepare, picture)) for picture in group])
+                if not waiting:
+                    return
+                named, inputs = [], []
+                for path, future in waiting.popleft():
+                    try:
+                        inputs.append(future.result())
+                        named.append(path)
+                    except UserError as error:
+                        if unreadable is None:
+                            raise
+                        unreadable(error)
+                if inputs:
+                    yield named, torch.stack(inputs)
+
+    def prepare(self, picture: Picture) -> Tensor:
+        """A picture as the network takes it: resized, its centre cut out, normalised; float32 (3, size, size)."""
+        if isinstance(picture, str | Path):
+            return self.transform(read_picture(picture))
+        if isinstance(picture, np.ndarray | Tensor):
+            try:
+                picture = to_pil_image(picture)
+            except (ValueError, TypeError) as error:
+                raise UserError(f"An array that is no picture ({error}): give uint8 (height, width, 3).") from error
+        return self.transform(to_rgb(picture))
+
+    @torch.inference_mode()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Map prepared pictures (n, 3, size, size) to logits, float32 (n, classes), on the CPU."""
+        inputs = inputs.to(self.device, memory_format=torch.channels_last)
+        return self.backbone(inputs).float().cpu()
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Map prepared pictures (n, 3, size, size) to probabilities, float32 (n, classes), on the CPU."""
+        return (self.logits(inputs) / self.temperature).softmax(dim=1)
+
+
+def path_of(picture: Any) -> str | None:
+    return str(picture) if isinstance(picture, str | Path) else None

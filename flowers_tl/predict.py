@@ -1,0 +1,170 @@
+"""Ask a network what it sees in pictures: ``python -m flowers_tl.predict images=photos ckpt=RUN``."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from flowers_tl.errors import UserError, tell, told
+from flowers_tl.options import Options, truth
+
+if TYPE_CHECKING:
+    from flowers_tl.inference.predictor import Prediction, Predictor
+
+HELP = """The most likely classes of pictures, by a network that was trained here (ckpt=...), or by ImageNet's as it is
+(backbone=... backbone.weights=...). A picture that can't be read is told, and left out; the exit code is 1 then."""
+FORMATS = ("table", "jsonl", "csv")
+SHOWN = 12  # most pictures in a figure
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print what the network sees, picture by picture."""
+    options = Options("predict", HELP)
+    add_images(options)
+    add_network(options)
+    options.add("top", "how many classes to name", 5, type=int)
+    options.add("format", "how to print them", "table", choices=FORMATS)
+    options.add("batch_size", "pictures at a time", 32, type=int)
+    options.add("figure", f"also draw the first {SHOWN} with bars into this PNG, SVG or PDF")
+    options.add(
+        "explain", "true: with a heat map of what the first class is seen by", False, type=truth, metavar="true|false"
+    )
+    with told():
+        sys.exit(predict(options.read(arguments)))
+
+
+def add_images(options: Options) -> None:
+    """The option that says which pictures."""
+    words = "a picture, a folder with all below it, or a pattern ('photos/**/*.jpg'); may be repeated"
+    options.add("images", words, action="append")
+
+
+def named_pictures(chosen: dict[str, Any]) -> list[Path]:
+    """The pictures that the options name."""
+    from flowers_tl.data.reading import find_pictures
+
+    if not chosen["images"]:
+        raise UserError("No picture is named: images=PATH.")
+    return find_pictures(chosen["images"])
+
+
+def add_network(options: Options, **ckpt: Any) -> None:
+    """Options that say which network; ``ckpt`` is what else argparse is to know of the checkpoint."""
+    options.add("ckpt", "a checkpoint, or a run's folder, whose last one is taken", **ckpt)
+    options.add("backbone", "without ckpt: a network with ImageNet's 1,000 classes")
+    options.add("backbone.weights", "its weights: a torchvision name or a file", "DEFAULT")
+    options.add("device", "cpu or cuda; default: a GPU where there is one")
+
+
+def read_network(chosen: dict[str, Any]) -> "Predictor":
+    """The network that the options name."""
+    from flowers_tl.inference.predictor import Predictor
+
+    if (chosen["ckpt"] is None) == (chosen["backbone"] is None):
+        raise UserError("Name one network: ckpt=PATH for a trained one, or backbone=NAME for ImageNet's.")
+    if chosen["ckpt"] is not None:
+        return Predictor.load(chosen["ckpt"], chosen["device"])
+    return Predictor.pretrained(chosen["backbone"], chosen["backbone.weights"], chosen["device"])
+
+
+class Unreadable(list[UserError]):
+    """Called with the error of a picture that can't be read, it tells of it and counts it."""
+
+    def __call__(self, error: UserError) -> None:
+        self.append(error)
+        tell(error)
+
+    def exit_code(self, pictures: int) -> int:
+        """1, and a word on how many of the pictures it was, if there were any."""
+        if self:
+            tell(f"{len(self)} of {pictures} pictures could not be read.")
+        return 1 if self else 0
+
+
+def predict(chosen: dict[str, Any]) -> int:
+    """Print the answers as they come, and draw the first; return the exit code."""
+    from rich.console import Console
+    from rich.progress import track
+
+    pictures = named_pictures(chosen)
+    refuse_drawing(chosen, pictures)
+    network = read_network(chosen)
+    unreadable, first = Unreadable(), []
+    show = PRINTERS[chosen["format"]](sys.stdout)
+    answers = network.stream(pictures, chosen["top"], chosen["batch_size"], unreadable)
+    many = len(pictures) > chosen["batch_size"]
+    for answer in track(
+        answers, "Predicting", len(pictures), console=Console(stderr=True), transient=True, disable=not many
+    ):
+        show(answer)
+        first += [Path(answer.picture)][: SHOWN - len(first)]
+    if chosen["figure"] and first:
+        draw(chosen, network, first)
+        say_drawn(chosen["figure"], len(first), len(pictures) - len(unreadable))
+    return unreadable.exit_code(len(pictures))
+
+
+def refuse_drawing(chosen: dict[str, Any], pictures: list[Path]) -> None:
+    """Raise UserError if what is to be drawn can't be: before thousands of pictures are asked."""
+    if not chosen["figure"]:
+        if chosen["explain"]:
+            raise UserError("explain=true draws heat maps, and no figure is named: figure=PATH.")
+        return
+    from flowers_tl.inference.figures import refuse_figure
+    from flowers_tl.inference.heatmap import captum_method
+
+    refuse_figure(Path(chosen["figure"]), pictures)
+    if chosen["explain"]:
+        captum_method()
+
+
+def draw(chosen: dict[str, Any], network: "Predictor", pictures: list[Path]) -> None:
+    """Draw the pictures with the network's answers, and with heat maps if they are asked for."""
+    from flowers_tl.inference.figures import draw_answers
+    from flowers_tl.inference.views import look
+
+    prepared = {picture: network.prepare(picture) for picture in pictures}
+    views = look(network, prepared, chosen["top"], heat=chosen["explain"])
+    draw_answers(views, Path(chosen["figure"]), network.name)
+
+
+def say_drawn(figure: Path | str, shown: int, pictures: int) -> None:
+    """Say where the figure is, and how many pictures it leaves out; not where answers go."""
+    rest = f", the first {shown} of {pictures} pictures: name others to see them" if shown < pictures else ""
+    print(f"Drawn: {figure}{rest}.", file=sys.stderr)
+
+
+def as_table(out: TextIO) -> Callable[["Prediction"], None]:
+    def show(answer: "Prediction") -> None:
+        print(answer.picture, file=out)
+        for name, share in zip(answer.classes, answer.probabilities, strict=True):
+            print(f"  {share:7.1%}  {name}", file=out)
+
+    return show
+
+
+def as_jsonl(out: TextIO) -> Callable[["Prediction"], None]:
+    def show(answer: "Prediction") -> None:
+        top = [{"class": n, "probability": p} for n, p in zip(answer.classes, answer.probabilities, strict=True)]
+        print(json.dumps({"picture": answer.picture, "top": top}, ensure_ascii=False), file=out)
+
+    return show
+
+
+def as_csv(out: TextIO) -> Callable[["Prediction"], None]:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("picture", "rank", "class", "probability"))
+
+    def show(answer: "Prediction") -> None:
+        for rank, (name, share) in enumerate(zip(answer.classes, answer.probabilities, strict=True), start=1):
+            writer.writerow((answer.picture, rank, name, f"{share:.6f}"))
+
+    return show
+
+
+PRINTERS = {"table": as_table, "jsonl": as_jsonl, "csv": as_csv}
+
+if __name__ == "__main__":
+    main()

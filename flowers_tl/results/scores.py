@@ -1,0 +1,70 @@
+"""How well a split was answered: the numbers, class by class too, from logits and labels alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from flowers_tl.results.statistics import calibration_error, class_weights, top_k
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Scores of logits (pictures, classes) against labels (pictures,).
+
+    Returns:
+        ``pictures`` and how many are ``right``; ``accuracy``, ``balanced_accuracy`` (mean over the classes that occur) and
+        ``top5`` as shares; ``loss``, the mean cross-entropy in nats; ``calibration_error`` (15 bins).
+    """
+    hits = top_k(logits, labels, 1)
+    return {
+        "pictures": len(labels),
+        "right": int(hits.sum()),
+        "accuracy": float(hits.mean()),
+        "balanced_accuracy": float(hits @ class_weights(labels)),
+        "top5": float(top_k(logits, labels, 5).mean()),
+        "loss": cross_entropy(logits, labels),
+        "calibration_error": calibration_error(logits, labels),
+    }
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log likelihood of the labels (pictures,) under logits (pictures, classes), in nats."""
+    shares = log_softmax(logits.astype(np.float64), axis=1)
+    return -float(shares[np.arange(len(labels)), labels].mean())
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Number of pictures by true class (rows) and answered class (columns), int64 (classes, classes)."""
+    counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
+    np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
+    return counts
+
+
+def by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each class that occurs, the least well recognised first.
+
+    Args:
+        counts: :func:`confusion`.
+        names: of the classes.
+
+    Returns:
+        ``class``, ``pictures``, ``recall``, ``precision`` (None where it was never answered), and the class that it was
+        ``taken_for`` most often, with how many ``times`` (None where it never was).
+    """
+    rows = []
+    for k in np.flatnonzero(counts.sum(axis=1)):
+        wrong = counts[k].copy()
+        wrong[k] = 0
+        answered, pictures, worst = int(counts[:, k].sum()), int(counts[k].sum()), int(wrong.argmax())
+        rows.append(
+            {
+                "class": names[k],
+                "pictures": pictures,
+                "recall": counts[k, k] / pictures,
+                "precision": counts[k, k] / answered if answered else None,
+                "taken_for": names[worst] if wrong[worst] else None,
+                "times": int(wrong[worst]) or None,
+            }
+        )
+    return sorted(rows, key=lambda row: row["recall"])

@@ -1,0 +1,72 @@
+"""Try a network on a page of your own: ``python -m flowers_tl.serve ckpt=RUN``."""
+
+from typing import TYPE_CHECKING, Any
+
+from flowers_tl.errors import UserError, told
+from flowers_tl.options import Options, truth
+from flowers_tl.predict import add_network, read_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HELP = """A local page: drop a picture, see what the network takes it for, pictures of these classes where the run's training
+pictures are at hand, and a heat map. Only this machine can open it unless host= says otherwise."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve the page until it is interrupted."""
+    options = Options("serve", HELP)
+    add_network(options)
+    options.add("host", "address to listen on; 0.0.0.0 lets the whole network in", "127.0.0.1")
+    options.add("port", "port to listen on", 7860, type=int)
+    options.add("max_mb", "largest file that is taken, in megabytes", 20, type=int)
+    options.add("explain", "false: without the heat map, which needs captum", True, type=truth, metavar="true|false")
+    with told():
+        serve(options.read(arguments))
+
+
+def serve(chosen: dict[str, Any]) -> None:
+    """Build the page and serve it."""
+    from flowers_tl.inference.page import FONTS, import_gradio, make_page
+
+    gradio = import_gradio()
+    network = read_network(chosen)
+    examples = find_examples(chosen["ckpt"]) if chosen["ckpt"] else {}
+    page = make_page(network, examples, chosen["explain"])
+    theme = gradio.themes.Default(font=FONTS, font_mono="monospace")
+    try:
+        page.launch(
+            server_name=chosen["host"],
+            server_port=chosen["port"],
+            max_file_size=f"{chosen['max_mb']}mb",
+            allowed_paths=[str(path) for path in examples.values()],
+            theme=theme,
+            share=False,
+            ssr_mode=False,
+            footer_links=[],
+        )
+    except OSError as error:
+        raise UserError(f"Port {chosen['port']} can't be had ({error}): name another with port=N.") from error
+
+
+def find_examples(ckpt: str) -> "dict[str, Path]":
+    """A training picture of each class of the network's run; none where the pictures are not at hand."""
+    from flowers_tl.inference.trained import read_trained
+    from flowers_tl.parts import make_data
+
+    config = read_trained(ckpt).config
+    if config is None:
+        return {}
+    data = make_data(config)
+    try:
+        data.setup()
+    except (UserError, OSError, RuntimeError):  # gone, or never on this machine: the page does without
+        return {}
+    train, first = data.pictures["train"], {}
+    for file, label in zip(train.files, train.labels, strict=True):
+        first.setdefault(train.classes[label], file)
+    return first
+
+
+if __name__ == "__main__":
+    main()

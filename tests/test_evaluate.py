@@ -1,0 +1,150 @@
+"""An evaluation finds what training measured: the same answers, the same loss, on any split and on other pictures."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from flowers_tl.errors import UserError
+from flowers_tl.evaluate import evaluate, main, settings
+from flowers_tl.inference.evaluation import answer
+from flowers_tl.inference.trained import read_trained
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.training import train
+
+STRATEGIES = {
+    "fine_tuning": {},
+    "gradual_unfreezing": {"trainer.max_epochs": 7},
+    "full_fine_tuning": {"cache.enabled": "false"},
+    "linear_probe": {},
+}
+
+
+def found(out):
+    return json.loads((out / "evaluation.json").read_text())
+
+
+def options(**chosen):
+    defaults = {"split": "test", "calibrate": False, "conformal": None, "overrides": []}
+    return defaults | chosen
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_answers_are_the_very_ones_that_training_measured(strategy, config, tiny, tmp_path):
+    more = STRATEGIES[strategy]
+    result = train(config(tiny(strategy=strategy, test_best="true", **more)), tmp_path / "run")
+    for split in ("val", "test"):
+        for name, reported in (("last", result), ("best", result.get("best"))):
+            if not reported:
+                continue
+            out = tmp_path / f"{split}_{name}"
+            evaluate(options(ckpt=tmp_path / "run" / "checkpoints" / f"{name}.ckpt", split=split, out=out))
+            own = found(out)
+            assert own["scores"]["accuracy"] == pytest.approx(reported[split]["accuracy"], abs=1e-6)
+            assert own["scores"]["loss"] == pytest.approx(reported[split]["loss"], abs=1e-6)
+            assert own["reported_by_training"] == reported[split]
+        kept, again = (Predictions.read(tmp_path / name).splits[split] for name in ("run", f"{split}_last"))
+        assert np.array_equal(again.logits, kept.logits)
+        assert again.pictures == kept.pictures
+
+
+def test_train_pictures_are_answered_as_they_are(run_folder, tmp_path):
+    evaluate(options(ckpt=run_folder, split="train", out=tmp_path / "out"))
+    assert found(tmp_path / "out")["scores"]["pictures"] == 12
+    assert found(tmp_path / "out")["reported_by_training"] is None
+
+
+def test_the_files_say_what_every_class_did(run_folder, tmp_path):
+    evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+    own = found(tmp_path / "out")
+    with open(tmp_path / "out" / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [row["class"] for row in own["classes"]]
+    right = sum(round(row["recall"] * row["pictures"]) for row in own["classes"])
+    assert right == own["scores"]["right"]
+    with open(tmp_path / "out" / "confusion.csv", newline="") as file:
+        matrix = np.array([row[1:] for row in list(csv.reader(file))[1:]], dtype=int)
+    assert matrix.sum() == own["scores"]["pictures"]
+    assert np.trace(matrix) == right
+    with pytest.raises(UserError, match="holds an evaluation already"):
+        evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+
+
+def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    evaluate(options(ckpt=tmp_path / "run", split="val", calibrate=True, out=tmp_path / "fitted"))
+    own = found(tmp_path / "fitted")
+    assert own["temperature"] != 1.0
+    assert own["scores_with_temperature"]["loss"] < own["scores"]["loss"]
+    assert own["scores_with_temperature"]["accuracy"] == own["scores"]["accuracy"]
+    evaluate(options(ckpt=tmp_path / "run", out=tmp_path / "later"))
+    assert found(tmp_path / "later")["temperature"] == own["temperature"]
+
+
+def test_sets_are_made_by_val_and_measured_on_test(run_folder, tmp_path, capsys):
+    evaluate(options(ckpt=run_folder, conformal=0.2, out=tmp_path / "out"))
+    sets = found(tmp_path / "out")["prediction_sets"]
+    assert sets["wanted"] == 0.8
+    assert 0 <= sets["by_class"] <= 1
+    assert 0 <= sets["size"] <= 3
+    assert "average over" in capsys.readouterr().out
+
+
+def test_other_pictures_are_matched_by_the_names_of_their_classes(config, tiny, tmp_path):
+    train(config(tiny(**{"data.num_classes": 4})), tmp_path / "run")
+    trained = read_trained(tmp_path / "run")
+    root = trained.config["data"]["root"]
+    words = [
+        "data=synthetic",
+        f"data.root={root}",
+        "data.num_classes=2",
+        "data.first_species=1",
+        "data.test_per_class=3",
+    ]
+    split = answer(trained, settings(trained, words), ["test"]).splits["test"]
+    assert split.labels.tolist() == [1, 1, 1, 2, 2, 2]
+    assert split.logits.shape == (6, 4)
+    strange = settings(trained, [*words[:-2], "data.first_species=7"])
+    with pytest.raises(UserError, match="no class drawn species 7"):
+        answer(trained, strange, ["test"])
+
+
+def test_a_part_of_the_runs_own_pictures_can_be_named(run_folder):
+    trained = read_trained(run_folder)
+    changed = settings(trained, ["data.limit=2", "cache.enabled=false"])
+    assert changed["data"] == trained.config["data"] | {"limit": 2}
+    assert len(answer(trained, changed, ["val"]).splits["val"].labels) == 2
+
+
+def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
+    train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
+    with pytest.raises(UserError, match="which this network was trained on"):
+        evaluate(options(ckpt=tmp_path / "run", calibrate=True, out=None))
+
+
+def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
+    main([f"ckpt={run_folder}", f"out={tmp_path / 'out'}"])
+    text = capsys.readouterr().out
+    for words in ("of 9 pictures right", "balanced accuracy", "as trained", "Recognised least", "evaluation.json"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "No network is named"),
+        (["ckpt=nowhere"], "ckpt=nowhere is not there"),
+        (["split=tset"], "split: invalid choice"),
+        (["ckpt={run}", "data=flwers"], "There is no data 'flwers'"),
+        (["ckpt={run}", "conformal=2"], "conformal=2.0 must lie between 0 and 1"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, sentence, run_folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([word.replace("{run}", str(run_folder)) for word in words])
+    assert end.value.code == 1
+    text = capsys.readouterr().err
+    assert sentence in text
+    assert text.count("\n") == 1
