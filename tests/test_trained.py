@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from flowers_tl.errors import UserError
+from flowers_tl.inference.predictor import Predictor
 from flowers_tl.inference.trained import keep_temperature, read_trained
+from flowers_tl.parts import make_data
+from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import ELSEWHERE
 from flowers_tl.training import train
 
@@ -70,6 +73,16 @@ def test_one_of_many_heads_is_read_with_its_network(config, tiny, tmp_path):
             assert torch.equal(state[name], tensor)
     with pytest.raises(UserError, match="a head's weights alone"):
         keep_temperature(read_trained(heads[0]), 2.0)
+
+
+def test_a_head_on_random_weights_is_read_with_these_very_weights(config, tiny, tmp_path):
+    train(config(tiny(**{"heads.lr": "[0.001,0.01]"})), tmp_path / "run")
+    head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
+    kept, trained = Predictions.read(head).splits["val"], read_trained(head)
+    network = Predictor(trained.model.backbone, trained.class_names, 32, device="cpu")
+    root = make_data(trained.config).root
+    (batch,) = network.batches([root / name for name in kept.pictures], len(kept.pictures))
+    assert network.logits(batch[1]).numpy() == pytest.approx(kept.logits, abs=1e-4)
 
 
 def test_a_temperature_is_kept_and_training_can_go_on(run_folder, config, tiny, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 
+from flowers_tl.data.sampling import derive_seed
 from flowers_tl.errors import UserError, first_line
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.weights import first_weights, load_weights
@@ -86,7 +87,9 @@ def read_head(file: Path) -> Trained:
     """One of many heads, on the network that it was trained on."""
     config, answers = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent)
     state = torch.load(file, map_location="cpu", weights_only=True)
-    model = make_model(config, len(next(iter(state.values()))), answers.class_names)
+    with torch.random.fork_rng(devices=[]):  # where the backbone had random weights, it has the same again
+        torch.manual_seed(derive_seed(config["seed"]))
+        model = make_model(config, len(next(iter(state.values()))), answers.class_names)
     load_weights(model.backbone, first_weights(config))
     model.backbone.network.load_state_dict(state, strict=False)
     return Trained(file, model.eval(), config, read_yaml(file.parent / "result.json"))

@@ -1,0 +1,22 @@
+import json
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+network = onnxruntime.InferenceSession("model.onnx")
+about = {key: json.loads(text) for key, text in network.get_modelmeta().custom_metadata_map.items()}
+how = about["preprocessing"]
+
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+short, side = min(picture.size), how["crop"]
+picture = picture.resize([how["resize"] * length // short for length in picture.size], Image.Resampling.BILINEAR)
+left, top = (round((length - side) / 2) for length in picture.size)
+pixels = np.asarray(picture.crop((left, top, left + side, top + side))) / 255
+pictures = ((pixels - how["mean"]) / how["std"]).transpose(2, 0, 1)[None].astype(np.float32)
+
+(logits,) = network.run(["logits"], {"pictures": pictures})
+exponentials = np.exp((logits[0] - logits[0].max()) / about["temperature"])
+probabilities = exponentials / exponentials.sum()
+for k in probabilities.argsort()[::-1][:5]:
+    print(f"{probabilities[k]:.4f} {about['class_names'][k]}")

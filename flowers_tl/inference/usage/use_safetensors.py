@@ -1,0 +1,24 @@
+import json
+
+import torch
+from PIL import Image, ImageOps
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torchvision.models import get_model
+from torchvision.transforms import v2
+
+with safe_open("model.safetensors", framework="pt") as file:
+    about = {key: json.loads(text) for key, text in file.metadata().items()}
+network = get_model(about["backbone"], num_classes=len(about["class_names"])).eval()
+network.load_state_dict(load_file("model.safetensors"))
+how = about["preprocessing"]
+
+sizes = [v2.Resize(how["resize"]), v2.CenterCrop(how["crop"])]
+values = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(how["mean"], how["std"])]
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+pictures = v2.Compose(sizes + values)(picture)[None]
+
+with torch.inference_mode():
+    probabilities = (network(pictures)[0] / about["temperature"]).softmax(dim=0)
+for k in probabilities.argsort(descending=True)[:5]:
+    print(f"{probabilities[k]:.4f} {about['class_names'][k]}")
