@@ -56,7 +56,8 @@ def evaluate(chosen: dict[str, Any]) -> None:
     if alpha is not None:
         threshold = conformal_threshold(val.logits / temperature, val.labels, alpha)
         sets = coverage(own.logits / temperature, own.labels, threshold, alpha)
-    reported = None if chosen["overrides"] else trained.measured.get(split)
+    same = config["data"] == trained.config["data"]
+    reported = trained.measured.get(split) if same else None
     result = Evaluation(trained.path, split, own, found.class_names, reported, temperature, sets)
     print_evaluation(result, SHOWN)
     write_evaluation(result, Path(chosen["out"] or f"outputs/evaluation_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))

@@ -118,6 +118,12 @@ def test_a_part_of_the_runs_own_pictures_can_be_named(run_folder):
     assert len(answer(trained, changed, ["val"]).splits["val"].labels) == 2
 
 
+def test_scores_of_training_stand_beside_those_of_the_same_pictures_alone(run_folder, tmp_path):
+    for number, (words, beside) in enumerate(((["cache.enabled=false"], True), (["data.limit=2"], False))):
+        evaluate(options(ckpt=run_folder, overrides=words, out=tmp_path / str(number)))
+        assert (found(tmp_path / str(number))["reported_by_training"] is not None) is beside
+
+
 def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
     train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
     with pytest.raises(UserError, match="which this network was trained on"):
