@@ -1,5 +1,6 @@
 """What the user is told when the input is at fault: one sentence that names the thing and the remedy."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,12 +50,13 @@ def told() -> Iterator[None]:
     except BrokenPipeError:  # `| head` has read enough
         sys.stderr.close()  # Python would complain about what it can't flush
         sys.exit(1)
-    except OSError as error:
-        tell(f"{error}: check the path.")
-        sys.exit(1)
-    except UserError as error:
-        tell(error)
-        sys.exit(1)
     except KeyboardInterrupt:
         tell("interrupted.")
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") and not isinstance(error, UserError):
+            raise
+        from flowers_tl.refusals import explain  # which knows Hydra, and Hydra takes its time to import
+
+        tell(f"{error}: check the path." if isinstance(error, OSError) else explain(error))
+        sys.exit(1)

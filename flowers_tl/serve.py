@@ -29,6 +29,10 @@ def serve(chosen: dict[str, Any]) -> None:
     """Build the page and serve it."""
     from flowers_tl.inference.page import FONTS, import_gradio, make_page
 
+    if not 0 < chosen["port"] < 65536 or chosen["max_mb"] < 1:
+        raise UserError(
+            f"port={chosen['port']} must lie between 1 and 65535, and max_mb={chosen['max_mb']} be at least 1."
+        )
     gradio = import_gradio()
     network = read_network(chosen)
     examples = find_examples(chosen["ckpt"]) if chosen["ckpt"] else {}

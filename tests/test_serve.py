@@ -136,6 +136,14 @@ def test_a_port_that_is_taken_is_told(run_folder, address, door):
     assert "name another with port=N" in done.stderr
 
 
+@pytest.mark.parametrize("word", ["port=70000", "max_mb=0"])
+def test_numbers_that_can_not_be_are_told(word, run_folder, door):
+    done = door("serve", f"ckpt={run_folder}", word)
+    assert done.returncode == 1
+    assert word in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_gradio_that_is_missing_is_told(monkeypatch):
     from flowers_tl.inference.page import import_gradio
 

@@ -17,7 +17,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from flowers_tl.data.reading import read_picture, to_rgb
 from flowers_tl.data.transforms import eval_transform
-from flowers_tl.errors import UserError
+from flowers_tl.errors import UserError, first_line
 from flowers_tl.inference.trained import read_trained
 from flowers_tl.model.backbone import Backbone
 from flowers_tl.model.weights import read_weights
@@ -62,7 +62,7 @@ class Predictor:
         name: str = "the network",
     ) -> None:
         self.name = name
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = find_device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
         self.class_names, self.image_size, self.temperature = tuple(class_names), image_size, temperature
         self.transform = eval_transform(image_size)
@@ -184,6 +184,18 @@ class Predictor:
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Map prepared pictures (n, 3, size, size) to probabilities, float32 (n, classes), on the CPU."""
         return (self.logits(inputs) / self.temperature).softmax(dim=1)
+
+
+def find_device(named: str | torch.device | None) -> torch.device:
+    """The device that is named; None takes a GPU where there is one. Raises UserError if it is not there."""
+    try:
+        device = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"device={named} can't be had ({first_line(str(error))}): take cpu, or leave it out."
+        ) from error
+    return device
 
 
 def path_of(picture: Any) -> str | None:
