@@ -2,6 +2,7 @@
 
 import logging
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,27 +41,53 @@ def evaluate(chosen: dict[str, Any]) -> None:
     from flowers_tl.inference.evaluation import answer
     from flowers_tl.inference.trained import keep_temperature, read_trained
     from flowers_tl.results.evaluated import Evaluation, print_evaluation, write_evaluation
-    from flowers_tl.results.sets import conformal_threshold, coverage
+    from flowers_tl.results.sets import conformal_threshold, coverage, refuse_alpha
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is not the question
     trained, split, alpha = read_trained(chosen["ckpt"]), chosen["split"], chosen["conformal"]
+    if alpha is not None:
+        refuse_alpha(alpha)
+    refuse_taken(chosen["out"])
     config = settings(trained, chosen["overrides"])
-    by_val = [key for key in ("calibrate", "conformal") if chosen[key]]
+    by_val = [key for key in ("calibrate", "conformal") if chosen[key]]  # a conformal of 0 was refused
     if by_val and trained.config["data"]["protocol"] == "trainval":
         raise UserError(f"{by_val[0]} is fitted on val, which this network was trained on (data.protocol=trainval).")
-    found = answer(trained, config, list(dict.fromkeys([*(["val"] if by_val else []), split])))
+    found, fingerprints = answer(trained, config, list(dict.fromkeys([*(["val"] if by_val else []), split])))
     val, own, temperature, sets = found.splits.get("val"), found.splits[split], trained.temperature, None
     if chosen["calibrate"]:
         temperature = fit_temperature(val.logits, val.labels)
-        keep_temperature(trained, temperature)
     if alpha is not None:
         threshold = conformal_threshold(val.logits / temperature, val.labels, alpha)
         sets = coverage(own.logits / temperature, own.labels, threshold, alpha)
-    same = config["data"] == trained.config["data"]
-    reported = trained.measured.get(split) if same else None
+    measured = trained.record.get("protocol", {}).get("splits", {}).get(split)
+    reported = trained.measured.get(split) if measured == fingerprints[split] else None
+    if reported is None and split in trained.measured:
+        print(f"Note: these are not the {split} pictures that training measured.")
     result = Evaluation(trained.path, split, own, found.class_names, reported, temperature, sets)
     print_evaluation(result, SHOWN)
-    write_evaluation(result, Path(chosen["out"] or f"outputs/evaluation_{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
+    write_evaluation(result, Path(chosen["out"]) if chosen["out"] else new_folder())
+    if chosen["calibrate"]:  # last: an evaluation that fails leaves the checkpoint as it was
+        keep_temperature(trained, temperature)
+
+
+def refuse_taken(out: str | Path | None) -> None:
+    """Raise UserError if the folder holds anything, before anything is computed."""
+    if out is None or not Path(out).exists():
+        return
+    if not Path(out).is_dir() or any(Path(out).iterdir()):
+        raise UserError(f"out={out} is there already: name a new folder, so that nothing in it is lost.")
+
+
+def new_folder() -> Path:
+    """Make a folder in outputs that no other evaluation has, though it begin in the same second."""
+    name = f"outputs/evaluation_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    for number in count(1):
+        try:
+            folder = Path(name if number == 1 else f"{name}_{number}")
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
 
 
 def settings(trained: "Trained", overrides: list[str]) -> dict[str, Any]:

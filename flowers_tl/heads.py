@@ -96,7 +96,7 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
             head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}
             head.result |= {"prefix": describe_prefix(seen), "val": val[number], "test": test[number], "proof": None}
-            head.result["protocol"] = own["protocol"]
+            head.result |= {key: own[key] for key in ("protocol", "weights_fingerprint")}
             answers = predictions(data, {"val": val_logits[number], "test": test_logits[number]})
             record(head, stack.state(number), answers, data.root, run, len(heads))
         best = max(heads, key=lambda head: head.result["val"]["accuracy"])

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from flowers_tl.config import WITHOUT_EFFECT
+from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.errors import UserError, shorten
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.prefix import entry_stage
@@ -123,6 +124,21 @@ def only_test_left(config: dict[str, Any], checkpoint: Path, done: int, folder: 
             f"{checkpoint} has {done} epochs behind it already: set trainer.max_epochs above that to train on."
         )
     return done >= epochs
+
+
+def refuse_other_pictures(content: dict[str, Any], data: PictureDataModule, checkpoint: Path) -> None:
+    """Raise UserError if classes or pictures are not those that the checkpoint's run began with."""
+    names = content["hyper_parameters"].get("class_names", data.class_names)
+    now = data.fingerprints()
+    begun = content.get("run", {}).get("record", {}).get("protocol", {}).get("splits", now)
+    other = [f"{split} pictures" for split, own in now.items() if begun.get(split) != own]
+    if list(names) != data.class_names:
+        other = ["classes"]
+    if other:
+        raise UserError(
+            f"The {' and '.join(other)} are not those that {checkpoint} was trained with: put them back as they were, or "
+            "begin a new run."
+        )
 
 
 def refuse_mismatch(content: dict[str, Any], model: TransferClassifier, first_epoch: int, checkpoint: Path) -> None:

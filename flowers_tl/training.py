@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,15 @@ from flowers_tl.parts import (
 from flowers_tl.proof import Proof
 from flowers_tl.results.run import RunFolder
 from flowers_tl.results.tables import print_outcome, print_stages
-from flowers_tl.resume import find_checkpoint, finished, only_test_left, read_checkpoint, refuse_mismatch, settle
+from flowers_tl.resume import (
+    find_checkpoint,
+    finished,
+    only_test_left,
+    read_checkpoint,
+    refuse_mismatch,
+    refuse_other_pictures,
+    settle,
+)
 from flowers_tl.trainer import find, log_answers, log_hyperparameters, make_trainer, without_loggers
 
 
@@ -75,6 +83,8 @@ def train(
     first_epoch = state["epoch"] + 1 if state else 0
     complete = state is not None and only_test_left(config, checkpoint, first_epoch, folder)
     refuse(config)
+    if state:
+        refuse_other_pictures(state, set_up(config), checkpoint)
     record = rank_zero_only.rank == 0
     continues = checkpoint and checkpoint.parent.parent
     with (
@@ -82,9 +92,7 @@ def train(
         Interruption() as interruption,
         RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch) as run,
     ):
-        data = make_data(config, make_cache(config, run.timed))
-        data.prepare_data()
-        data.setup()
+        data = set_up(config, run.timed)
         run.update(identify(config, data))  # early: a run that stops here is known when it is started again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, data.num_classes, data.class_names, data.class_weights)
@@ -134,6 +142,14 @@ def train(
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
+
+
+def set_up(config: dict[str, Any], timed: Callable[[str], AbstractContextManager] = nullcontext) -> PictureDataModule:
+    """The data that the config names, with their splits found."""
+    data = make_data(config, make_cache(config, timed))
+    data.prepare_data()
+    data.setup()
+    return data
 
 
 def refuse(config: dict[str, Any]) -> None:

@@ -3,12 +3,13 @@
 import csv
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
 
 from flowers_tl.errors import UserError
-from flowers_tl.evaluate import evaluate, main, settings
+from flowers_tl.evaluate import evaluate, main, new_folder, settings
 from flowers_tl.inference.evaluation import answer
 from flowers_tl.inference.trained import read_trained
 from flowers_tl.results.predictions import Predictions
@@ -68,8 +69,27 @@ def test_the_files_say_what_every_class_did(run_folder, tmp_path):
         matrix = np.array([row[1:] for row in list(csv.reader(file))[1:]], dtype=int)
     assert matrix.sum() == own["scores"]["pictures"]
     assert np.trace(matrix) == right
-    with pytest.raises(UserError, match="holds an evaluation already"):
+    with pytest.raises(UserError, match="is there already"):
         evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+
+
+def test_nothing_of_a_run_is_overwritten_and_a_refusal_changes_no_checkpoint(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    for more in (
+        {"out": tmp_path / "run"},
+        {"out": tmp_path / "a", "conformal": 0.001},
+        {"out": None, "conformal": 0.0},
+    ):
+        with pytest.raises(UserError):
+            evaluate(options(ckpt=tmp_path / "run", calibrate=True, **more))
+    assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
+
+
+def test_evaluations_of_one_second_have_folders_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "now")
+    assert len({new_folder() for _ in range(3)}) == 3
 
 
 def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path):
@@ -103,7 +123,7 @@ def test_other_pictures_are_matched_by_the_names_of_their_classes(config, tiny, 
         "data.first_species=1",
         "data.test_per_class=3",
     ]
-    split = answer(trained, settings(trained, words), ["test"]).splits["test"]
+    split = answer(trained, settings(trained, words), ["test"])[0].splits["test"]
     assert split.labels.tolist() == [1, 1, 1, 2, 2, 2]
     assert split.logits.shape == (6, 4)
     strange = settings(trained, [*words[:-2], "data.first_species=7"])
@@ -115,7 +135,7 @@ def test_a_part_of_the_runs_own_pictures_can_be_named(run_folder):
     trained = read_trained(run_folder)
     changed = settings(trained, ["data.limit=2", "cache.enabled=false"])
     assert changed["data"] == trained.config["data"] | {"limit": 2}
-    assert len(answer(trained, changed, ["val"]).splits["val"].labels) == 2
+    assert len(answer(trained, changed, ["val"])[0].splits["val"].labels) == 2
 
 
 def test_scores_of_training_stand_beside_those_of_the_same_pictures_alone(run_folder, tmp_path):

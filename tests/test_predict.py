@@ -96,6 +96,7 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
     ("words", "sentence"),
     [
         (["ckpt=x"], "No picture is named"),
+        (["images="], "images= names nothing"),
         (["images=nothing.jpg"], "images=nothing.jpg is neither a file, nor a folder"),
         (["images={photos}"], "Name one network"),
         (["images={photos}", "ckpt=nowhere"], "ckpt=nowhere is not there"),

@@ -268,3 +268,22 @@ def test_a_complete_run_is_not_gone_on_from_elsewhere_nor_made_shorter(run, tmp_
     with pytest.raises(UserError, match=r"has 2 epochs behind it already: set trainer.max_epochs above that"):
         run("two", ckpt_path=path, given=("ckpt_path",))
     assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize("change", ["picture", "class"])
+def test_a_run_does_not_go_on_with_other_pictures(config, photos, tmp_path, change):
+    root = photos({"a": 8, "b": 8})
+    keys = {"data": "folder", "data.root": root, "data.image_size": 32, "backbone.weights": "null"}
+    keys |= {"trainer.accelerator": "cpu", "trainer.max_epochs": 1, "trainer.enable_progress_bar": "false"}
+    train(config([f"{key}={value}" for key, value in keys.items()]), tmp_path / "run")
+    before = (tmp_path / "run" / "result.json").read_bytes()
+    if change == "picture":
+        (first, second) = sorted((root / "a").iterdir())[:2]
+        first.write_bytes(second.read_bytes())
+    else:
+        (root / "b").rename(root / "c")
+    longer = config([f"{key}={value}" for key, value in keys.items()] + ["ckpt_path=last"])
+    longer["trainer"]["max_epochs"] = 2
+    with pytest.raises(UserError, match="classes are not those" if change == "class" else "are not those"):
+        train(longer, tmp_path / "run", ("ckpt_path", "trainer.max_epochs"))
+    assert (tmp_path / "run" / "result.json").read_bytes() == before

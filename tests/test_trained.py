@@ -10,6 +10,7 @@ from torch import Tensor
 from flowers_tl.errors import UserError
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.inference.trained import keep_temperature, read_trained
+from flowers_tl.model.backbone import Backbone
 from flowers_tl.parts import make_data
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import ELSEWHERE
@@ -83,6 +84,19 @@ def test_a_head_on_random_weights_is_read_with_these_very_weights(config, tiny, 
     root = make_data(trained.config).root
     (batch,) = network.batches([root / name for name in kept.pictures], len(kept.pictures))
     assert network.logits(batch[1]).numpy() == pytest.approx(kept.logits, abs=1e-4)
+
+
+def test_a_head_is_not_read_on_other_weights(config, tiny, tmp_path):
+    for number, name in enumerate(("first", "second")):
+        torch.manual_seed(number)
+        torch.save(Backbone("resnet18", 3).network.state_dict(), tmp_path / f"{name}.pth")
+    keys = {"heads.lr": "[0.001,0.01]", "backbone.weights": tmp_path / "first.pth"}
+    train(config(tiny(**keys)), tmp_path / "run")
+    head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
+    read_trained(head)
+    shutil.copyfile(tmp_path / "second.pth", tmp_path / "first.pth")
+    with pytest.raises(UserError, match="was trained on other weights"):
+        read_trained(head)
 
 
 def test_a_temperature_is_kept_and_training_can_go_on(run_folder, config, tiny, tmp_path):

@@ -82,6 +82,8 @@ def find_pictures(named: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in named:
+        if not name:
+            raise UserError("images= names nothing: name a picture, a folder (. is this one), or a pattern.")
         pictures = list(matching(name))
         found |= dict.fromkeys(pictures)
         if not pictures:

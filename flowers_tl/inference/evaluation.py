@@ -17,8 +17,9 @@ from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.trainer import find
 
 
-def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -> Predictions:
-    """The network's logits for all pictures of the splits, with labels as the network counts its classes.
+def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -> tuple[Predictions, dict[str, str]]:
+    """The network's logits for all pictures of the splits, with labels as the network counts its classes; and
+    the data's fingerprints by split, which tell whether these are the pictures that training measured.
 
     Args:
         trained: what answers.
@@ -49,7 +50,7 @@ def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -
         pictures = data.pictures[split]
         files = [file.relative_to(data.root).as_posix() for file in pictures.files]
         found[split] = Split(find(trainer, Answers).gathered("test"), places[pictures.labels], files)
-    return Predictions(list(model.hparams.class_names), found)
+    return Predictions(list(model.hparams.class_names), found), data.fingerprints()
 
 
 def make_trainer(chosen: Mapping[str, Any]) -> L.Trainer:

@@ -11,6 +11,7 @@ import yaml
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.errors import UserError, first_line
+from flowers_tl.identity import fingerprint_weights
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.weights import first_weights, load_weights
 from flowers_tl.parts import make_model
@@ -91,8 +92,14 @@ def read_head(file: Path) -> Trained:
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, len(next(iter(state.values()))), answers.class_names)
     load_weights(model.backbone, first_weights(config))
+    record = read_yaml(file.parent / "result.json")
+    now = fingerprint_weights(config["backbone"]["name"], first_weights(config))
+    if record.get("weights_fingerprint", now) != now:
+        raise UserError(
+            f"{file} was trained on other weights than {first_weights(config)} now is: put those back that it was trained on."
+        )
     model.backbone.network.load_state_dict(state, strict=False)
-    return Trained(file, model.eval(), config, read_yaml(file.parent / "result.json"))
+    return Trained(file, model.eval(), config, record)
 
 
 def keep_temperature(trained: Trained, temperature: float) -> None:

@@ -14,7 +14,6 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from flowers_tl.errors import UserError
 from flowers_tl.results.images import confusion_picture
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.results.scores import by_class, confusion, score
@@ -117,13 +116,7 @@ def print_evaluation(found: Evaluation, most: int) -> None:
 
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:
-    """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into a folder.
-
-    Raises:
-        UserError: if the folder holds an evaluation already.
-    """
-    if (folder / "evaluation.json").exists():
-        raise UserError(f"{folder} holds an evaluation already: name another folder with out=DIR.")
+    """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into an empty folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "classes.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, BY_CLASS)

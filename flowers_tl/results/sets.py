@@ -49,15 +49,20 @@ def conformal_threshold(logits: np.ndarray, labels: np.ndarray, alpha: float) ->
     Raises:
         UserError: if alpha is no share, or there are too few pictures for it.
     """
-    if not 0 < alpha < 1:
-        raise UserError(
-            f"conformal={alpha} must lie between 0 and 1: it is the share of sets that may miss the true class."
-        )
+    refuse_alpha(alpha)
     own = np.sort(probabilities(logits)[np.arange(len(labels)), labels])
     rank = math.floor((len(labels) + 1) * alpha)  # so many of the true classes may fall below
     if rank < 1:
         raise UserError(f"conformal={alpha} needs at least {math.ceil(1 / alpha) - 1} val pictures, not {len(labels)}.")
     return float(own[rank - 1])
+
+
+def refuse_alpha(alpha: float) -> None:
+    """Raise UserError if alpha is no share of sets that may miss the true class."""
+    if not 0 < alpha < 1:
+        raise UserError(
+            f"conformal={alpha} must lie between 0 and 1: it is the share of sets that may miss the true class."
+        )
 
 
 def coverage(logits: np.ndarray, labels: np.ndarray, threshold: float, alpha: float) -> Coverage:
