@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 
 class UserError(Exception):
@@ -44,7 +45,12 @@ def tell(sentence: object) -> None:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Around what a door does: tell an error's sentence and exit with 1; with 130 after Ctrl-C."""
+    """Around what a door does: tell an error's sentence and exit with 1; with 130 after Ctrl-C.
+
+    File names whose bytes are no text of this terminal's are printed with escapes.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except BrokenPipeError:  # `| head` has read enough

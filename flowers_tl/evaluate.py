@@ -10,10 +10,14 @@ from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options, truth
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flowers_tl.data.pictures import PictureDataModule
     from flowers_tl.inference.trained import Trained
 
 HELP = """Accuracy, loss, calibration and every class's part of a trained network, on a split of the pictures of its run, or of
 others (data=... data.root=...). The answers are the very ones that training measured."""
+SPLITS = ("train", "val", "test", "all")
 SHOWN = 10  # classes in the terminal; the file has all
 
 
@@ -21,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print what is measured, and write it."""
     options = Options("evaluate", HELP, overrides=("data", "cache"))
     options.add("ckpt", "a checkpoint, or a run's folder, whose last one is taken")
-    options.add("split", "of the data", "test", choices=("train", "val", "test"))
+    options.add("split", "of the data; all: every picture, however the set is split", "test", choices=SPLITS)
     calibrate = "true: fit a temperature on val, and keep it in the checkpoint for all who ask for probabilities"
     options.add("calibrate", calibrate, False, type=truth, metavar="true|false")
     options.add(
@@ -50,9 +54,9 @@ def evaluate(chosen: dict[str, Any]) -> None:
     refuse_taken(chosen["out"])
     config = settings(trained, chosen["overrides"])
     by_val = [key for key in ("calibrate", "conformal") if chosen[key]]  # a conformal of 0 was refused
-    if by_val and trained.config["data"]["protocol"] == "trainval":
-        raise UserError(f"{by_val[0]} is fitted on val, which this network was trained on (data.protocol=trainval).")
-    found, fingerprints = answer(trained, config, list(dict.fromkeys([*(["val"] if by_val else []), split])))
+    if by_val:
+        refuse_val(by_val[0], split, trained, config)
+    found, data = answer(trained, config, list(dict.fromkeys([*(["val"] if by_val else []), split])))
     val, own, temperature, sets = found.splits.get("val"), found.splits[split], trained.temperature, None
     if chosen["calibrate"]:
         temperature = fit_temperature(val.logits, val.labels)
@@ -60,14 +64,41 @@ def evaluate(chosen: dict[str, Any]) -> None:
         threshold = conformal_threshold(val.logits / temperature, val.labels, alpha)
         sets = coverage(own.logits / temperature, own.labels, threshold, alpha)
     measured = trained.record.get("protocol", {}).get("splits", {}).get(split)
-    reported = trained.measured.get(split) if measured == fingerprints[split] else None
-    if reported is None and split in trained.measured:
-        print(f"Note: these are not the {split} pictures that training measured.")
+    reported = trained.measured.get(split) if measured == data.fingerprints().get(split) else None
+    for note in notes(trained, config, split, data, reported is not None):
+        print(f"Note: {note}")
     result = Evaluation(trained.path, split, own, found.class_names, reported, temperature, sets)
     print_evaluation(result, SHOWN)
     write_evaluation(result, Path(chosen["out"]) if chosen["out"] else new_folder())
     if chosen["calibrate"]:  # last: an evaluation that fails leaves the checkpoint as it was
         keep_temperature(trained, temperature)
+
+
+def refuse_val(key: str, split: str, trained: "Trained", config: "Mapping[str, Any]") -> None:
+    """Raise UserError if what the option ``key`` asks for would be fitted on pictures that are no val of this network."""
+    if split == "all":
+        raise UserError(f"{key} is fitted on val, which split=all measures with all others: name split=test.")
+    if trained_on_val(trained, config):
+        raise UserError(f"{key} is fitted on val, which this network was trained on (data.protocol=trainval).")
+
+
+def trained_on_val(trained: "Trained", config: "Mapping[str, Any]") -> bool:
+    """Whether these data's val pictures are among those that the network learned from."""
+    same = all(config["data"][key] == trained.config["data"][key] for key in ("name", "root"))
+    return same and trained.config["data"]["protocol"] == "trainval"
+
+
+def notes(
+    trained: "Trained", config: "Mapping[str, Any]", split: str, data: "PictureDataModule", as_trained: bool
+) -> "Iterator[str]":
+    """What a reader of the scores should know of the pictures."""
+    if not as_trained and split in trained.measured:
+        yield f"these are not the {split} pictures that training measured."
+    if split == "val" and trained_on_val(trained, config):
+        yield "the network was trained on these val pictures too (data.protocol=trainval)."
+    if not as_trained and split in data.cut:
+        share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} pictures"
+        yield f"the set has no {split} of its own: measured are {share}, cut out of it; split=all measures all."
 
 
 def refuse_taken(out: str | Path | None) -> None:
@@ -105,6 +136,9 @@ def settings(trained: "Trained", overrides: list[str]) -> dict[str, Any]:
             f"{trained.path} does not say on which pictures it was trained: put it back into its run's folder."
         )
     keys = [word.partition("=")[0] for word in overrides]
+    if "data.image_size" in keys:
+        size = trained.model.hparams.image_size
+        raise UserError(f"data.image_size is the network's own, {size}, on which it was trained: leave it out.")
     chosen = [] if "data" in keys else [f"data={config['data']['name']}"]
     try:
         given = OmegaConf.to_container(compose_beside("train", [*chosen, *overrides]), resolve=True)

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from flowers_tl.asking import SHOWN, Unreadable, add_images, add_network, named_pictures, read_network, say_drawn
 from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options
-from flowers_tl.predict import SHOWN, Unreadable, add_images, add_network, named_pictures, read_network, say_drawn
 
 HELP = f"""Heat maps (Grad-CAM) of what in a picture speaks for a class, for the first {SHOWN} pictures. Two networks (ckpt=A
 ckpt=B) stand side by side: their maps for the same class, and the difference. A picture that can't be read is told, and

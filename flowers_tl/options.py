@@ -26,9 +26,12 @@ class Options(argparse.ArgumentParser):
             prog=f"python -m flowers_tl.{door}", description=description, allow_abbrev=False, formatter_class=AsTyped
         )
         self.usage, self.overrides = f"{self.prog} key=value ...", overrides
+        self.repeatable: set[str] = set()
 
     def add(self, key: str, help: str, default: Any = None, **how: Any) -> None:
         """Add an option; ``how`` is what argparse's add_argument takes (type, choices, action)."""
+        if how.get("action") == "append":
+            self.repeatable.add(key)
         shown = "" if default in (None, False) else f" (default: {default})"
         name = how.pop("metavar", None) or ("|".join(how["choices"]) if "choices" in how else "VALUE")
         self.add_argument(f"--{key}", dest=key, metavar=name, help=help + shown, default=default, **how)
@@ -40,9 +43,12 @@ class Options(argparse.ArgumentParser):
             UserError: if it names an option that there is not, or a value that can't be.
         """
         words, keys = sys.argv[1:] if arguments is None else list(arguments), [a.dest for a in self._actions]
-        own, overrides = [], []
+        own, overrides, seen = [], [], set()
         for word in words:
             key, equals, _ = word.removeprefix("--").partition("=")
+            if equals and key in seen - self.repeatable:
+                raise UserError(f"{key} is named twice: name one.")
+            seen.add(key)
             if word in ("-h", "--help") or (equals and key in keys):
                 own.append(word if word.startswith("-") else f"--{word}")
             elif equals and key.split(".")[0] in self.overrides:

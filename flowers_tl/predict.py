@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from flowers_tl.errors import UserError, tell, told
+from flowers_tl.asking import SHOWN, Unreadable, add_images, add_network, named_pictures, read_network, say_drawn
+from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options, truth
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 HELP = """The most likely classes of pictures, by a network that was trained here (ckpt=...), or by ImageNet's as it is
 (backbone=... backbone.weights=...). A picture that can't be read is told, and left out; the exit code is 1 then."""
 FORMATS = ("table", "jsonl", "csv")
-SHOWN = 12  # most pictures in a figure
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,54 +33,6 @@ def main(arguments: list[str] | None = None) -> None:
     )
     with told():
         sys.exit(predict(options.read(arguments)))
-
-
-def add_images(options: Options) -> None:
-    """The option that says which pictures."""
-    words = "a picture, a folder with all below it, or a pattern ('photos/**/*.jpg'); may be repeated"
-    options.add("images", words, action="append")
-
-
-def named_pictures(chosen: dict[str, Any]) -> list[Path]:
-    """The pictures that the options name."""
-    from flowers_tl.data.reading import find_pictures
-
-    if not chosen["images"]:
-        raise UserError("No picture is named: images=PATH.")
-    return find_pictures(chosen["images"])
-
-
-def add_network(options: Options, **ckpt: Any) -> None:
-    """Options that say which network; ``ckpt`` is what else argparse is to know of the checkpoint."""
-    options.add("ckpt", "a checkpoint, or a run's folder, whose last one is taken", **ckpt)
-    options.add("backbone", "without ckpt: a network with ImageNet's 1,000 classes")
-    options.add("backbone.weights", "its weights: a torchvision name or a file", "DEFAULT")
-    options.add("device", "cpu or cuda; default: a GPU where there is one")
-
-
-def read_network(chosen: dict[str, Any]) -> "Predictor":
-    """The network that the options name."""
-    from flowers_tl.inference.predictor import Predictor
-
-    if (chosen["ckpt"] is None) == (chosen["backbone"] is None):
-        raise UserError("Name one network: ckpt=PATH for a trained one, or backbone=NAME for ImageNet's.")
-    if chosen["ckpt"] is not None:
-        return Predictor.load(chosen["ckpt"], chosen["device"])
-    return Predictor.pretrained(chosen["backbone"], chosen["backbone.weights"], chosen["device"])
-
-
-class Unreadable(list[UserError]):
-    """Called with the error of a picture that can't be read, it tells of it and counts it."""
-
-    def __call__(self, error: UserError) -> None:
-        self.append(error)
-        tell(error)
-
-    def exit_code(self, pictures: int) -> int:
-        """1, and a word on how many of the pictures it was, if there were any."""
-        if self:
-            tell(f"{len(self)} of {pictures} pictures could not be read.")
-        return 1 if self else 0
 
 
 def predict(chosen: dict[str, Any]) -> int:
@@ -128,12 +80,6 @@ def draw(chosen: dict[str, Any], network: "Predictor", pictures: list[Path]) -> 
     prepared = {picture: network.prepare(picture) for picture in pictures}
     views = look(network, prepared, chosen["top"], heat=chosen["explain"])
     draw_answers(views, Path(chosen["figure"]), network.name)
-
-
-def say_drawn(figure: Path | str, shown: int, pictures: int) -> None:
-    """Say where the figure is, and how many pictures it leaves out; not where answers go."""
-    rest = f", the first {shown} of {pictures} pictures: name others to see them" if shown < pictures else ""
-    print(f"Drawn: {figure}{rest}.", file=sys.stderr)
 
 
 def as_table(out: TextIO) -> Callable[["Prediction"], None]:

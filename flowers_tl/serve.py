@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from flowers_tl.asking import add_network, read_network
 from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options, truth
-from flowers_tl.predict import add_network, read_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,9 @@ def serve(chosen: dict[str, Any]) -> None:
             footer_links=[],
         )
     except OSError as error:
-        raise UserError(f"Port {chosen['port']} can't be had ({error}): name another with port=N.") from error
+        raise UserError(
+            f"{chosen['host']}:{chosen['port']} can't be had ({error}): name another port=N, or a host= of this machine."
+        ) from error
 
 
 def find_examples(ckpt: str) -> "dict[str, Path]":

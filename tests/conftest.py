@@ -80,6 +80,17 @@ def run_folder(tiny, config, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def flowers_run(config, tmp_path_factory) -> Path:
+    """A head solved on 306 real pictures, three of each species, for tests marked real_data."""
+    from flowers_tl.training import train
+
+    words = ["strategy=linear_probe", "backbone=mobilenet_v2", "backbone.weights=mobilenet_v2-imagenet-backbone.pth"]
+    folder = tmp_path_factory.mktemp("flowers") / "run"
+    train(config([*words, "data.limit=306", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]), folder)
+    return folder
+
+
 @pytest.fixture
 def photos(tmp_path):
     """Draw flowers into class folders: a function of the number of pictures by class, and of a folder's name."""

@@ -7,10 +7,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from flowers_tl.errors import UserError
 from flowers_tl.evaluate import evaluate, main, new_folder, settings
 from flowers_tl.inference.evaluation import answer
+from flowers_tl.inference.predictor import Predictor
 from flowers_tl.inference.trained import read_trained
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.training import train
@@ -144,6 +146,67 @@ def test_scores_of_training_stand_beside_those_of_the_same_pictures_alone(run_fo
         assert (found(tmp_path / str(number))["reported_by_training"] is not None) is beside
 
 
+LAYOUTS = {  # folders of split, class and number of pictures: how many there are, and what is said of the test split
+    "no splits": ({"": {"a": 1, "b": 2}}, 3, None),
+    "no splits, more": ({"": {"a": 9, "b": 9}}, 18, "measured are 2 of 18 pictures, cut out of it"),
+    "test alone": ({"test": {"a": 2, "b": 1}}, 3, None),
+    "all splits": ({"train": {"a": 2, "b": 1}, "val": {"a": 1, "b": 1}, "test": {"a": 1, "b": 3}}, 9, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def letters(config, tiny, tmp_path_factory):
+    """A run whose classes are called a and b."""
+    folder = tmp_path_factory.mktemp("letters") / "run"
+    train(config(tiny(**{"data.num_classes": 2})), folder)
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    content["hyper_parameters"]["class_names"] = ["b", "a"]
+    torch.save(content, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("cache", ["true", "false"])
+def test_all_pictures_of_a_set_can_be_measured(layout, cache, letters, photos, tmp_path, capsys):
+    splits, count, said = LAYOUTS[layout]
+    for split, counts in splits.items():
+        photos(counts, f"photos/{split}")
+    words = ["data=folder", f"data.root={tmp_path / 'photos'}", f"cache.enabled={cache}"]
+    evaluate(options(ckpt=letters, split="all", overrides=words, out=tmp_path / "all"))
+    with np.load(tmp_path / "all" / "predictions.npz") as kept:
+        labels = dict(zip(kept["all_pictures"].tolist(), kept["all_labels"].tolist(), strict=True))
+        logits = dict(zip(kept["all_pictures"].tolist(), kept["all_logits"], strict=True))
+    assert labels == {
+        file.relative_to(tmp_path / "photos").as_posix(): "ba".index(file.parent.name)
+        for file in (tmp_path / "photos").rglob("*.jpg")
+    }
+    assert len(labels) == count == found(tmp_path / "all")["scores"]["pictures"]
+    network = Predictor.load(letters, "cpu")
+    own = network.logits(torch.stack([network.prepare(tmp_path / "photos" / name) for name in logits])).numpy()
+    assert np.stack(list(logits.values())) == pytest.approx(own, abs=1e-4)
+    capsys.readouterr()
+    if said is None:
+        with pytest.raises(UserError, match=r"too few for|evaluate measures all with split=all"):
+            evaluate(options(ckpt=letters, overrides=words, out=tmp_path / "test"))
+        return
+    evaluate(options(ckpt=letters, overrides=words, out=tmp_path / "test"))
+    told = capsys.readouterr().out
+    assert said in told
+    assert ("split=all measures all" in told) is bool(said)
+
+
+def test_all_pictures_are_no_val_to_fit_on(run_folder):
+    with pytest.raises(UserError, match="name split=test"):
+        evaluate(options(ckpt=run_folder, split="all", conformal=0.1, out=None))
+
+
+def test_val_that_was_trained_on_is_told(config, tiny, tmp_path, capsys):
+    train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
+    for number, word in enumerate(("data.protocol=trainval", "data.protocol=official")):
+        evaluate(options(ckpt=tmp_path / "run", split="val", overrides=[word], out=tmp_path / str(number)))
+        assert "was trained on these val pictures too" in capsys.readouterr().out
+
+
 def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
     train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
     with pytest.raises(UserError, match="which this network was trained on"):
@@ -157,6 +220,22 @@ def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
         assert words in text
 
 
+@pytest.mark.real_data
+def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(flowers_run, tmp_path):
+    shutil.copytree(flowers_run, tmp_path / "run")
+    evaluate(options(ckpt=tmp_path / "run", calibrate=True, conformal=0.2, out=tmp_path / "out"))
+    own, reported = found(tmp_path / "out"), read_trained(flowers_run).measured["test"]
+    assert own["scores"]["right"] == round(reported["accuracy"] * 306)
+    assert own["scores"]["loss"] == pytest.approx(reported["loss"], abs=1e-6)
+    assert own["reported_by_training"] == reported
+    assert own["scores"]["accuracy"] > 0.4
+    assert own["scores"]["top5"] > own["scores"]["accuracy"]
+    sets = own["prediction_sets"]
+    # Of 306 the promised share itself varies by 2.3 points, and by as many since only 306 of val made the sets: four of both.
+    assert abs(sets["marginal"] - 0.8) < 0.13
+    assert 1 < sets["size"] < 51
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -164,6 +243,7 @@ def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
         (["ckpt=nowhere"], "ckpt=nowhere is not there"),
         (["split=tset"], "split: invalid choice"),
         (["ckpt={run}", "data=flwers"], "There is no data 'flwers'"),
+        (["ckpt={run}", "data.image_size=64"], "data.image_size is the network's own, 32"),
         (["ckpt={run}", "conformal=2"], "conformal=2.0 must lie between 0 and 1"),
     ],
 )

@@ -369,10 +369,7 @@ def test_bad_input_is_one_sentence(words, sentence, run_folder, tmp_path, capsys
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_a_network_trained_on_real_flowers_is_handed_on(config, tmp_path):
-    words = ["strategy=feature_extraction", "backbone=squeezenet1_1", "backbone.weights=squeezenet1_1-imagenet.pth"]
-    limits = ["data.limit=40", "trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
-    train(config([*words, *limits]), tmp_path / "run")
-    told, found = export(read_trained(tmp_path / "run"), tmp_path / "out")
-    assert told == "40 val pictures of flowers"
-    assert all(one.pictures == 40 and one.largest <= TOLERANCE for one in found.values())
+def test_a_network_trained_on_real_flowers_is_handed_on(flowers_run, tmp_path):
+    told, found = export(read_trained(flowers_run), tmp_path / "out")
+    assert told == "128 val pictures of flowers"
+    assert all(one.pictures == 128 and one.largest <= TOLERANCE for one in found.values())

@@ -101,11 +101,12 @@ BROKEN = {
     "one class": "{root}/rose is the only class in {root}: there is nothing to tell it from",
     "an empty class": "The class folder {root}/lily holds no pictures (.jpg, .jpeg",
     "nested": "{root}/rose/deep/er/0.jpg lies deeper than in a class folder, {root}/rose: there should be one folder",
-    "few": "The class 'lily' has only 2 pictures, too few for train, val, test: add pictures, remove the class",
-    "no train": "{root} has test and val, but no train: put the pictures to learn from into {root}/train",
+    "few": "The class 'lily' has only 2 pictures, too few for train, val, test: add pictures, or remove the class",
+    "no train": "{root} has val and test, but no train: put the pictures to learn from into {root}/train; evaluate",
     "no classes in train": "{root}/train holds no class folders",
     "other classes": "{root}/test and {root}/train have unlike class folders (lily, rose only in one of them): all",
-    "a split of another name": "{root}/train/aster/0.jpg lies deeper than in a class folder, {root}/train: there should be",
+    "a split of another name": "{root}/valid should be called val: splits are train, val, test",
+    "a class beside splits": "{root}/train/aster/0.jpg lies deeper than in a class folder, {root}/train: there should be",
 }
 
 
@@ -116,6 +117,7 @@ def test_what_is_laid_out_otherwise_is_refused(photos, tmp_path, fault):
         "no train": ("val", "test"),
         "other classes": ("train", "test"),
         "a split of another name": ("train", "valid"),
+        "a class beside splits": ("train", "zebra"),
     }
     for split in splits.get(fault, ()):
         photos({"rose": 4, "aster": 4}, f"photos/{split}")

@@ -33,6 +33,11 @@ def test_overrides_are_handed_on_as_they_are(options):
     assert options.read(["data=synthetic", "data.limit=3", "top=2"])["overrides"] == ["data=synthetic", "data.limit=3"]
 
 
+def test_what_is_asked_once_is_not_named_twice(options):
+    with pytest.raises(UserError, match="top is named twice"):
+        options.read(["top=3", "images=a", "images=b", "top=4"])
+
+
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [

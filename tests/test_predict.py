@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +86,23 @@ def test_a_picture_that_can_not_be_read_is_told_and_the_others_are_answered(phot
     assert "1 of 7 pictures could not be read" in told
 
 
+def test_a_name_that_is_no_text_is_printed_with_escapes(photos, run_folder, door, tmp_path):
+    name = os.fsencode(tmp_path) + b"/ros\xe9.jpg"
+    shutil.copyfile(photos / NAMES[0], name)
+    for form in ("table", "csv", "jsonl"):
+        done = door("predict", f"images={tmp_path}", f"ckpt={run_folder}", f"format={form}", PYTHONUTF8="1")
+        assert done.returncode == 0, done.stderr
+        assert "ros\\udce9.jpg" in done.stdout
+    assert os.fsencode(json.loads(done.stdout)["picture"]) == name
+
+
+def test_a_pipe_is_no_picture(photos, ask, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    code, _, told = ask(f"images={tmp_path / 'pipe.jpg'}", f"images={photos / NAMES[0]}")
+    assert code == 1
+    assert "it is a pipe" in told
+
+
 def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, capsys):
     torch.save(Backbone("squeezenet1_1", 1000).network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(SystemExit) as end:
@@ -101,6 +120,8 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
         (["images={photos}"], "Name one network"),
         (["images={photos}", "ckpt=nowhere"], "ckpt=nowhere is not there"),
         (["images={photos}", "backbone=resnet81"], "did you mean 'resnet18'"),
+        (["images={photos}", "backbone=resnet18", "backbone.weights=null"], "would answer at random"),
+        (["images={photos}", "ckpt={run}", "ckpt={run}"], "ckpt is named twice"),
         (["images={photos}", "ckpt={run}", "top=0"], "top=0"),
         (["images={photos}", "ckpt={run}", "device=gpu"], "device=gpu can't be had"),
         (["images={photos}", "ckpt={run}", "devce=cpu"], "did you mean 'device'"),

@@ -81,9 +81,26 @@ def test_a_file_that_can_not_be_read_is_an_error_or_left_out(predictor, tested, 
     assert len(told) == 2
 
 
-def test_an_array_that_is_no_picture_is_refused(predictor):
+@pytest.mark.parametrize(
+    "thing",
+    [
+        np.zeros((4, 4, 7), dtype=np.uint8),
+        np.zeros((4, 4, 4), dtype=np.uint8),
+        np.zeros((4, 4, 2), dtype=np.uint8),
+        np.zeros((4, 4), dtype=np.uint8),
+        np.zeros((0, 0, 3), dtype=np.uint8),
+        np.zeros((4, 4, 3)),
+        torch.zeros(3, 4, 4),
+        torch.zeros(4, 4, 3, dtype=torch.uint8),
+        None,
+        7,
+        b"rose.jpg",
+    ],
+    ids=lambda thing: f"{getattr(thing, 'dtype', thing)} {tuple(getattr(thing, 'shape', ()))}",
+)
+def test_what_is_no_picture_is_refused(predictor, thing):
     with pytest.raises(UserError, match="no picture"):
-        predictor.predict(np.zeros((4, 4, 7), dtype=np.uint8))
+        predictor.predict(thing)
 
 
 def test_temperature_changes_how_sure_it_is_but_no_answer(predictor, tested, run_folder):

@@ -6,12 +6,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from PIL import Image
 
+import flowers_tl
 from flowers_tl.errors import UserError
 from flowers_tl.results.predictions import Predictions
 
@@ -26,12 +29,11 @@ def free_port() -> int:
         return own.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def address(run_folder, tmp_path_factory):
+@contextmanager
+def served(ckpt: Path, log: Path) -> Iterator[str]:
     """Where the door serves the page, in a process of its own that takes files up to a megabyte."""
     port = free_port()
-    command = [sys.executable, "-m", "flowers_tl.serve", f"ckpt={run_folder}", f"port={port}", "max_mb=1"]
-    log = tmp_path_factory.mktemp("serve") / "log"
+    command = [sys.executable, "-m", "flowers_tl.serve", f"ckpt={ckpt}", f"port={port}", "max_mb=1"]
     with open(log, "w") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out)
     for _ in range(240):
@@ -46,8 +48,24 @@ def address(run_folder, tmp_path_factory):
     server.wait(timeout=30)
 
 
+@pytest.fixture(scope="module")
+def address(run_folder, tmp_path_factory):
+    with served(run_folder, tmp_path_factory.mktemp("serve") / "log") as own:
+        yield own
+
+
 @pytest.fixture
-def page(chromium, address):
+def browse(chromium):
+    """A function that opens an address in the browser."""
+    return lambda address: opened(chromium, address)
+
+
+@pytest.fixture
+def page(browse, address):
+    return browse(address)
+
+
+def opened(chromium, address: str):
     from selenium.webdriver.common.by import By
 
     chromium.get_log("performance")
@@ -94,6 +112,22 @@ def test_an_upload_is_answered_with_classes_pictures_and_heat(page, flower):
         page.wait(lambda part=part, count=count: len(images(page, part)) >= count, 20)
 
 
+@pytest.mark.real_data
+def test_a_real_flower_is_answered(browse, flowers_run, tmp_path):
+    root, network = Path(os.environ["FLOWERS102_ROOT"]), flowers_tl.load(flowers_run, "cpu")
+    split = Predictions.read(flowers_run).splits["test"]
+    sure = split.logits.max(1).argmax()
+    (answer,) = network.predict(root / split.pictures[sure])
+    with served(flowers_run, tmp_path / "log") as address:
+        page = browse(address)
+        page.upload(root / split.pictures[sure])
+        page.wait(lambda: "%" in page.text("answers"))
+        places = [page.text("answers").index(name) for name in answer.classes]
+        assert places[0] == min(places)
+        for part, count in (("seen", 1), ("heat", 1), ("like", 5)):
+            page.wait(lambda part=part, count=count: len(images(page, part)) >= count, 20)
+
+
 def test_a_bad_file_gets_a_sentence(page, tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
     page.upload(tmp_path / "bad.jpg")
@@ -133,7 +167,7 @@ def test_only_this_machine_can_open_it(address):
 def test_a_port_that_is_taken_is_told(run_folder, address, door):
     done = door("serve", f"ckpt={run_folder}", f"port={address.rsplit(':', 1)[1]}")
     assert done.returncode == 1
-    assert "name another with port=N" in done.stderr
+    assert "name another port=N" in done.stderr
 
 
 @pytest.mark.parametrize("word", ["port=70000", "max_mb=0"])

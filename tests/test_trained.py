@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from flowers_tl.errors import UserError
@@ -110,11 +111,17 @@ def test_a_temperature_is_kept_and_training_can_go_on(run_folder, config, tiny, 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "text.ckpt").write_text("no checkpoint")
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "weights.pth")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.jpg")
+    for job in ("first", "second"):
+        (tmp_path / "sweep" / job / "checkpoints").mkdir(parents=True)
+        (tmp_path / "sweep" / job / "checkpoints" / "last.ckpt").touch()
     for name, words in (
         ("nothing.ckpt", "is not there"),
         (".", "a folder without checkpoints/last.ckpt"),
         ("text.ckpt", "no checkpoint of this project"),
         ("weights.pth", "backbone.weights=FILE"),
+        ("photo.jpg", r"photo\.jpg is no checkpoint of this project: name one"),
+        ("sweep", "name one of its runs: .*first, .*second"),
     ):
         with pytest.raises(UserError, match=words) as error:
             read_trained(tmp_path / name)

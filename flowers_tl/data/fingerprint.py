@@ -28,6 +28,8 @@ def fingerprint(files: Sequence[Path], labels: Sequence[int], root: Path, cache:
 
 def contents(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
     """SHA-256 of each file."""
+    if not files:
+        return []
     stamped = stamp(files)
     if cache is None:
         return read_contents(tuple(files), stamped)

@@ -1,6 +1,6 @@
 """The user's own pictures: one folder a class, below train, val and test or below none of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from flowers_tl.data.splits import SPLITS, Split
 from flowers_tl.errors import UserError, shorten
 
 LAYOUT = "one folder of pictures a class, or folders train, val and test with such folders in each"
+
+OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
 class FolderDataModule(PictureDataModule):
@@ -35,7 +37,7 @@ class FolderDataModule(PictureDataModule):
         return read_folder(self.root)
 
     def count_classes(self) -> int:
-        return self.num_classes or len(self.find_splits()["train"].classes)
+        return self.num_classes or len(next(iter(self.find_splits().values())).classes)
 
     def fingerprints(self) -> dict[str, str]:
         """As of every set; tells of pictures that are in two splits, which make scores look better than they are."""
@@ -66,25 +68,31 @@ def read_folder(root: Path) -> dict[str, Split]:
         raise UserError(f"data.root={root} is no folder: name one that holds {LAYOUT}.")
     folders, beside = visible(root)
     splits = {folder.name: folder for folder in folders}
+    refuse_other_names(root, splits)
     if not splits or not set(splits) <= set(SPLITS):
         found = {"train": read_classes(root)}
-    elif "train" not in splits:
-        raise UserError(
-            f"{root} has {' and '.join(splits)}, but no train: put the pictures to learn from into {root / 'train'}."
-        )
     else:
         found = {split: read_classes(splits[split]) for split in SPLITS if split in splits}
     others = {split: own for split, (own, _) in found.items()}
+    first = next(iter(others))
     for split, own in others.items():
-        if unlike := sorted(set(own.classes) ^ set(others["train"].classes)):
+        if unlike := sorted(set(own.classes) ^ set(others[first].classes)):
             raise UserError(
-                f"{root / split} and {root / 'train'} have unlike class folders ({shorten(unlike)} only in one of them): all "
+                f"{root / split} and {root / first} have unlike class folders ({shorten(unlike)} only in one of them): all "
                 "splits need the same."
             )
     if left := sorted({*beside, *(file for _, more in found.values() for file in more)}):
         names = shorten([str(file.relative_to(root)) for file in left])
         note(f"Left out below {root}, being no pictures ({', '.join(ENDINGS)}) or in no class folder: {names}.")
     return others
+
+
+def refuse_other_names(root: Path, folders: Collection[str]) -> None:
+    """Raise UserError if all folders are splits by names that others give them: taken for classes they would be nonsense."""
+    meant = {name: OTHER_NAMES.get(name.lower(), name.lower()) for name in folders}
+    unlike = [name for name, split in meant.items() if name != split]
+    if unlike and set(meant.values()) <= set(SPLITS):
+        raise UserError(f"{root / unlike[0]} should be called {meant[unlike[0]]}: splits are {', '.join(SPLITS)}.")
 
 
 def read_classes(folder: Path) -> tuple[Split, list[Path]]:

@@ -26,8 +26,9 @@ BALANCES = ("none", "weights", "sampler")
 class PictureDataModule(L.LightningDataModule):
     """Train, val and test pictures under the article's transforms; a subclass says where they are, in :meth:`find_splits`.
 
-    After :meth:`setup` it has ``num_classes``, ``class_names``, ``pictures`` and ``sizes`` by split, and ``left_out``: the
-    files that can't be read.
+    After :meth:`setup` it has ``num_classes``, ``class_names``, ``pictures`` and ``sizes`` by split, ``cut``: the splits that
+    the set lacks, and ``left_out``: the files that can't be read. Where ``undivided`` is set before, nothing is cut out of train
+    for these, and they are empty.
 
     Args:
         root: folder below which the pictures are.
@@ -77,6 +78,7 @@ class PictureDataModule(L.LightningDataModule):
         self.protocol, self.balance = protocol, balance
         self.shares, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
         self.pictures: dict[str, Split] = {}
+        self.undivided, self.cut = False, set()
         self.left_out: list[Path] = []
         self._refuse_senseless()
         self.train_transform = train_transform(image_size, augmentation)
@@ -110,10 +112,16 @@ class PictureDataModule(L.LightningDataModule):
         """Find the splits (once), and check that labels and pictures are there."""
         if self.pictures:
             return
-        found = complete(self.find_splits(), self.shares, self.split_seed, self.root)
+        found = self.find_splits()
+        self.cut = set(SPLITS) - set(found)
+        if self.undivided:
+            empty = Split([], [], next(iter(found.values())).classes)
+            found = {split: found.get(split, empty) for split in SPLITS}
+        else:
+            found = complete(found, self.shares, self.split_seed, self.root)
         found = {split: found[split] if self.limit is None else found[split].spread(self.limit) for split in SPLITS}
         found = self._without_unreadable(found)
-        if self.protocol == "trainval":
+        if self.protocol == "trainval" and not self.undivided:
             found["train"] += found["val"]
         self.whole = dict(found)
         if self.per_class is not None:

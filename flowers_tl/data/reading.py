@@ -36,6 +36,8 @@ def read_picture(path: str | Path) -> Image.Image:
         UserError: if it can't be read; it names the file. Where that is the content's fault it is :class:`Undecodable`.
     """
     try:
+        if Path(path).is_fifo():  # opening it would wait for someone to write
+            raise ValueError("it is a pipe")
         with Image.open(path) as picture:
             return to_rgb(picture)
     except Exception as error:  # decoders raise nearly anything on a damaged file

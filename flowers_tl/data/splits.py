@@ -53,16 +53,21 @@ def complete(found: Mapping[str, Split], shares: Mapping[str, float], seed: int,
     leaves test as it is.
 
     Args:
-        found: splits that the set has; ``train`` is among them.
+        found: splits that the set has.
         shares: of the train split's pictures that go to ``val`` and to ``test``, where these are lacking.
         seed: of the choice.
         root: folder of the set, which may lie anywhere.
 
     Raises:
-        UserError: if a split is empty, the shares leave nothing, or a class has too few pictures to fill every split.
+        UserError: if there is no ``train``, a split is empty, the shares leave nothing, or a class has too few pictures to fill every split.
     """
     if empty := [split for split, pictures in found.items() if not len(pictures)]:
         raise UserError(f"The {empty[0]} split in {root} is empty: each of {', '.join(SPLITS)} needs pictures.")
+    if "train" not in found:
+        raise UserError(
+            f"{root} has {' and '.join(found)}, but no train: put the pictures to learn from into {root / 'train'}; evaluate "
+            "measures all with split=all."
+        )
     lacking = {split: shares[split] for split in ("test", "val") if split not in found}
     if not lacking:
         return dict(found)
@@ -78,9 +83,11 @@ def complete(found: Mapping[str, Split], shares: Mapping[str, float], seed: int,
         own = sorted(own, key=lambda index: drawn(pool.files[index].relative_to(root), seed))
         counts = {split: max(1, round(share * len(own))) for split, share in lacking.items()}
         if sum(counts.values()) >= len(own):
+            remedy = "add pictures, or remove the class"
+            if len(own) > len(counts):  # else no share is small enough
+                remedy = "add pictures, remove the class, or take smaller data.val_fraction and data.test_fraction"
             raise UserError(
-                f"The class '{pool.classes[label]}' has only {len(own)} picture{'s' * (len(own) > 1)}, too few for {', '.join(taken)}: add "
-                "pictures, remove the class, or take smaller data.val_fraction and data.test_fraction."
+                f"The class '{pool.classes[label]}' has only {len(own)} picture{'s' * (len(own) > 1)}, too few for {', '.join(taken)}: {remedy}."
             )
         for split, count in counts.items():
             taken[split] += own[:count]
@@ -96,7 +103,7 @@ def drawn(name: Path, seed: int) -> bytes:
 
 def name_classes(found: Mapping[str, Split], wanted: int | None, root: Path) -> list[str]:
     """Names of the ``wanted`` classes, or of all. Raises UserError if these are fewer than the labels."""
-    names, labels = found["train"].classes, 1 + max(max(split.labels) for split in found.values())
+    names, labels = found["train"].classes, 1 + max(max(split.labels) for split in found.values() if len(split))
     wanted = len(names) if wanted is None else wanted
     if wanted < labels:
         raise UserError(

@@ -10,30 +10,29 @@ import torch
 from flowers_tl.callbacks import Answers, ProgressBar
 from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.errors import UserError, shorten, suggest
+from flowers_tl.errors import UserError, shorten
 from flowers_tl.inference.trained import Trained
 from flowers_tl.parts import behind_prefix, make_cache, make_data, prepare
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.trainer import find
 
 
-def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -> tuple[Predictions, dict[str, str]]:
-    """The network's logits for all pictures of the splits, with labels as the network counts its classes; and
-    the data's fingerprints by split, which tell whether these are the pictures that training measured.
+def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -> tuple[Predictions, PictureDataModule]:
+    """The network's logits for all pictures of the splits, with labels as the network counts its classes; and their data.
 
     Args:
         trained: what answers.
         config: its run's, in which ``data`` may be another, with the same classes or some of them.
-        splits: of ``train``, ``val`` and ``test``; train pictures are taken as they are, none changed at random.
+        splits: of ``train``, ``val`` and ``test``, or ``all`` alone, for all pictures of the data as one split; train pictures
+            are taken as they are, none changed at random.
 
     Raises:
-        UserError: if there is no such split, or the data has a class that the network does not know.
+        UserError: if the data has a class that the network does not know.
     """
-    if unknown := [split for split in splits if split not in SPLITS]:
-        raise UserError(f"split={unknown[0]} is unknown: {suggest(unknown[0], SPLITS)}.")
     whole = {f"limit_{split}_batches": None for split in SPLITS} | {"fast_dev_run": False, "overfit_batches": 0.0}
     config = {**config, "trainer": config["trainer"] | whole}
     data = make_data(config, make_cache(config))
+    data.undivided = "all" in splits
     data.prepare_data()
     data.setup()
     model = trained.model
@@ -43,14 +42,22 @@ def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -
     trainer = make_trainer(config["trainer"])
     seen = behind_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
     found = {}
-    for split in splits:
+    for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
         prepare(seen, split)
         loader = data.in_order("train") if split == "train" else getattr(seen, f"{split}_dataloader")()
         trainer.test(model, dataloaders=loader, verbose=False)
         pictures = data.pictures[split]
         files = [file.relative_to(data.root).as_posix() for file in pictures.files]
         found[split] = Split(find(trainer, Answers).gathered("test"), places[pictures.labels], files)
-    return Predictions(list(model.hparams.class_names), found), data.fingerprints()
+    if data.undivided:
+        found = {"all": join(list(found.values()))}
+    return Predictions(list(model.hparams.class_names), found), data
+
+
+def join(parts: Sequence[Split]) -> Split:
+    """The answers of several splits as those of one."""
+    logits, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "labels"))
+    return Split(logits, labels, [picture for part in parts for picture in part.pictures])
 
 
 def make_trainer(chosen: Mapping[str, Any]) -> L.Trainer:

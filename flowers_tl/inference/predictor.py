@@ -88,6 +88,8 @@ class Predictor:
         Raises:
             UserError: if the weights can't be read, or hold no head for these classes.
         """
+        if weights == "null":
+            raise UserError("backbone.weights=null would answer at random: name a torchvision name or a file.")
         network = Backbone(backbone, num_classes=1000)
         state = read_weights(backbone, weights)
         head = state.get(f"{network.final}.weight")
@@ -118,7 +120,7 @@ class Predictor:
         Raises:
             UserError: if a file can't be read.
         """
-        if isinstance(pictures, Picture):
+        if isinstance(pictures, Picture) or not isinstance(pictures, Iterable):
             pictures = [pictures]
         return list(self.stream(pictures, top, batch_size))
 
@@ -169,10 +171,11 @@ class Predictor:
         if isinstance(picture, str | Path):
             return self.transform(read_picture(picture))
         if isinstance(picture, np.ndarray | Tensor):
-            try:
-                picture = to_pil_image(picture)
-            except (ValueError, TypeError) as error:
-                raise UserError(f"An array that is no picture ({error}): give uint8 (height, width, 3).") from error
+            picture = picture_of(picture)
+        if not isinstance(picture, Image.Image):
+            raise UserError(
+                f"A {type(picture).__name__} is no picture: give a path, a PIL picture, an array or a tensor."
+            )
         return self.transform(to_rgb(picture))
 
     @torch.inference_mode()
@@ -190,12 +193,22 @@ def find_device(named: str | torch.device | None) -> torch.device:
     """The device that is named; None takes a GPU where there is one. Raises UserError if it is not there."""
     try:
         device = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
             f"device={named} can't be had ({first_line(str(error))}): take cpu, or leave it out."
         ) from error
     return device
+
+
+def picture_of(pixels: np.ndarray | Tensor) -> Image.Image:
+    """The picture in an array (height, width, 3) or a tensor (3, height, width). Raises UserError if they hold none."""
+    channels = pixels.shape[0 if isinstance(pixels, Tensor) else -1] if pixels.ndim == 3 else None
+    if channels != 3 or 0 in pixels.shape or pixels.dtype not in (np.uint8, torch.uint8):
+        raise UserError(
+            f"{pixels.dtype} {tuple(pixels.shape)} is no picture: give uint8, an array (height, width, 3) or a tensor (3, height, width)."
+        )
+    return to_pil_image(pixels)
 
 
 def path_of(picture: Any) -> str | None:

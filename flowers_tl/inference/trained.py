@@ -4,13 +4,15 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 import yaml
 
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.errors import UserError, first_line
+from flowers_tl.errors import UserError, first_line, shorten
 from flowers_tl.identity import fingerprint_weights
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.weights import first_weights, load_weights
@@ -63,9 +65,11 @@ def read_trained(path: str | Path) -> Trained:
     except UserError:
         raise
     except Exception as error:  # torch.load raises nearly anything on a file that is not its own
+        ours = is_zipfile(file) and not isinstance(error, UnpicklingError)  # else torch speaks of its own affairs
+        why = f" ({first_line(str(error) or type(error).__name__)})" if ours else ""
         raise UserError(
-            f"{file} is no checkpoint of this project ({first_line(str(error) or type(error).__name__)}): name one that a "
-            "run has left; weights alone are read with backbone=NAME backbone.weights=FILE."
+            f"{file} is no checkpoint of this project{why}: name one that a run has left; weights alone are read with "
+            "backbone=NAME backbone.weights=FILE."
         ) from error
 
 
@@ -129,7 +133,10 @@ def find_trained(path: Path) -> Path:
         for file in (path / "checkpoints" / "last.ckpt", path / "head.pt"):
             if file.is_file():
                 return file
-        raise UserError(f"ckpt={path} is a folder without checkpoints/last.ckpt: name a run's folder, or a checkpoint.")
+        below = sorted(str(file.parent.parent) for file in path.glob("*/checkpoints/last.ckpt"))
+        below += sorted(str(file.parent) for file in path.glob("*/head.pt"))
+        known = f"one of its runs: {shorten(below)}" if below else "a run's folder, or a checkpoint"
+        raise UserError(f"ckpt={path} is a folder without checkpoints/last.ckpt: name {known}.")
     if not path.is_file():
         raise UserError(f"ckpt={path} is not there: name a checkpoint (RUN/checkpoints/last.ckpt) or a run's folder.")
     return path
