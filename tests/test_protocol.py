@@ -37,7 +37,7 @@ def test_fewer_training_pictures_may_be_compared(runs, capsys):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ("limited", "other train pictures and other val pictures and other test pictures"),
+        ("limited", "other train pictures and other val pictures and other test pictures (data.limit=3)"),
         ("both", "the trainval protocol"),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowers_tl.errors import UserError, shorten
-from flowers_tl.results.comparison import Run
+from flowers_tl.results.comparison import IRRELEVANT, Run
 
 
 def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[str, list[Run]]]:
@@ -18,13 +18,13 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     for run in runs:
         parts.setdefault(json.dumps(run.result.get("protocol"), sort_keys=True), []).append(run)
     ordered = sorted(parts.values(), key=len, reverse=True)
-    first = ordered[0][0].result.get("protocol")
-    named = [(describe(first), ordered[0])]
-    named += [(difference(first, part[0].result.get("protocol")), part) for part in ordered[1:]]
+    first = ordered[0][0]
+    named = [(describe(first.result.get("protocol")), ordered[0])]
+    named += [(difference(first, part[0]), part) for part in ordered[1:]]
     if len(named) > 1 and not allow_mixed:
         others = "; ".join(f"{shorten([run.folder.name for run in part])}: {words}" for words, part in named[1:])
         raise UserError(
-            f"These runs can't be put side by side: {len(ordered[0])} are measured under {named[0][0]}, but {others}. "
+            f"These runs can't be put side by side: {len(ordered[0])} {'is' if len(ordered[0]) == 1 else 'are'} measured under {named[0][0]}, but {others}. "
             "Compare them apart, or see them in tables of their own with allow_mixed=true."
         )
     return named
@@ -35,11 +35,17 @@ def describe(protocol: Mapping[str, Any] | None) -> str:
     return "no recorded protocol" if protocol is None else f"the {protocol['name']} protocol"
 
 
-def difference(first: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
-    """In what a protocol differs from the first."""
+def difference(run: Run, unlike_run: Run) -> str:
+    """In what a run's protocol differs from the first one's."""
+    first, other = (one.result.get("protocol") for one in (run, unlike_run))
     if first is None or other is None or first["name"] != other["name"]:
         return describe(other)
     unlike = [f"other {split} pictures" for split, own in other["splits"].items() if first["splits"].get(split) != own]
     if first["metric"] != other["metric"]:
         unlike.append(f"another metric ({other['metric']})")
-    return " and ".join(unlike) or "another protocol"
+    settings = [
+        f"{key}={value}"
+        for key, value in unlike_run.config.items()
+        if key.startswith("data.") and key not in IRRELEVANT and run.config.get(key) != value
+    ]
+    return (" and ".join(unlike) or "another protocol") + (f" ({', '.join(settings)})" if settings else "")
