@@ -28,7 +28,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
-        failed = False
+        failed, place = False, None
 
         def told(error: Exception) -> None:
             nonlocal failed
@@ -38,6 +38,8 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
 
         @functools.wraps(job)
         def guarded(cfg: DictConfig) -> object:
+            nonlocal place
+            place = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().runtime.output_dir)
             try:
                 with environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
                     return job(cfg)
@@ -77,7 +79,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                     terminated = type(stop).__name__ == "SIGTERMException"
                     if failed or not (terminated or isinstance(stop.__context__ or stop, KeyboardInterrupt)):
                         raise
-                    tell("interrupted; the run's folder holds what was done so far.")
+                    tell(f"interrupted{how_to_go_on(place)}.")
                     raise SystemExit(143 if terminated else 130) from None
             if failed or Summary.failed:  # a job in a process of its own can't set `failed` here
                 raise SystemExit(1)
@@ -104,6 +106,16 @@ def as_single_command() -> Iterator[None]:
         yield
     finally:
         sys.argv = argv
+
+
+def how_to_go_on(place: Path | None) -> str:
+    """What to type after an interruption of the run in ``place``; None is a sweep, which finds its runs itself."""
+    if place is None:
+        return "; the same command goes on after the last epoch that was finished"
+    if not (place / "checkpoints" / "last.ckpt").is_file():
+        return " before an epoch was finished: begin anew"
+    folder = os.path.relpath(place) if place.is_relative_to(Path.cwd()) else place
+    return f"; to go on from the last epoch that was finished: hydra.run.dir={folder} ckpt_path=last"
 
 
 def going_on_in(folder: Path) -> None:

@@ -22,8 +22,13 @@ class Options(argparse.ArgumentParser):
     """
 
     def __init__(self, door: str, description: str, overrides: Sequence[str] = ()) -> None:
+        more = " and ".join(f"{part}=... or {part}.KEY=..." for part in overrides)
         super().__init__(
-            prog=f"python -m flowers_tl.{door}", description=description, allow_abbrev=False, formatter_class=AsTyped
+            prog=f"python -m flowers_tl.{door}",
+            description=description,
+            epilog=f"Also {more}, as python -m flowers_tl.train --help lists them." if overrides else None,
+            allow_abbrev=False,
+            formatter_class=AsTyped,
         )
         self.usage, self.overrides = f"{self.prog} key=value ...", overrides
         self.repeatable: set[str] = set()

@@ -1,5 +1,6 @@
 """Try a network on a page of your own: ``python -m flowers_tl.serve ckpt=RUN``."""
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from flowers_tl.asking import add_network, read_network
@@ -34,24 +35,32 @@ def serve(chosen: dict[str, Any]) -> None:
             f"port={chosen['port']} must lie between 1 and 65535, and max_mb={chosen['max_mb']} be at least 1."
         )
     gradio = import_gradio()
+    refuse_address(chosen["host"], chosen["port"])
     network = read_network(chosen)
     examples = find_examples(chosen["ckpt"]) if chosen["ckpt"] else {}
     page = make_page(network, examples, chosen["explain"])
     theme = gradio.themes.Default(font=FONTS, font_mono="monospace")
+    print(f"The page is at http://{chosen['host']}:{chosen['port']}; Ctrl-C ends it.", flush=True)
+    page.launch(
+        server_name=chosen["host"],
+        server_port=chosen["port"],
+        max_file_size=f"{chosen['max_mb']}mb",
+        allowed_paths=[str(path) for path in examples.values()],
+        theme=theme,
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        quiet=True,
+    )
+
+
+def refuse_address(host: str, port: int) -> None:
+    """Raise UserError where nothing can listen there: gradio would speak of its own settings."""
     try:
-        page.launch(
-            server_name=chosen["host"],
-            server_port=chosen["port"],
-            max_file_size=f"{chosen['max_mb']}mb",
-            allowed_paths=[str(path) for path in examples.values()],
-            theme=theme,
-            share=False,
-            ssr_mode=False,
-            footer_links=[],
-        )
+        socket.create_server((host, port)).close()
     except OSError as error:
         raise UserError(
-            f"{chosen['host']}:{chosen['port']} can't be had ({error}): name another port=N, or a host= of this machine."
+            f"{host}:{port} can't be had ({error}): name another port=N, or a host= of this machine."
         ) from error
 
 

@@ -297,9 +297,14 @@ def test_a_file_that_takes_one_size_of_batch_alone_is_refused():
         asked(fixed)
 
 
-def test_pictures_are_those_named_else_of_the_runs_val_else_drawn(calibrated, photos):
+def test_pictures_are_those_named_else_of_the_runs_val_else_drawn(calibrated, photos, capsys):
     named = photos({"rose": 2, "aster": 1})
     assert pictures_to_compare(calibrated, [str(named)])[0] == "3 pictures of the exporter's choice"
+    (named / "bad.png").write_text("no picture")
+    assert pictures_to_compare(calibrated, [str(named)])[0] == "3 pictures of the exporter's choice"
+    assert "bad.png can't be read" in capsys.readouterr().out
+    with pytest.raises(UserError, match="None of the pictures"):
+        pictures_to_compare(calibrated, [str(named / "bad.png")])
     words, pictures = pictures_to_compare(calibrated, [])
     assert (words, len(pictures)) == ("6 val pictures of synthetic", 6)
     assert all(file.is_file() for file in pictures)

@@ -114,7 +114,7 @@ def test_a_missing_picture_is_named(copy):
     again = copy()
     with pytest.raises(
         UserError,
-        match=rf"{gone.name} is missing, or can't be read .and 0 more.: put it back, or remove .*flowers-102 to have",
+        match=rf"{gone.name} is missing, or can't be read: put it back, or remove .*flowers-102 to have",
     ):
         again.setup()
 

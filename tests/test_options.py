@@ -33,6 +33,14 @@ def test_overrides_are_handed_on_as_they_are(options):
     assert options.read(["data=synthetic", "data.limit=3", "top=2"])["overrides"] == ["data=synthetic", "data.limit=3"]
 
 
+def test_help_says_what_else_may_be_given(options, capsys):
+    with pytest.raises(SystemExit):
+        options.read(["--help"])
+    assert "Also data=... or data.KEY=..., as python -m flowers_tl.train --help" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 def test_what_is_asked_once_is_not_named_twice(options):
     with pytest.raises(UserError, match="top is named twice"):
         options.read(["top=3", "images=a", "images=b", "top=4"])

@@ -185,7 +185,7 @@ def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
 
     process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=as_in_a_terminal, **pipes)
     deadline = time.time() + 100
-    while not list(tmp_path.rglob("history.csv")) and time.time() < deadline:
+    while not list(tmp_path.rglob("last.ckpt")) and time.time() < deadline:
         time.sleep(0.2)
     try:
         process.send_signal(getattr(signals, signal))
@@ -193,7 +193,11 @@ def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
     finally:
         process.kill()  # a run that shrugs it off must not go on behind the tests
     assert process.returncode == code
-    assert "Error: interrupted" in errors
+    folder = next(tmp_path.rglob("result.json")).parent.relative_to(tmp_path)
+    assert (
+        f"Error: interrupted; to go on from the last epoch that was finished: hydra.run.dir={folder} ckpt_path=last."
+        in errors
+    )
     assert "Traceback" not in errors
     assert json.loads(next(tmp_path.rglob("result.json")).read_text())["status"] == "interrupted"
 

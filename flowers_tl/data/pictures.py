@@ -140,9 +140,8 @@ class PictureDataModule(L.LightningDataModule):
             bad |= self.decoded.undecodable(resized(self.image_size)) if self.cache else find_undecodable(files)
         self.left_out = sorted(bad, key=str)
         if bad and self.strict is not False:
-            raise UserError(
-                f"{self.left_out[0]} is missing, or can't be read (and {len(bad) - 1} more): put it back, or {self.remedy()}."
-            )
+            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+            raise UserError(f"{self.left_out[0]} is missing, or can't be read{more}: put it back, or {self.remedy()}.")
         return leave_out(found, self.left_out) if bad else found
 
     def fingerprints(self) -> dict[str, str]:

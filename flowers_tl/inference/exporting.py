@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flowers_tl.data.notes import note
+from flowers_tl.data.readable import find_undecodable
 from flowers_tl.data.reading import find_pictures
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import resized
@@ -86,7 +88,13 @@ def pictures_to_compare(trained: Trained, images: Sequence[str]) -> tuple[str, l
     """Pictures on which files and checkpoint are compared, and in words which they are: named, of the run's val, or drawn."""
     if images:
         named = find_pictures(images)
-        return f"{len(named):,} pictures of the exporter's choice", named
+        bad = find_undecodable(named)
+        if len(bad) == len(named):
+            raise UserError(f"None of the pictures that images= names can be read, {named[0]} for one: name others.")
+        for file in sorted(bad):
+            note(f"{file} can't be read as a picture: it is left out.")
+        readable = [file for file in named if file not in bad]
+        return f"{len(readable):,} pictures of the exporter's choice", readable
     if trained.config:
         limits = [COMPARED, trained.config["data"]["limit"]]
         few = trained.config["data"] | {"limit": min(limit for limit in limits if limit)}

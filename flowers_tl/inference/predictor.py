@@ -136,8 +136,9 @@ class Predictor:
         Args:
             unreadable: is told of each file that can't be read, which is then left out; None raises the error.
         """
-        if top < 1 or batch_size < 1:
-            raise UserError(f"top={top} and batch_size={batch_size} must be at least 1.")
+        for name, value in (("top", top), ("batch_size", batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name}={value} must be a whole number of at least 1.")
         for named, inputs in self.batches(pictures, batch_size, unreadable):
             shares, classes = self.probabilities(inputs).topk(min(top, len(self.class_names)))
             for name, own, places in zip(named, shares.tolist(), classes.tolist(), strict=True):
@@ -173,9 +174,7 @@ class Predictor:
         if isinstance(picture, np.ndarray | Tensor):
             picture = picture_of(picture)
         if not isinstance(picture, Image.Image):
-            raise UserError(
-                f"A {type(picture).__name__} is no picture: give a path, a PIL picture, an array or a tensor."
-            )
+            raise UserError(f"{picture!r:.40} is no picture: give a path, a PIL picture, an array or a tensor.")
         return self.transform(to_rgb(picture))
 
     @torch.inference_mode()
