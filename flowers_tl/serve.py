@@ -57,7 +57,7 @@ def serve(chosen: dict[str, Any]) -> None:
 def refuse_address(host: str, port: int) -> None:
     """Raise UserError where nothing can listen there: gradio would speak of its own settings."""
     try:
-        socket.create_server((host, port)).close()
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         raise UserError(
             f"{host}:{port} can't be had ({error}): name another port=N, or a host= of this machine."
