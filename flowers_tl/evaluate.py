@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowers_tl.data.splits import SPLITS
 from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options, truth
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 HELP = """Accuracy, loss, calibration and every class's part of a trained network, on a split of the pictures of its run, or of
 others (data=... data.root=...). The answers are the very ones that training measured."""
-SPLITS = ("train", "val", "test", "all")
 SHOWN = 10  # classes in the terminal; the file has all
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print what is measured, and write it."""
     options = Options("evaluate", HELP, overrides=("data", "cache"))
     options.add("ckpt", "a checkpoint, or a run's folder, whose last one is taken")
-    options.add("split", "of the data; all: every picture, however the set is split", "test", choices=SPLITS)
+    options.add("split", "of the data; all: every picture, however the set is split", "test", choices=(*SPLITS, "all"))
     calibrate = "true: fit a temperature on val, and keep it in the checkpoint for all who ask for probabilities"
     options.add("calibrate", calibrate, False, type=truth, metavar="true|false")
     options.add(

@@ -28,12 +28,11 @@ from flowers_tl.parts import (
     behind_prefix,
     describe,
     describe_prefix,
-    make_cache,
-    make_data,
     make_model,
     predictions,
     prepare,
     refuse_balanced,
+    set_up,
 )
 from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows
 from flowers_tl.results.predictions import Predictions
@@ -72,9 +71,7 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     refuse(config, model)
     refuse_balanced(config, model)
     with RunFolder(folder, yaml.safe_dump(config, sort_keys=False)) as run:
-        data = make_data(config, make_cache(config, run.timed))
-        data.prepare_data()
-        data.setup()
+        data = set_up(config, run.timed)
         own = identify(config, data)
         run.update(own)
         model = beginning(config, data)

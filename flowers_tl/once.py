@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from flowers_tl.errors import UserError
 from flowers_tl.identity import identify
-from flowers_tl.parts import make_cache, make_data
+from flowers_tl.parts import set_up
 from flowers_tl.results.run import ELSEWHERE
 from flowers_tl.resume import read_checkpoint
 from flowers_tl.training import refuse, train
@@ -40,10 +40,7 @@ def train_once(
     if one_of_several() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, given)
     refuse(config)
-    data = make_data(config, make_cache(config))
-    data.prepare_data()
-    data.setup()
-    own = identify(config, data)["id"]
+    own = identify(config, set_up(config))["id"]
     with alone(Path(config["runs"]), own):
         found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
         result = json.loads((found / "result.json").read_text()) if found else {}

@@ -54,6 +54,19 @@ def make_data(config: dict[str, Any], cache: Cache | None = None) -> PictureData
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 
+def set_up(
+    config: Mapping[str, Any],
+    timed: Callable[[str], AbstractContextManager] = nullcontext,
+    undivided: bool = False,
+) -> PictureDataModule:
+    """The data that the config names, behind its cache, with their splits found; ``undivided`` as the data have it."""
+    data = make_data(config, make_cache(config, timed))
+    data.undivided = undivided
+    data.prepare_data()
+    data.setup()
+    return data
+
+
 def validates(config: dict[str, Any]) -> bool:
     """Whether val is measured: not where it is trained on."""
     return config["data"]["protocol"] != "trainval"

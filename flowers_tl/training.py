@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,13 @@ from flowers_tl.parts import (
     behind_prefix,
     describe,
     describe_prefix,
-    make_cache,
     make_data,
     make_model,
     predictions,
     prepare,
     refuse_balanced,
     refuse_choosing_by_val,
+    set_up,
 )
 from flowers_tl.proof import Proof
 from flowers_tl.results.run import RunFolder
@@ -142,14 +142,6 @@ def train(
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
-
-
-def set_up(config: dict[str, Any], timed: Callable[[str], AbstractContextManager] = nullcontext) -> PictureDataModule:
-    """The data that the config names, with their splits found."""
-    data = make_data(config, make_cache(config, timed))
-    data.prepare_data()
-    data.setup()
-    return data
 
 
 def refuse(config: dict[str, Any]) -> None:

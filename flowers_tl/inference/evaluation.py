@@ -12,7 +12,7 @@ from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.errors import UserError, shorten
 from flowers_tl.inference.trained import Trained
-from flowers_tl.parts import behind_prefix, make_cache, make_data, prepare
+from flowers_tl.parts import behind_prefix, prepare, set_up
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.trainer import find
 
@@ -31,10 +31,7 @@ def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -
     """
     whole = {f"limit_{split}_batches": None for split in SPLITS} | {"fast_dev_run": False, "overfit_batches": 0.0}
     config = {**config, "trainer": config["trainer"] | whole}
-    data = make_data(config, make_cache(config))
-    data.undivided = "all" in splits
-    data.prepare_data()
-    data.setup()
+    data = set_up(config, undivided="all" in splits)
     model = trained.model
     places = class_places(model.hparams.class_names, data)
     if config["compute"]["channels_last"]:

@@ -95,12 +95,13 @@ def read_head(file: Path) -> Trained:
     with torch.random.fork_rng(devices=[]):  # where the backbone had random weights, it has the same again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, len(next(iter(state.values()))), answers.class_names)
-    load_weights(model.backbone, first_weights(config))
+    weights = first_weights(config)
+    load_weights(model.backbone, weights)
     record = read_yaml(file.parent / "result.json")
-    now = fingerprint_weights(config["backbone"]["name"], first_weights(config))
+    now = fingerprint_weights(config["backbone"]["name"], weights)
     if record.get("weights_fingerprint", now) != now:
         raise UserError(
-            f"{file} was trained on other weights than {first_weights(config)} now is: put those back that it was trained on."
+            f"{file} was trained on other weights than {weights} now is: put those back that it was trained on."
         )
     model.backbone.network.load_state_dict(state, strict=False)
     return Trained(file, model.eval(), config, record)
