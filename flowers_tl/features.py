@@ -169,37 +169,43 @@ class FeatureDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         if self.mixed or not any(self.stops):
             return self.data.train_dataloader()  # with workers, if that helps
-        return self.data.loader(SeenThrough(self, "train"), self.data.sampler("train", shuffled=True), workers=0)
+        seen = SeenThrough(self, "train", random=True)
+        return self.data.loader(seen, self.data.sampler("train", shuffled=True), workers=0)
 
     def val_dataloader(self) -> DataLoader:
-        return self.data.loader(SeenThrough(self, "val"), self.data.sampler("val", shuffled=False), workers=0)
+        return self.in_order("val")
 
     def test_dataloader(self) -> DataLoader:
-        return self.data.loader(SeenThrough(self, "test"), self.data.sampler("test", shuffled=False), workers=0)
+        return self.in_order("test")
+
+    def in_order(self, split: str) -> DataLoader:
+        """The split's pictures in their order, none changed at random: the train split too."""
+        seen = SeenThrough(self, split, random=False)
+        return self.data.loader(seen, self.data.sampler(split, shuffled=False), workers=0)
 
 
 class SeenThrough(Dataset):
-    """A split behind the prefix as it is in the running epoch, a batch of keys at a time."""
+    """A split behind the prefix as it is in the running epoch, a batch of keys at a time; changed at random, or not."""
 
-    def __init__(self, owner: FeatureDataModule, split: str) -> None:
-        self.owner, self.split, self.known = owner, split, owner.labels(split)
+    def __init__(self, owner: FeatureDataModule, split: str, random: bool) -> None:
+        self.owner, self.split, self.random, self.known = owner, split, random, owner.labels(split)
 
     def __len__(self) -> int:
         return len(self.known)
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]:
-        owner, random = self.owner, self.split == "train"
+        owner = self.owner
         epoch = max(owner.first_epoch, owner.data.trainer.current_epoch)  # where nothing is left to train it stays at 0
         stop = owner.stops[min(epoch, len(owner.stops) - 1)]
         # Under Lightning's overfit_batches keys are plain indices: one epoch over and over.
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
         indices = [index for _, index in pairs]
-        view: View = owner.view(pairs[0][0]) if random else "centre"
+        view: View = owner.view(pairs[0][0]) if self.random else "centre"
         if stop is not None and owner.kept(self.split, view, stop):
             features = owner.outputs(self.split, view, stop)[indices]
             return features, self.known[indices], stop
-        source = owner.pictures(self.split, random)
-        pictures, labels = source.__getitems__([(view, index) for index in indices] if random else indices)
+        source = owner.pictures(self.split, self.random)
+        pictures, labels = source.__getitems__([(view, index) for index in indices] if self.random else indices)
         return (pictures, labels) if stop is None else (owner.prefix(stop)(pictures), labels, stop)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from flowers_tl import features
 from flowers_tl.errors import UserError
 from flowers_tl.evaluate import evaluate, main, new_folder, settings
 from flowers_tl.inference.evaluation import answer
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.inference.trained import read_trained
+from flowers_tl.parts import set_up
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.training import train
 
@@ -53,10 +55,22 @@ def test_answers_are_the_very_ones_that_training_measured(strategy, config, tiny
         assert again.pictures == kept.pictures
 
 
-def test_train_pictures_are_answered_as_they_are(run_folder, tmp_path):
-    evaluate(options(ckpt=run_folder, split="train", out=tmp_path / "out"))
-    assert found(tmp_path / "out")["scores"]["pictures"] == 12
-    assert found(tmp_path / "out")["reported_by_training"] is None
+def test_train_pictures_are_answered_as_they_are_once(config, tiny, tmp_path, monkeypatch):
+    train(config(tiny(strategy="feature_extraction")), tmp_path / "run")
+    passed, call = [], features.Prefix.__call__
+    monkeypatch.setattr(features.Prefix, "__call__", lambda self, batch: passed.append(len(batch)) or call(self, batch))
+    for out, computed in (("out", 12), ("again", 0)):
+        passed.clear()
+        kept = [f"cache.dir={tmp_path / 'cache'}"]
+        evaluate(options(ckpt=tmp_path / "run", split="train", out=tmp_path / out, overrides=kept))
+        assert sum(passed) == computed
+        assert found(tmp_path / out)["reported_by_training"] is None
+    trained = read_trained(tmp_path / "run")
+    batches = set_up(trained.config | {"cache": trained.config["cache"] | {"enabled": False}}).in_order("train")
+    with torch.inference_mode():
+        expected = torch.cat([trained.model.eval()(pictures) for pictures, _ in batches])
+    logits = answer(trained, trained.config, ["train"])[0].splits["train"].logits
+    assert logits == pytest.approx(expected.numpy(), abs=1e-4)
 
 
 def test_the_files_say_what_every_class_did(run_folder, tmp_path):

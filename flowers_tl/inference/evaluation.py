@@ -41,8 +41,7 @@ def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -
     found = {}
     for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
         prepare(seen, split)
-        loader = data.in_order("train") if split == "train" else getattr(seen, f"{split}_dataloader")()
-        trainer.test(model, dataloaders=loader, verbose=False)
+        trainer.test(model, dataloaders=seen.in_order(split), verbose=False)
         pictures = data.pictures[split]
         files = [file.relative_to(data.root).as_posix() for file in pictures.files]
         found[split] = Split(find(trainer, Answers).gathered("test"), places[pictures.labels], files)
