@@ -91,7 +91,7 @@ class History(Callback):
             if not (stale and name.startswith("val/")):
                 score = name.startswith(("train/", "val/"))
                 row[name] = round(float(value), 6) if score else float(f"{float(value):.6g}")
-        self.run.append_history(row | {"seconds": round(self.run.elapsed("fit"), 2)})
+        self.run.append_history(row | {"seconds": round(self.run.clock.elapsed("fit"), 2)})
 
 
 class Provenance(Callback):

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from flowers_tl.clock import PHASES
+from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.features import FeatureDataModule
 from flowers_tl.head_choices import own_configs, refuse
@@ -53,12 +55,13 @@ class Head:
     result: dict[str, Any]
 
 
-def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
+def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataModule | None = None) -> dict[str, Any]:
     """Train, test and record all heads that ``config["heads"]`` asks for, each in a folder below ``folder``.
 
     A head begins with the weights, sees the batches and draws the dropout that a run with its config alone would: it
     ends with the same weights but for the rounding of a product that is batched differently. All seeds share the
-    crops and flips of one (``cache.view_seed``, else the first seed), and their configs say so.
+    crops and flips of one (``cache.view_seed``, else the first seed), and their configs say so. ``data`` are of this
+    config, where they are set up already.
 
     Returns:
         The folder's ``result.json``: names of the heads' folders, which is best on val, and that one's val scores.
@@ -70,8 +73,8 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         model = make_model(config, num_classes=2)
     refuse(config, model)
     refuse_balanced(config, model)
-    with RunFolder(folder, yaml.safe_dump(config, sort_keys=False)) as run:
-        data = set_up(config, run.timed)
+    data = data or set_up(config)
+    with RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         own = identify(config, data)
         run.update(own)
         model = beginning(config, data)
@@ -81,12 +84,12 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         seen = behind_prefix(config, data, model, trainer, first_epoch=0)
         prepare(seen, "train", "val")
         heads = [Head(name, own, [], {}) for name, own in own_configs(config)]
-        with run.timed("fit" if model.groups else "solve"):
+        with run.clock.timed("fit" if model.groups else "solve"):
             stack = fit(config, heads, model, seen, run) if model.groups else solve(config, heads, model, seen)
-        with run.timed("fit"):
+        with run.clock.timed("fit"):
             val, val_logits = evaluate(stack, seen, "val")
         prepare(seen, "test")
-        with run.timed("test"):
+        with run.clock.timed("test"):
             test, test_logits = evaluate(stack, seen, "test")
         shared = {"together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         for number, head in enumerate(heads):
@@ -104,7 +107,7 @@ def train_heads(config: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     return run.result
 
 
-def beginning(config: dict[str, Any], data: Any) -> TransferClassifier:
+def beginning(config: dict[str, Any], data: PictureDataModule) -> TransferClassifier:
     """The network as a run with this config begins, but for the pretrained weights, which leave the head as it is."""
     torch.manual_seed(derive_seed(config["seed"]))
     return make_model(config, data.num_classes, data.class_names, data.class_weights)
@@ -152,7 +155,7 @@ def fit(
             optimizer.step()
             schedule.step()
             loss, right = loss + losses * batch.shape[1], right + hits
-        seconds = run.elapsed("fit") / len(heads)
+        seconds = run.clock.elapsed("fit") / len(heads)
         for number, (head, val) in enumerate(zip(heads, evaluate(stack, seen, "val")[0], strict=True)):
             row = {"epoch": epoch, "step": (epoch + 1) * batches, f"lr/{model.groups[0].name}": rates[number]}
             row |= {"train/loss": loss[number].item() / len(labels)}
@@ -204,7 +207,7 @@ def evaluate(stack: HeadStack, seen: FeatureDataModule, split: str) -> tuple[lis
 def record(head: Head, state: dict[str, Tensor], answers: Predictions, root: Path, run: RunFolder, count: int) -> None:
     """Write a head's folder as its own run's; its seconds are its equal share of all heads' seconds."""
     with RunFolder(run.folder / head.name, yaml.safe_dump(head.config, sort_keys=False)) as own:
-        own.seconds = {phase: run.elapsed(phase) / count for phase in run.seconds}
+        own.clock.seconds = {phase: run.clock.elapsed(phase) / count for phase in PHASES}
         own.update(head.result)
         logger = TensorBoardLogger(own.folder, name="", version="", default_hp_metric=False)
         for row in head.history:

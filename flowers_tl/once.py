@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
 from flowers_tl.identity import identify
 from flowers_tl.parts import set_up
@@ -40,8 +41,9 @@ def train_once(
     if one_of_several() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, given)
     refuse(config)
-    own = identify(config, set_up(config))["id"]
-    with alone(Path(config["runs"]), own):
+    data = set_up(config)
+    own = identify(config, data)["id"]
+    with alone(Path(config["runs"]), own, data.clock):
         found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
         result = json.loads((found / "result.json").read_text()) if found else {}
         if result.get("status") == "finished":
@@ -57,7 +59,7 @@ def train_once(
             if nothing_came_of(begun):
                 print(f"Begins anew: {begun} was stopped before its first epoch was over.")
                 sweep_away(begun)
-        return train(config, folder, given)
+        return train(config, folder, given, data=data)
 
 
 def can_go_on(found: Path, folder: Path) -> bool:
@@ -99,15 +101,16 @@ def one_of_several() -> bool:
 
 
 @contextmanager
-def alone(runs: Path, own: str) -> Iterator[None]:
-    """Hold the run with this id, so that no other process makes it; wait for one that does."""
+def alone(runs: Path, own: str, clock: Clock) -> Iterator[None]:
+    """Hold the run with this id, so that no other process makes it; wait for one that does, while the clock stands still."""
     (runs / ".locks").mkdir(parents=True, exist_ok=True)
     lock = FileLock(runs / ".locks" / f"{own}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         print("Another process is making this very run: waiting for its end.", flush=True)
-        lock.acquire()
+        with clock.stopped():
+            lock.acquire()
     try:
         yield
     finally:

@@ -1,7 +1,6 @@
 """The parts of a run, built from its plain config: cache, data, network, and the data behind the frozen prefix."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -35,14 +34,12 @@ DATA: dict[str, type[PictureDataModule]] = {
 }
 
 
-def make_cache(
-    config: dict[str, Any], timed: Callable[[str], AbstractContextManager] = lambda phase: nullcontext()
-) -> Cache | None:
+def make_cache(config: Mapping[str, Any]) -> Cache | None:
     """Build the cache that the config names; None where it is turned off."""
     chosen = config["cache"]
     if not chosen["enabled"]:
         return None
-    return Cache(chosen["dir"], chosen["max_gb"], timed, config["trainer"]["enable_progress_bar"])
+    return Cache(chosen["dir"], chosen["max_gb"], config["trainer"]["enable_progress_bar"])
 
 
 def make_data(config: dict[str, Any], cache: Cache | None = None) -> PictureDataModule:
@@ -54,13 +51,9 @@ def make_data(config: dict[str, Any], cache: Cache | None = None) -> PictureData
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 
-def set_up(
-    config: Mapping[str, Any],
-    timed: Callable[[str], AbstractContextManager] = nullcontext,
-    undivided: bool = False,
-) -> PictureDataModule:
+def set_up(config: Mapping[str, Any], undivided: bool = False) -> PictureDataModule:
     """The data that the config names, behind its cache, with their splits found; ``undivided`` as the data have it."""
-    data = make_data(config, make_cache(config, timed))
+    data = make_data(config, make_cache(config))
     data.undivided = undivided
     data.prepare_data()
     data.setup()

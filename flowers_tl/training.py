@@ -52,7 +52,11 @@ from flowers_tl.trainer import find, log_answers, log_hyperparameters, make_trai
 
 
 def train(
-    config: dict[str, Any], folder: str | Path, given: tuple[str, ...] = (), callbacks: Sequence[Callback] = ()
+    config: dict[str, Any],
+    folder: str | Path,
+    given: tuple[str, ...] = (),
+    callbacks: Sequence[Callback] = (),
+    data: PictureDataModule | None = None,
 ) -> dict[str, Any]:
     """Train, test and record one run, or go on with one that stopped.
 
@@ -62,6 +66,7 @@ def train(
         given: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.resume.settle`; all others
             are taken from the run that is gone on with.
         callbacks: further ones of the Trainer, which act first.
+        data: of this config, where they are set up already.
 
     Returns:
         The content of ``result.json``; of many heads, see :func:`flowers_tl.heads.train_heads`, the folder's of all.
@@ -71,7 +76,7 @@ def train(
         ProofError: if what happens is not what the strategy's table says.
     """
     if asked_for(config):
-        return train_heads(config, folder)
+        return train_heads(config, folder, data)
     checkpoint = None
     if config["ckpt_path"] is not None:
         checkpoint = find_checkpoint(config["ckpt_path"], folder)
@@ -83,16 +88,16 @@ def train(
     first_epoch = state["epoch"] + 1 if state else 0
     complete = state is not None and only_test_left(config, checkpoint, first_epoch, folder)
     refuse(config)
+    data = data or set_up(config)
     if state:
-        refuse_other_pictures(state, set_up(config), checkpoint)
+        refuse_other_pictures(state, data, checkpoint)
     record = rank_zero_only.rank == 0
     continues = checkpoint and checkpoint.parent.parent
     with (
         processes_released(),
         Interruption() as interruption,
-        RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch) as run,
+        RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch, data.clock) as run,
     ):
-        data = set_up(config, run.timed)
         run.update(identify(config, data))  # early: a run that stops here is known when it is started again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, data.num_classes, data.class_names, data.class_weights)
@@ -114,10 +119,10 @@ def train(
             print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
 
         if model.strategy.head == "solved" and not state:
-            solved = solve(model, seen, trainer, config["trainer"]["enable_progress_bar"], run.timed)
+            solved = solve(model, seen, trainer, config["trainer"]["enable_progress_bar"], run.clock.timed)
             run.update({"solved_head": solved})
         prepare(seen, "train", "val")
-        with run.timed("fit"):
+        with run.clock.timed("fit"):
             if model.groups and not complete:
                 trainer.fit(model, datamodule=seen, ckpt_path=checkpoint)
             val = final_val_scores(trainer, model, seen)
@@ -127,7 +132,7 @@ def train(
         epochs = first_epoch if complete and model.groups else trainer.current_epoch
         run.update({"val": val, "epochs": epochs, "proof": proof})
         prepare(seen, "test")
-        with run.timed("test"):
+        with run.clock.timed("test"):
             trainer.test(model, datamodule=seen, verbose=False)
             run.update({"test": scores(trainer, "test")})
             answers = predictions(data, {split: find(trainer, Answers).gathered(split) for split in ("val", "test")})

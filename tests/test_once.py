@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+import time
 
 import lightning as L
 import pytest
 import torch
 from torchvision.models import resnet18
 
+from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
 from flowers_tl.once import alone, find_same, train_once
+from flowers_tl.parts import set_up
 from flowers_tl.results.comparison import find_runs
 from flowers_tl.results.run import ELSEWHERE
 from flowers_tl.training import train
@@ -64,6 +67,24 @@ def test_what_is_finished_is_not_run_again(once, tmp_path, capsys):
     (tmp_path / "sub").rename(tmp_path / "first")
     runs, _ = find_runs([tmp_path / "second"])
     assert [run.folder.resolve() for run in runs] == [(tmp_path / "first").resolve()]
+
+
+def test_data_are_set_up_once_and_the_time_of_it_is_the_runs(config, tiny, photos, tmp_path, monkeypatch):
+    made = []
+
+    def slowly(config):
+        made.append(set_up(config))
+        assert made[0].clock.seconds["decode"] > 0  # it has been found out which pictures can be read
+        made[0].clock.seconds["decode"] += 100
+        return made[0]
+
+    monkeypatch.setattr("flowers_tl.once.set_up", slowly)
+    monkeypatch.setattr("flowers_tl.training.set_up", lambda config: pytest.fail("set up again"))
+    words = [word for word in tiny(runs=tmp_path, cache__dir=tmp_path / "cache") if not word.startswith("data")]
+    words += ["data=folder", f"data.root={photos({'a': 8, 'b': 8})}", "data.image_size=32"]
+    result = train_once(config(words), tmp_path / "run")
+    assert len(made) == 1
+    assert result["seconds"]["decode"] >= 100
 
 
 def test_other_settings_are_another_run(once, tmp_path):
@@ -178,20 +199,24 @@ def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed
 
 def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from flowers_tl.once import alone\n"
-        "with alone(Path(sys.argv[1]), 'abc'):\n print('in', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from flowers_tl.clock import Clock; from flowers_tl.once import alone\n"
+        "clock = Clock()\nwith alone(Path(sys.argv[1]), 'abc', clock):\n"
+        " print('in', clock.elapsed('other'), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
-        assert holder.stdout.readline() == "in\n"
+        assert holder.stdout.readline().startswith("in")
         waiter = subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert "waiting" in waiter.stdout.readline()
-        with alone(tmp_path, "another"):  # other runs go ahead
+        with alone(tmp_path, "another", Clock()):  # other runs go ahead
             pass
+        time.sleep(1)
         assert waiter.poll() is None
         holder.stdin.close()
-        assert waiter.stdout.readline() == "in\n"
+        entered, seconds = waiter.stdout.readline().split()
+        assert entered == "in"
+        assert float(seconds) < 1  # nobody's run took the time of waiting
         waiter.communicate("")

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from flowers_tl.clock import PHASES
 from flowers_tl.errors import UserError
-from flowers_tl.results.run import PHASES, RunFolder, versions
+from flowers_tl.results.run import RunFolder, versions
 
 
 def result(folder) -> dict:
@@ -16,7 +17,7 @@ def result(folder) -> dict:
 def test_a_run_that_ends_well_is_finished(tmp_path):
     with RunFolder(tmp_path / "run", "seed: 3\n") as run:
         assert result(run.folder)["status"] == "running"
-        with run.timed("fit"):
+        with run.clock.timed("fit"):
             pass
         run.update({"val": {"accuracy": 0.5}})
         assert result(run.folder)["val"] == {"accuracy": 0.5}
@@ -79,11 +80,11 @@ def test_versions_name_what_a_result_depends_on():
 
 
 def test_a_phase_within_a_phase_is_counted_once(tmp_path):
-    with RunFolder(tmp_path / "run", "") as run, run.timed("fit"):
+    with RunFolder(tmp_path / "run", "") as run, run.clock.timed("fit"):
         time.sleep(0.05)
-        with run.timed("decode"):
+        with run.clock.timed("decode"):
             time.sleep(0.2)
-        between = run.elapsed("fit")
+        between = run.clock.elapsed("fit")
     seconds = result(run.folder)["seconds"]
     assert 0.05 <= between < 0.2 <= seconds["decode"]
     assert seconds["fit"] < 0.2

@@ -12,7 +12,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from rich.progress import track
 from torch import Tensor
 
+from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
 
 # Part of every key: a change of what is written makes new entries.
@@ -70,21 +71,21 @@ class Cache:
     Args:
         folder: is made when the first entry is; None: the user's cache folder.
         max_gb: bound in gigabytes (10**9 bytes).
-        timed: opens the phase, by its name, as which the time of building counts.
         progress: show bars while something is built.
+
+    Its ``clock`` counts the time of building under the phase that it is for.
     """
 
     def __init__(
         self,
         folder: str | Path | None = None,
         max_gb: float = 20.0,
-        timed: Callable[[str], AbstractContextManager] = lambda phase: nullcontext(),
         progress: bool = False,
     ) -> None:
         if not max_gb > 0:
             raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
-        self.folder, self.max_bytes, self.timed = Path(folder or default_folder()), max_gb * 1e9, timed
-        self.progress = progress
+        self.folder, self.max_bytes, self.progress = Path(folder or default_folder()), max_gb * 1e9, progress
+        self.clock = Clock()
         self.used: dict[Path, int] = {}  # entries that this process uses, and their bytes
 
     def shown(self, items: Sequence[Any], title: str) -> Iterable[Any]:
@@ -111,7 +112,7 @@ class Cache:
             kind: what sort of entry it is, the first part of its folder's name.
             what: what it is, in words for a reader.
             description: all that its content follows from, as plain Python.
-            phase: as which the time of building counts.
+            phase: as which the time of building counts, or of waiting for another process that builds.
             build: writes the rows.
 
         Raises:
@@ -122,11 +123,10 @@ class Cache:
         try:
             if entry is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with self._lock(folder):
+                with self.clock.timed(phase), self._lock(folder):
                     entry = self._open(folder)
                     if entry is None:
-                        with self.timed(phase):
-                            self._build(folder, what, dict(description), build)
+                        self._build(folder, what, dict(description), build)
                         entry = self._open(folder)
         except OSError as error:
             raise UserError(

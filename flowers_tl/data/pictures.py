@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from flowers_tl.clock import Clock
 from flowers_tl.data.cache import Cache
 from flowers_tl.data.decoded import DecodedPictures
 from flowers_tl.data.files import FilePictures
@@ -28,7 +29,7 @@ class PictureDataModule(L.LightningDataModule):
 
     After :meth:`setup` it has ``num_classes``, ``class_names``, ``pictures`` and ``sizes`` by split, ``cut``: the splits that
     the set lacks, and ``left_out``: the files that can't be read. Where ``undivided`` is set before, nothing is cut out of train
-    for these, and they are empty.
+    for these, and they are empty. Its ``clock`` counts the time of what is made with it.
 
     Args:
         root: folder below which the pictures are.
@@ -72,6 +73,7 @@ class PictureDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.strict, self.cache = Path(root).expanduser(), strict, cache
+        self.clock = cache.clock if cache else Clock()
         self.num_classes, self.class_names = num_classes, []
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class

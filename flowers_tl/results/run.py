@@ -5,9 +5,7 @@ import io
 import json
 import os
 import platform
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +13,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
 # A note in the folder of a sweep's job whose run was made before: where it lies, from there.
 ELSEWHERE = "elsewhere.json"
-
-# What a run's time goes to: JPEGs into the store, pictures through the frozen prefix, the solver of a head, training with
-# its validations, the test, and all the rest.
-PHASES = ("decode", "prefix", "solve", "fit", "test", "other")
 
 
 class RunFolder:
@@ -36,6 +31,7 @@ class RunFolder:
         record: False in the helper processes of a run on several devices, which write nothing.
         continues: folder of the run that this one goes on with; it may be ``folder`` itself.
         first_epoch: with ``continues``: the epoch that comes next.
+        clock: that counts the run's time since before the folder was claimed; None: it begins now.
 
     Raises:
         UserError: if the folder holds a run already, or another process works on it. Nothing in it is touched then.
@@ -48,18 +44,17 @@ class RunFolder:
         record: bool = True,
         continues: str | Path | None = None,
         first_epoch: int = 0,
+        clock: Clock | None = None,
     ) -> None:
         self.folder, self.config, self.record = Path(folder), config, record
         self.continues, self.first_epoch = None if continues is None else Path(continues), first_epoch
         self.result: dict[str, Any] = {"status": "running"}
-        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
-        self.phases = ["other"]
+        self.clock = clock or Clock()
         self.history: list[dict[str, float]] = []
         # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
         self.lock = FileLock(self.folder / ".lock")
 
     def __enter__(self) -> "RunFolder":
-        self.counted = time.perf_counter()
         if self.record:
             self.folder.mkdir(parents=True, exist_ok=True)
             goes_on = self.continues is not None and self.continues.resolve() == self.folder.resolve()
@@ -103,7 +98,7 @@ class RunFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
         if self.history:
-            self.seconds["fit"] = self.history[-1].get("seconds", 0.0)
+            self.clock.seconds["fit"] = self.history[-1].get("seconds", 0.0)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
@@ -113,9 +108,7 @@ class RunFolder:
             self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")
             if failed:
                 self.result["error"] = str(error) or kind.__name__
-        self._count()
-        seconds = self.seconds | {"total": sum(self.seconds.values())}
-        self.result["seconds"] = {name: round(value, 2) for name, value in seconds.items()}
+        self.result["seconds"] = self.clock.summary()
         self.write()
         self.lock.release()
 
@@ -123,28 +116,6 @@ class RunFolder:
         """Add to what ``result.json`` says, and write it: what is known stays known if the run dies."""
         self.result |= values
         self.write()
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Count the wall-clock seconds of a phase; while another one runs within it, those are the other's."""
-        self._count()
-        self.phases.append(phase)
-        try:
-            yield
-        finally:
-            self._count()
-            self.phases.pop()
-
-    def _count(self) -> None:
-        """Add the time since the last count to the phase that runs."""
-        now = time.perf_counter()
-        self.seconds[self.phases[-1]] += now - self.counted
-        self.counted = now
-
-    def elapsed(self, phase: str) -> float:
-        """Seconds of a phase so far; a fit that goes on counts what it had taken before."""
-        self._count()
-        return self.seconds[phase]
 
     def write(self) -> None:
         """Write ``result.json`` as far as it is known."""

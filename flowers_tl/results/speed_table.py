@@ -7,7 +7,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from flowers_tl.results.run import PHASES
+from flowers_tl.clock import PHASES
 
 HEADER = ("command", "seconds", *PHASES, "pictures/s", "private GB", "mapped GB", "test accuracy", "times as fast")
 # Two tables for a terminal of 80 columns.
