@@ -101,6 +101,10 @@ def test_ratios_are_those_of_the_means():
         (["trainer.max_epoch=1"], "did you mean 'trainer.max_epochs'"),
         (["quick"], "quick can't be read as key=value"),
         (["data.limit=0"], "data.limit=0 leaves no pictures"),
+        (["optimizer=sgd"], "optimizer=sgd has no part in a benchmark"),
+        (["strategy=linear_probe"], "strategy=linear_probe has no part"),
+        (["data.augmentation=trivial_augment"], "data.augmentation=trivial_augment has no part"),
+        (["ckpt_path=last"], "ckpt_path=last has no part"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tiny, tmp_path, capsys, more, sentence):
@@ -109,6 +113,15 @@ def test_what_makes_no_sense_is_refused(tiny, tmp_path, capsys, more, sentence):
     assert stop.value.code == 1
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_strategies_are_named_with_commas_wherever_they_stand(tiny, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--strategies", "fine_tuning,lp_ft", *tiny()])
+    assert "'lp_ft' is none of feature_extraction, fine_tuning" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # the override after the names is one
+        main(["--strategies", "fine_tuning", "data.limit=0", *tiny(), "--folder", str(tmp_path / "b")])
+    assert "data.limit=0 leaves no pictures" in capsys.readouterr().err
 
 
 def test_a_failing_command_is_told_and_nothing_is_overwritten(tiny, tmp_path, capsys):

@@ -74,7 +74,7 @@ def print_speed(kept: Mapping[str, Any]) -> None:
 
 def command_of(kept: Mapping[str, Any]) -> str:
     """The command line that measures the same."""
-    words = ["python -m flowers_tl.benchmark", *kept["overrides"], "--strategies", *kept["strategies"]]
+    words = ["python -m flowers_tl.benchmark", *kept["overrides"], "--strategies", ",".join(kept["strategies"])]
     return " ".join([*words, "--repeats", str(kept["repeats"]), "--sweep", str(kept["sweep"])])
 
 
