@@ -38,7 +38,7 @@ class Clock:
             self.counted = time.perf_counter()
 
     def elapsed(self, phase: str) -> float:
-        """Seconds of a phase so far; a fit that goes on counts what it had taken before."""
+        """Seconds of a phase so far; a run that goes on counts what it had taken before."""
         self._count()
         return self.seconds[phase]
 

@@ -89,3 +89,17 @@ def test_a_phase_within_a_phase_is_counted_once(tmp_path):
     assert 0.05 <= between < 0.2 <= seconds["decode"]
     assert seconds["fit"] < 0.2
     assert seconds["total"] == pytest.approx(sum(seconds[phase] for phase in PHASES), abs=0.05)
+
+
+def test_a_run_that_goes_on_counts_what_it_took_before(tmp_path):
+    with RunFolder(tmp_path, "") as run:
+        run.clock.seconds |= {"prefix": 30.0, "fit": 50.0}
+        for epoch, seconds in enumerate((40.0, 48.0)):
+            run.append_history({"epoch": epoch, "step": epoch + 1, "seconds": seconds})
+        run.update({})
+        assert result(tmp_path)["seconds"]["prefix"] == 30  # known if it is killed now
+    with RunFolder(tmp_path, "", continues=tmp_path, first_epoch=1) as run:
+        pass  # the first epoch's 40 s; what came after is lost
+    seconds = result(tmp_path)["seconds"]
+    assert (seconds["prefix"], seconds["fit"]) == (30, 40)
+    assert seconds["total"] == pytest.approx(70, abs=1)

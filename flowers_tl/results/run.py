@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flowers_tl.clock import Clock
+from flowers_tl.clock import PHASES, Clock
 from flowers_tl.errors import UserError
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -89,6 +89,8 @@ class RunFolder:
             if (file := self.continues / "result.json").is_file():
                 earlier = json.loads(file.read_text())
                 self.result |= {key: earlier[key] for key in ("solved_head", "proof") if key in earlier}
+                for phase in PHASES:
+                    self.clock.seconds[phase] += dict(earlier.get("seconds", {})).get(phase, 0.0)
             if (file := self.continues / "history.csv").is_file():
                 with open(file, newline="") as text:
                     rows = [row for row in csv.DictReader(text) if int(row["epoch"]) < self.first_epoch]
@@ -97,8 +99,8 @@ class RunFolder:
                     self.history.append({name: float(value) for name, value in row.items() if value} | counts)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
-        if self.history:
-            self.clock.seconds["fit"] = self.history[-1].get("seconds", 0.0)
+        # What was trained after the last whole epoch is lost, and trained again.
+        self.clock.seconds["fit"] = self.history[-1].get("seconds", 0.0) if self.history else 0.0
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
@@ -108,7 +110,6 @@ class RunFolder:
             self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")
             if failed:
                 self.result["error"] = str(error) or kind.__name__
-        self.result["seconds"] = self.clock.summary()
         self.write()
         self.lock.release()
 
@@ -118,7 +119,8 @@ class RunFolder:
         self.write()
 
     def write(self) -> None:
-        """Write ``result.json`` as far as it is known."""
+        """Write ``result.json`` as far as it is known: also how long it took so far, for a run that goes on with this one."""
+        self.result["seconds"] = self.clock.summary()
         self._replace("result.json", json.dumps(self.result, indent=2) + "\n")
 
     def append_history(self, row: Mapping[str, float]) -> None:
