@@ -1,6 +1,7 @@
 """List and clear what is kept on disk: ``python -m flowers_tl.cache list`` and ``python -m flowers_tl.cache clear``."""
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -31,13 +32,24 @@ def read_options(options: list[str]) -> tuple[Path, float]:
     """The folder and the number of days that the command line names."""
     from flowers_tl.data.cache import default_folder
 
-    found = dict(option.partition("=")[::2] for option in options)
-    if unknown := set(found) - {"dir", "unused_days"}:
-        raise UserError(f"There is no option '{sorted(unknown)[0]}': say dir=DIR or unused_days=N.")
+    found: dict[str, str] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        if key not in ("dir", "unused_days"):
+            raise UserError(f"There is no option '{key}': say dir=DIR or unused_days=N.")
+        if not value:
+            raise UserError(f"{option} names nothing: say {key}=VALUE, or leave it out.")
+        if key in found:
+            raise UserError(f"{key} is named twice: name it once.")
+        found[key] = value
     try:
         days = float(found.get("unused_days", 0))
+        if not 0 <= days < math.inf:
+            raise ValueError
     except ValueError:
-        raise UserError(f"unused_days={found['unused_days']} is not a number of days.") from None
+        raise UserError(f"unused_days={found['unused_days']} is not a number of days, 0 or more.") from None
+    if "dir" in found and not Path(found["dir"]).is_dir():
+        raise UserError(f"dir={found['dir']} is no folder: name one that runs were told as cache.dir.")
     return Path(found.get("dir") or default_folder()), days
 
 

@@ -39,7 +39,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
         @functools.wraps(job)
         def guarded(cfg: DictConfig) -> object:
             nonlocal place
-            place = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().runtime.output_dir)
             try:
                 with environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
                     return job(cfg)
@@ -50,6 +49,8 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                 if in_sweep(HydraConfig.get()):
                     return Failure(explain(error))  # so that Hydra goes on with the next job
                 raise SystemExit(1) from None
+            finally:  # where the job was done: as `going_on_in` may have said
+                place = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().run.dir)
 
         run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
 

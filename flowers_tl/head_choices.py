@@ -42,6 +42,8 @@ def refuse(config: dict[str, Any], model: TransferClassifier) -> None:
             f"A head that is solved has no learning rate and no chance in it: for strategy={strategy.name} leave out "
             "heads.lr and heads.seeds."
         )
+    if not solved and config["trainer"]["max_epochs"] < 1:
+        raise UserError(f"trainer.max_epochs={config['trainer']['max_epochs']} trains no head: it must be at least 1.")
     alone = len(strategy.table) == 1 and [(g.stages, g.from_epoch) for g in model.groups] == [(("head",), 0)]
     whole = alone and not strategy.table[0].only and strategy.head == "random" and strategy.frozen_batchnorm == "eval"
     if not (solved or whole):
@@ -87,5 +89,11 @@ def own_configs(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         if not parts:  # a solved head has no row: the candidates for its decay are this one
             parts, own["heads"] = {"weight_decay": decay}, none | {"weight_decay": [decay]}
         named = {key: value for key, value in parts.items() if value is not None} | {"seed": seed}
-        found.append((",".join(f"{key}={value:g}" for key, value in named.items()), own))
+        found.append((",".join(f"{key}={short(value)}" for key, value in named.items()), own))
     return found
+
+
+def short(value: float) -> str:
+    """A number as few digits tell it from all others: 0.001, 1e-05, 0."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from flowers_tl.checks import refuse_balanced
 from flowers_tl.clock import PHASES
 from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.sampling import derive_seed
@@ -33,7 +34,6 @@ from flowers_tl.parts import (
     make_model,
     predictions,
     prepare,
-    refuse_balanced,
     set_up,
 )
 from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows
@@ -92,13 +92,14 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
         with run.clock.timed("test"):
             test, test_logits = evaluate(stack, seen, "test")
         shared = {"together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
+        seconds = {phase: spent / len(heads) for phase, spent in run.clock.summary().items() if phase in PHASES}
         for number, head in enumerate(heads):
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
             head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}
             head.result |= {"prefix": describe_prefix(seen), "val": val[number], "test": test[number], "proof": None}
             head.result |= {key: own[key] for key in ("protocol", "weights_fingerprint")}
             answers = predictions(data, {"val": val_logits[number], "test": test_logits[number]})
-            record(head, stack.state(number), answers, data.root, run, len(heads))
+            record(head, stack.state(number), answers, data.root, run.folder / head.name, seconds)
         best = max(heads, key=lambda head: head.result["val"]["accuracy"])
         run.update({"heads": [head.name for head in heads], "best": best.name, "val": best.result["val"]})
     groups, notes = group_runs(find_runs([run.folder])[0])
@@ -204,10 +205,12 @@ def evaluate(stack: HeadStack, seen: FeatureDataModule, split: str) -> tuple[lis
     return found, every.cpu().numpy()
 
 
-def record(head: Head, state: dict[str, Tensor], answers: Predictions, root: Path, run: RunFolder, count: int) -> None:
-    """Write a head's folder as its own run's; its seconds are its equal share of all heads' seconds."""
-    with RunFolder(run.folder / head.name, yaml.safe_dump(head.config, sort_keys=False)) as own:
-        own.clock.seconds = {phase: run.clock.elapsed(phase) / count for phase in PHASES}
+def record(
+    head: Head, state: dict[str, Tensor], answers: Predictions, root: Path, folder: Path, seconds: dict[str, float]
+) -> None:
+    """Write a head's folder as its own run's; ``seconds`` are its equal part of all heads' seconds, by phase."""
+    with RunFolder(folder, yaml.safe_dump(head.config, sort_keys=False)) as own, own.clock.stopped():
+        own.clock.seconds = dict(seconds)
         own.update(head.result)
         logger = TensorBoardLogger(own.folder, name="", version="", default_hp_metric=False)
         for row in head.history:

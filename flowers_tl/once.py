@@ -10,13 +10,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from flowers_tl.checks import refuse
 from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
 from flowers_tl.identity import identify
+from flowers_tl.locks import hold
 from flowers_tl.parts import set_up
 from flowers_tl.results.run import ELSEWHERE
 from flowers_tl.resume import read_checkpoint
-from flowers_tl.training import refuse, train
+from flowers_tl.training import train
 
 
 def train_once(
@@ -54,7 +56,7 @@ def train_once(
             print(f"Goes on: {found} ({str(result.get('status')).replace('running', 'killed')}).")
             point(folder, found)
             goes_on(found)
-            return train(config | {"ckpt_path": "last"}, found, given)
+            return train(config | {"ckpt_path": "last"}, found, given, data=data)
         for begun in {folder.resolve(): folder, **({found.resolve(): found} if found else {})}.values():
             if nothing_came_of(begun):
                 print(f"Begins anew: {begun} was stopped before its first epoch was over.")
@@ -104,17 +106,9 @@ def one_of_several() -> bool:
 def alone(runs: Path, own: str, clock: Clock) -> Iterator[None]:
     """Hold the run with this id, so that no other process makes it; wait for one that does, while the clock stands still."""
     (runs / ".locks").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(runs / ".locks" / f"{own}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("Another process is making this very run: waiting for its end.", flush=True)
-        with clock.stopped():
-            lock.acquire()
-    try:
+    told = "Another process is making this very run: waiting for its end."
+    with hold(runs / ".locks" / f"{own}.lock", told, waiting=clock.stopped()):
         yield
-    finally:
-        lock.release()
 
 
 def find_same(own: str, folders: Iterable[Path]) -> Path | None:

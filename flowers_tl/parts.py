@@ -65,16 +65,6 @@ def validates(config: dict[str, Any]) -> bool:
     return config["data"]["protocol"] != "trainval"
 
 
-def refuse_choosing_by_val(config: dict[str, Any], model: TransferClassifier) -> None:
-    """Raise UserError if val is trained on and something would be chosen by it."""
-    chosen = {"test_best=true": config["test_best"], "strategy.head=solved": model.strategy.head == "solved"}
-    chosen["regularisation.early_stopping"] = config["regularisation"]["early_stopping"]
-    if wrong := [key for key, value in chosen.items() if value and not validates(config)]:
-        raise UserError(
-            f"{wrong[0]} chooses by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
-        )
-
-
 def behind_prefix(
     config: dict[str, Any], data: PictureDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
 ) -> PictureDataModule | FeatureDataModule:
@@ -110,15 +100,6 @@ def predictions(data: PictureDataModule, logits: Mapping[str, np.ndarray | None]
             files = [file.relative_to(data.root).as_posix() for file in pictures.files[:count]]
             splits[name] = Split(found, np.array(pictures.labels[:count]), files)
     return Predictions(list(data.class_names), splits)
-
-
-def refuse_balanced(config: dict[str, Any], model: TransferClassifier) -> None:
-    """Raise UserError if an order of pictures is asked for where a head is solved, which sees all of them at once."""
-    if config["data"]["balance"] == "sampler" and model.strategy.head == "solved":
-        raise UserError(
-            "data.balance=sampler means nothing to strategy.head=solved, which sees all pictures at once: take "
-            "data.balance=weights."
-        )
 
 
 def make_model(

@@ -14,9 +14,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
 from flowers_tl.callbacks import Answers, History
+from flowers_tl.checks import refuse
 from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.features import FeatureDataModule, refuse_senseless
+from flowers_tl.features import FeatureDataModule
 from flowers_tl.head_choices import asked_for
 from flowers_tl.heads import train_heads
 from flowers_tl.identity import identify
@@ -32,8 +33,6 @@ from flowers_tl.parts import (
     make_model,
     predictions,
     prepare,
-    refuse_balanced,
-    refuse_choosing_by_val,
     set_up,
 )
 from flowers_tl.proof import Proof
@@ -66,7 +65,7 @@ def train(
         given: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.resume.settle`; all others
             are taken from the run that is gone on with.
         callbacks: further ones of the Trainer, which act first.
-        data: of this config, where they are set up already.
+        data: what the config names, where it is set up already.
 
     Returns:
         The content of ``result.json``; of many heads, see :func:`flowers_tl.heads.train_heads`, the folder's of all.
@@ -147,15 +146,6 @@ def train(
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result
-
-
-def refuse(config: dict[str, Any]) -> None:
-    """Raise UserError for what can't be, before anything is downloaded, drawn or written."""
-    with torch.device("meta"):
-        model = make_model(config, num_classes=2)
-    refuse_senseless(config["cache"])
-    refuse_choosing_by_val(config, model)
-    refuse_balanced(config, model)
 
 
 def show_strategy(config: dict[str, Any]) -> None:

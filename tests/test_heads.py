@@ -101,6 +101,11 @@ def test_a_head_is_solved_for_each_weight_decay(small, tmp_path):
     assert solved["val_loss"] == pytest.approx(same["val_loss"], abs=TOLERANCE)
 
 
+def test_rates_that_are_nearly_alike_have_names_of_their_own(small, tmp_path):
+    found = train(small(**{"heads.lr": "[0.001,0.0010000001,1e-5]", "heads.weight_decay": "[0]"}), tmp_path / "heads")
+    assert found["heads"] == [f"lr={lr},weight_decay=0,seed=0" for lr in ("0.001", "0.0010000001", "1e-05")]
+
+
 def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
     more = {"heads.seeds": 3, "trainer.max_epochs": 1, "backbone.weights": weights("resnet18")}
     asked = small(**{"heads.lr": "[0.01,0.1]"} | more)
@@ -114,8 +119,12 @@ def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
     assert "share their crops and flips" in notes[0]
     assert {json.dumps(run.result["prefix"]) for run in runs} == {json.dumps(runs[0].result["prefix"])}
     assert max(run.result["val"]["accuracy"] for run in runs) == found["val"]["accuracy"]
-    whole = json.loads((tmp_path / "heads" / "result.json").read_text())["seconds"]["fit"]
-    assert sum(run.result["seconds"]["fit"] for run in runs) == pytest.approx(whole, abs=0.1)
+    whole = json.loads((tmp_path / "heads" / "result.json").read_text())["seconds"]
+    for phase in ("fit", "prefix", "total"):
+        equal = {run.result["seconds"][phase] for run in runs}
+        assert len(equal) == 1
+        assert 6 * equal.pop() <= whole[phase] + 0.1  # the records are written after the parts are known
+    assert sum(run.result["seconds"]["fit"] for run in runs) == pytest.approx(whole["fit"], abs=0.1)
     assert list((tmp_path / "heads" / found["best"]).glob("events.out.tfevents*"))
 
 
@@ -152,6 +161,7 @@ def test_the_stack_computes_each_backbones_head(name):
         ({"heads.lr": "[0.1,0.1]"}, "must be a list of different values"),
         ({"heads.weight_decay": "[-1.0]"}, "none may be below 0"),
         ({"heads.seeds": 0}, "must be at least 1"),
+        ({"trainer.max_epochs": 0}, "trainer.max_epochs=0 trains no head"),
         ({"heads.seeds": 2}, "random backbones differ"),
     ],
 )

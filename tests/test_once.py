@@ -99,10 +99,12 @@ def test_force_runs_anew(once, tmp_path):
     assert json.loads((tmp_path / "second" / "result.json").read_text())["status"] == "finished"
 
 
-def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path, capsys):
+def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path, capsys, monkeypatch):
     stopped(config, tiny, tmp_path / "first", after=1)
     told = []
-    result = once("second", goes_on=told.append)
+    with monkeypatch.context() as patched:
+        patched.setattr("flowers_tl.training.set_up", lambda config: pytest.fail("set up again"))
+        result = once("second", goes_on=told.append)
     assert "Goes on" in capsys.readouterr().out
     assert told == [tmp_path / "first"]
     assert result["status"] == json.loads((tmp_path / "first" / "result.json").read_text())["status"] == "finished"

@@ -1,6 +1,7 @@
 """Decoded pictures equal the article's transforms of the files, bit for bit, and are decoded once."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -117,10 +118,34 @@ def test_a_changed_picture_is_decoded_again_and_no_other_time(files, tmp_path):
     assert len(read) == 15
 
 
+def test_pictures_that_change_places_are_other_pictures(tmp_path):
+    """Files of one size and one time of change, as an archive may leave them: only their bytes tell them apart."""
+    for name, grey in (("a", 0), ("b", 255)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40), (grey,) * 3).save(tmp_path / name / "0.bmp")
+        os.utime(tmp_path / name / "0.bmp", (1.7e9, 1.7e9))
+    files, cache = [tmp_path / name / "0.bmp" for name in "ab"], Cache(tmp_path / "cache")
+    before = open_store(cache, files, 37, read_picture, "pictures")
+    for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
+        (tmp_path / old).rename(tmp_path / new)
+    after = open_store(cache, files, 37, read_picture, "pictures")
+    assert torch.equal(after[0], before[1])
+    assert torch.equal(after[1], before[0])
+
+
+def test_a_copy_of_the_pictures_is_not_decoded_again(files, tmp_path):
+    cache = Cache(tmp_path / "cache")
+    before = open_store(cache, files, 37, read_picture, "pictures")
+    copies = [shutil.copy(file, tmp_path) for file in files]  # with other times
+    after = open_store(cache, [tmp_path / file.name for file in files], 37, pytest.fail, "pictures")
+    assert len(copies) == len(after) == len(before)
+    assert all(torch.equal(after[k], before[k]) for k in range(5))
+
+
 def test_other_versions_of_the_decoder_have_another_key(files, monkeypatch):
-    before = room.describe(files, 37)
+    before = room.describe(files, 37, None)
     monkeypatch.setattr(room.PIL, "__version__", "0.0")
-    assert room.describe(files, 37) != before
+    assert room.describe(files, 37, None) != before
 
 
 def test_a_damaged_picture_is_named(files, tmp_path):

@@ -8,11 +8,12 @@ key and nothing stale is ever read. Entries are built under a lock, beside their
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,11 +24,13 @@ from torch import Tensor
 
 from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
+from flowers_tl.locks import hold
 
 # Part of every key: a change of what is written makes new entries.
-FORMAT = 2
+FORMAT = 3
 CHUNK = 1 << 24
-_checked: set[tuple[str, int, int]] = set()  # entries whose checksum this process has found right: path, size, time
+ENTRY = re.compile(r"[a-z]+-[0-9a-f]{20}")  # names of entries' folders
+_sums: dict[tuple[str, int, int], int] = {}  # checksums of the files that this process has read: by path, size, time
 
 
 def default_folder() -> Path:
@@ -54,15 +57,16 @@ class Writer:
 class Entry:
     """An entry that is whole: its rows, mapped from the file."""
 
-    def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
-        self.folder, self.meta = folder, meta
+    def __init__(self, file: Path, meta: Mapping[str, Any]) -> None:
+        self.meta = meta
         self.shapes: list[list[int]] = meta["shapes"]
+        size = meta["bytes"]  # nothing can't be mapped
+        # Mapped at once: another process may remove the file to make room, and what is mapped stays.
+        self.bytes = torch.from_file(str(file), size=size, dtype=torch.uint8) if size else torch.empty(0).byte()
 
     def tensor(self, dtype: torch.dtype) -> Tensor:
         """All values as one flat tensor of ``dtype``; its pages are the file's and shared by all who map it."""
-        if not self.meta["bytes"]:  # nothing can't be mapped
-            return torch.empty(0, dtype=dtype)
-        return torch.from_file(str(self.folder / "data.bin"), size=self.meta["bytes"] // dtype.itemsize, dtype=dtype)
+        return self.bytes.view(dtype)
 
 
 class Cache:
@@ -119,15 +123,13 @@ class Cache:
             UserError: if the folder can't be written, or the disk is full.
         """
         folder = self.path(kind, description)
-        entry = self._open(folder)
+        entry = self._open(folder, tell=False)
         try:
             if entry is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with self.clock.timed(phase), self._lock(folder):
-                    entry = self._open(folder)
-                    if entry is None:
-                        self._build(folder, what, dict(description), build)
-                        entry = self._open(folder)
+                waits = f"Waiting for another process that makes {folder}."
+                with self.clock.timed(phase), hold(self.folder / f".{folder.name}.lock", waits):
+                    entry = self._open(folder) or self._build(folder, what, dict(description), build)
         except OSError as error:
             raise UserError(
                 f"The cache in {self.folder} can't be written ({error}): make room there, name another folder with "
@@ -137,20 +139,7 @@ class Cache:
         self._make_room()
         return entry
 
-    @contextmanager
-    def _lock(self, folder: Path) -> Iterator[None]:
-        lock = FileLock(self.folder / f".{folder.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"Waiting for another process that makes {folder}.")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> None:
+    def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> Entry:
         beside = self.folder / f".building-{folder.name}"  # what a killed process left there is half an entry
         for leftover in (beside, folder):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -159,27 +148,31 @@ class Cache:
             with open(beside / "data.bin", "wb") as file:
                 writer = Writer(file)
                 build(writer)
-            meta = {"what": what, "made_from": description, "bytes": writer.bytes, "checksum": writer.checksum}
-            (beside / "meta.json").write_text(json.dumps(meta | {"shapes": writer.shapes}))
+            meta = {"what": what, "made_from": description, "bytes": writer.bytes, "shapes": writer.shapes}
+            (beside / "meta.json").write_text(json.dumps(meta | {"checksum": seal(meta, writer.checksum)}))
+            entry = Entry(beside / "data.bin", meta)
             os.rename(beside, folder)
+            return entry
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
-    def _open(self, folder: Path) -> Entry | None:
-        """The entry in ``folder``; None where it is not there, or damaged."""
+    def _open(self, folder: Path, tell: bool = True) -> Entry | None:
+        """The entry in ``folder``; None where it is not there, or damaged, which is told."""
+        file = folder / "data.bin"
         try:
             meta = json.loads((folder / "meta.json").read_text())
-            entry = Entry(folder, meta)
-            state = (folder / "data.bin").stat()
+            state = file.stat()
             place = (str(folder), state.st_size, state.st_mtime_ns)
-            if place not in _checked:
-                if state.st_size != meta["bytes"] or checksum(folder / "data.bin") != meta["checksum"]:
-                    raise ValueError("its checksum is wrong")
-                _checked.add(place)
-        except FileNotFoundError:
+            if place not in _sums:
+                _sums[place] = checksum(file)
+            if state.st_size != meta["bytes"] or seal(meta, _sums[place]) != meta["checksum"]:
+                raise ValueError("its checksum is wrong")
+            entry = Entry(file, meta)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"Note: {folder} is damaged ({error}) and is made anew.")
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            if tell and file.exists():  # else it was removed just now
+                print(f"Note: {folder} is damaged ({error}) and is made anew.")
             return None
         with suppress(OSError):  # somebody else's cache, which we may only read
             os.utime(folder / "meta.json")  # when it was last used
@@ -195,6 +188,12 @@ class Cache:
                 surplus -= entry["bytes"]
 
 
+def seal(meta: Mapping[str, Any], data: int) -> int:
+    """CRC-32 of an entry: of its data, whose own is given, and of what is said of them."""
+    said = {key: value for key, value in meta.items() if key != "checksum"}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode(), data)
+
+
 def checksum(path: Path) -> int:
     """CRC-32 of a file."""
     total = 0
@@ -207,17 +206,20 @@ def checksum(path: Path) -> int:
 def entries(folder: Path) -> list[dict[str, Any]]:
     """All entries in a cache's folder: folder, what it is in words, bytes, and last use (seconds since 1970)."""
     found = []
-    for data in folder.glob("*-*/data.bin"):
-        meta = data.with_name("meta.json")
+    for own in folder.glob("*-*"):
+        if not ENTRY.fullmatch(own.name):
+            continue
         try:
-            size, used = data.stat().st_size, (meta if meta.exists() else data).stat().st_mtime
-            what = json.loads(meta.read_text())["what"]
-        except FileNotFoundError:
+            files = {file.name: file.stat() for file in own.iterdir()}
+            used = files.get("meta.json", own.stat()).st_mtime
+        except OSError:
             continue  # removed just now
+        try:
+            what = json.loads((own / "meta.json").read_text())["what"]
         except (OSError, ValueError, KeyError, TypeError):
             what = "damaged"
-        if not data.parent.name.startswith("."):
-            found.append({"folder": data.parent, "what": what, "bytes": size, "used": used})
+        size = files["data.bin"].st_size if "data.bin" in files else 0
+        found.append({"folder": own, "what": what, "bytes": size, "used": used})
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.data.fingerprint import contents
+from flowers_tl.data.contents import contents
 from flowers_tl.data.notes import note
 from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.reading import ENDINGS, is_picture

@@ -204,7 +204,7 @@ class PictureDataModule(L.LightningDataModule):
 
     def describe(self, split: str, random: bool) -> dict[str, Any]:
         """All that the split's decoded pictures follow from, as plain Python: a key of the cache."""
-        return describe(self.pictures[split].files, self._stored_side(random))
+        return describe(self.pictures[split].files, self._stored_side(random), self.cache)
 
     def _stored_side(self, random: bool) -> int | None:
         """Short side of stored pictures; a random window of any size is taken from the picture as it is."""

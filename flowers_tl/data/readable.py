@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from flowers_tl.data.cache import Cache, Writer
+from flowers_tl.data.contents import stamp
 from flowers_tl.data.notes import note
 from flowers_tl.data.reading import Undecodable, read_picture
 from flowers_tl.data.splits import Split
-from flowers_tl.data.store import describe, stamp
+from flowers_tl.data.store import describe
 from flowers_tl.errors import UserError
 
 LISTED = 10  # pictures that are left out, on the terminal; the run's record names all
@@ -40,7 +41,7 @@ def find_undecodable(files: Sequence[Path], cache: Cache | None = None) -> set[P
         writer.write(torch.tensor([file in bad for file in files]))
 
     what = f"which of {len(files):,} pictures can be read"
-    found = cache.get("readable", what, describe(files, None), "decode", build).tensor(torch.bool)
+    found = cache.get("readable", what, describe(files, None, cache), "decode", build).tensor(torch.bool)
     return {file for file, bad in zip(files, found.tolist(), strict=True) if bad}
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from flowers_tl.data.cache import Cache, Entry, Writer
+from flowers_tl.data.contents import contents
 from flowers_tl.data.files import UnkeptPictures, decode
 from flowers_tl.data.reading import READING, Undecodable, picture_size
 from flowers_tl.data.sampling import derive_seed
@@ -77,19 +78,11 @@ class PictureStore:
         return self
 
 
-def stamp(files: Sequence[Path]) -> str:
-    """A hash of the files' names, sizes and times of change: while it is the same, the files count as the same."""
-    digest = hashlib.sha256()
-    for file in files:
-        state = file.stat()
-        digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def describe(files: Sequence[Path], short_side: int | None) -> dict[str, Any]:
-    """All that decoded pictures follow from, as plain Python: a key of the cache."""
+def describe(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:
+    """All that decoded pictures follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
     versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
-    return {"files": stamp(files), "pictures": len(files), "short_side": short_side, **versions}
+    content = hashlib.sha256(b"".join(contents(files, cache))).hexdigest()
+    return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}
 
 
 def open_store(
@@ -132,7 +125,7 @@ def open_store(
                 for picture in pool.map(attempt, group):
                     writer.write(picture)
 
-    store = PictureStore(cache.get("pictures", what, describe(files, short_side), "decode", build))
+    store = PictureStore(cache.get("pictures", what, describe(files, short_side, cache), "decode", build))
     if store.undecodable and not lenient:  # kept by a run that was
         read(files[store.undecodable[0]])
     return store

@@ -1,0 +1,23 @@
+"""One process at a time: a lock that the operating system lets go of when its process dies."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def hold(file: Path, told: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:
+    """Hold the lock in ``file``; where another process has it, print what is ``told`` and wait, within ``waiting``."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(told, flush=True)
+        with waiting or nullcontext():
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
