@@ -27,6 +27,7 @@ def write(tmp_path):
         status="finished",
         lr=1e-3,
         epochs=3,
+        fingerprint=None,
         **config,
     ):
         folder = tmp_path / name
@@ -38,8 +39,9 @@ def write(tmp_path):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-        table = [{"stage": "head", "lr": lr}]
-        settings = {"strategy": {"name": strategy, "table": table}, "data": {"root": name}, "seed": seed} | config
+        own = {"name": strategy, "table": [{"stage": "head", "lr": lr}]}
+        own["weights"] = "random" if fingerprint == "random" else "pretrained"
+        settings = {"strategy": own, "data": {"root": name}, "seed": seed} | config
         (folder / "config.yaml").write_text(yaml.safe_dump(settings))
         result = {
             "status": status,
@@ -50,7 +52,7 @@ def write(tmp_path):
             "parameters": {"total": 1000, "trainable": 250},
             "val": {"accuracy": val, "loss": loss},
             "test": {"accuracy": test},
-        }
+        } | ({"weights_fingerprint": fingerprint} if fingerprint else {})
         (folder / "result.json").write_text(json.dumps(result))
         return folder
 
@@ -97,6 +99,18 @@ def test_a_seed_that_was_run_twice_counts_once(write):
 def test_a_run_named_twice_is_read_once(write, tmp_path):
     folder = write("sweep/a")
     assert len(find_runs([folder, tmp_path / "sweep"])[0]) == 1
+
+
+def test_weights_are_told_where_they_are_a_choice(write, tmp_path):
+    """Not of from_scratch, which has none by nature, and which counts as one setting whatever file is named."""
+    for seed, file in enumerate(("a.pth", "b.pth")):
+        write(f"scratch{seed}", "scratch", seed, fingerprint="random", backbone={"weights": file})
+    write("fine", "fine", fingerprint="1f", backbone={"weights": "a.pth"})
+    groups, _ = group_runs(find_runs([tmp_path])[0])
+    assert {group.label: len(group.runs) for group in groups} == {"scratch": 2, "fine": 1}
+    write("other", "fine", fingerprint="2e", backbone={"weights": "b.pth"})
+    groups, _ = group_runs(find_runs([tmp_path])[0])
+    assert {g.label for g in groups} == {"scratch", "fine backbone.weights=a.pth@1f", "fine backbone.weights=b.pth@2e"}
 
 
 def test_unfinished_and_broken_runs_are_left_out_with_a_word(write, tmp_path):

@@ -123,8 +123,8 @@ def read_run(folder: Path) -> Run:
     result = json.loads((folder / "result.json").read_text())
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
     if "weights_fingerprint" in result:  # a file of the same name may have had another content
-        name = Path(str(config.get("backbone.weights"))).name
-        config["backbone.weights"] = f"{name}@{result['weights_fingerprint']}"
+        name, content = Path(str(config.get("backbone.weights"))).name, result["weights_fingerprint"]
+        config["backbone.weights"] = content if content == "random" else f"{name}@{content}"
     config["version"] = result.get("versions", {}).get("flowers_tl")
     history: dict[str, np.ndarray] = {}
     if result["status"] == "finished" and "heads" not in result:
@@ -193,8 +193,11 @@ def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
         namesakes = [other for other in configs if other["strategy.name"] == config["strategy.name"]]
         settings = []
         for key in sorted(config):
-            # Strategies differ in their tables by nature; what sets namesakes apart is worth telling.
+            # Strategies differ in their tables by nature; what sets namesakes apart is worth telling. One that begins with
+            # random weights does so by nature too.
             others = namesakes if key.startswith("strategy.") else configs
+            if key == "backbone.weights":
+                others = [other for other in configs if other.get("strategy.weights") == config.get("strategy.weights")]
             if key not in IRRELEVANT and any(other.get(key) != config[key] for other in others):
                 settings.append(f"{key.removeprefix('strategy.')}={config[key]}")
         names.append(" ".join([config["strategy.name"], *settings]))
