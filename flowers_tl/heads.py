@@ -92,7 +92,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
         with run.clock.timed("test"):
             test, test_logits = evaluate(stack, seen, "test")
         shared = {"together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
-        seconds = {phase: spent / len(heads) for phase, spent in run.clock.summary().items() if phase in PHASES}
+        seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
             head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}

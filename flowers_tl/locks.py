@@ -6,6 +6,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flowers_tl.errors import UserError
+
+
+def claim(lock: FileLock, what: str) -> None:
+    """Take the lock; raise UserError where another process works on ``what`` it stands for."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"Another process works on {what}: wait for its end.") from error
+
 
 @contextmanager
 def hold(file: Path, told: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:

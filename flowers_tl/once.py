@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from flowers_tl.checks import refuse
 from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
 from flowers_tl.identity import identify
-from flowers_tl.locks import hold
+from flowers_tl.locks import claim, hold
 from flowers_tl.parts import set_up
 from flowers_tl.results.run import ELSEWHERE
 from flowers_tl.resume import read_checkpoint
@@ -140,10 +140,7 @@ def point(folder: Path, found: Path) -> None:
 def sweep_away(folder: Path) -> None:
     """Remove what a run left that was stopped before anything came of it, so that another can begin in its place."""
     lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"Another process works on the run in {folder}: wait for its end.") from error
+    claim(lock, f"the run in {folder}")
     try:
         for head in [file.parent for file in folder.glob("*/config.yaml")]:
             shutil.rmtree(head)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 from rich.table import Table
 
 from flowers_tl.errors import UserError, shorten, tell
+from flowers_tl.locks import claim
 from flowers_tl.pruning import Judge, Pruned
 from flowers_tl.refusals import explain
 from flowers_tl.space import Space
@@ -52,10 +53,7 @@ class Search:
         if not empty and not (file.is_file() and json.loads(file.read_text()) == self.asked):
             raise UserError(f"{self.folder} holds something else than this search: name a new --folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(f"Another process works on the search in {self.folder}: wait for its end.") from error
+        claim(self.lock, f"the search in {self.folder}")
         file.write_text(json.dumps(self.asked, indent=2) + "\n")
         self.study = optuna.create_study(
             study_name="search",

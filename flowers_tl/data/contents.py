@@ -27,11 +27,6 @@ def state(file: Path) -> State:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def stamp(files: Sequence[Path]) -> str:
-    """A hash of the files' states: while it is the same, they hold the same."""
-    return hashlib.sha256(repr([state(file) for file in files]).encode()).hexdigest()
-
-
 def contents(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
     """SHA-256 of each file's bytes; with a ``cache`` they are kept for all runs.
 
@@ -51,7 +46,8 @@ def contents(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
             hashed(files, states)
         else:
             what = f"hashes of {len(files):,} pictures' files"
-            entry = cache.get("contents", what, {"files": stamp(files), "hash": "sha256"}, "decode", build)
+            stamp = hashlib.sha256(repr(states).encode()).hexdigest()
+            entry = cache.get("contents", what, {"files": stamp, "hash": "sha256"}, "decode", build)
             rows = entry.tensor(torch.uint8).numpy().reshape(-1, DIGEST)
             _known.update(zip(states, (row.tobytes() for row in rows), strict=True))
     return [_known[own] for own in states]

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from flowers_tl.data.cache import Cache, Writer
-from flowers_tl.data.contents import stamp
+from flowers_tl.data.contents import State, state
 from flowers_tl.data.notes import note
 from flowers_tl.data.reading import Undecodable, read_picture
 from flowers_tl.data.splits import Split
@@ -34,10 +34,10 @@ def find_undecodable(files: Sequence[Path], cache: Cache | None = None) -> set[P
         UserError: if the disk refuses one.
     """
     if cache is None:
-        return decode_all(tuple(files), stamp(files))
+        return decode_all(tuple(files), tuple(map(state, files)))
 
     def build(writer: Writer) -> None:
-        bad = decode_all(tuple(files), stamp(files))
+        bad = decode_all(tuple(files), tuple(map(state, files)))
         writer.write(torch.tensor([file in bad for file in files]))
 
     what = f"which of {len(files):,} pictures can be read"
@@ -46,8 +46,8 @@ def find_undecodable(files: Sequence[Path], cache: Cache | None = None) -> set[P
 
 
 @lru_cache(maxsize=8)  # a process asks for the same set more than once
-def decode_all(files: tuple[Path, ...], stamped: str) -> set[Path]:
-    """Decode all pictures, on all cores, for those that can't be; the stamp is there to see a change."""
+def decode_all(files: tuple[Path, ...], states: tuple[State, ...]) -> set[Path]:
+    """Decode all pictures, on all cores, for those that can't be; the states are there to see a change."""
     with ThreadPoolExecutor(cpu_count()) as pool:
         return {file for file, good in zip(files, pool.map(can_be_decoded, files), strict=True) if not good}
 

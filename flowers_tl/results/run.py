@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from flowers_tl.clock import PHASES, Clock
 from flowers_tl.errors import UserError
+from flowers_tl.locks import claim
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
@@ -59,10 +60,7 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             goes_on = self.continues is not None and self.continues.resolve() == self.folder.resolve()
             self._refuse_earlier(goes_on)
-            try:
-                self.lock.acquire(timeout=0)
-            except Timeout as error:
-                raise UserError(f"Another process works on the run in {self.folder}: wait for its end.") from error
+            claim(self.lock, f"the run in {self.folder}")
             self._refuse_earlier(goes_on)  # one that began and ended just now
             try:
                 self._take_over()
@@ -89,8 +87,9 @@ class RunFolder:
             if (file := self.continues / "result.json").is_file():
                 earlier = json.loads(file.read_text())
                 self.result |= {key: earlier[key] for key in ("solved_head", "proof") if key in earlier}
+                spent = dict(earlier.get("seconds", {}))
                 for phase in PHASES:
-                    self.clock.seconds[phase] += dict(earlier.get("seconds", {})).get(phase, 0.0)
+                    self.clock.seconds[phase] += spent.get(phase, 0.0)
             if (file := self.continues / "history.csv").is_file():
                 with open(file, newline="") as text:
                     rows = [row for row in csv.DictReader(text) if int(row["epoch"]) < self.first_epoch]
