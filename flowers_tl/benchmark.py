@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.errors import UserError, tell, told
+from flowers_tl.errors import UserError, refuse_empty, tell, told
 
 HELP = """Measure whole commands, each from its start to its exit and with an empty cache, against a plain loop that does what
 the article's notebook does; print the ratios, and keep all that was measured."""
@@ -37,13 +37,14 @@ def main(arguments: list[str] | None = None) -> None:
         help="also N learning rates of feature_extraction as a multirun, and as heads of one run; 0: neither (default: 20)",
     )  # fmt: skip
     kept = "where what is measured is kept (default: a new folder in outputs); an interrupted benchmark's folder: go on"
-    parser.add_argument("--folder", type=Path, help=kept)
+    parser.add_argument("--folder", help=kept)
     where = "what train takes: backbone=..., data.limit=..., trainer.max_epochs=..."
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=where)
     given = parser.parse_intermixed_args(arguments)
-    folder = given.folder or Path("outputs") / f"benchmark_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    folder = Path(given.folder or f"outputs/benchmark_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     asked = {name: value for name, value in vars(given).items() if name != "folder"}
     with told():
+        refuse_empty({"folder": given.folder})
         if given.repeats < 1 or given.sweep < 0 or given.sweep == 1:
             raise UserError("--repeats must be at least 1, and --sweep 0 or at least 2.")
         if wrong := [word for word in given.overrides if "=" not in word]:
@@ -86,6 +87,7 @@ def measure_all(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     kept = begin(asked, folder)
     read_once(asked["overrides"])
     folder.mkdir(parents=True, exist_ok=True)
+    # What is written from here on is this benchmark's own: `begin` has refused a folder that holds anything else.
     bench = Bench(folder, asked["overrides"])
     plan = [job for strategy in asked["strategies"] for job in (("plain", strategy), ("flowers_tl", strategy))]
     plan += [(kind, "feature_extraction") for kind in ("sweep", "heads") if asked["sweep"]]

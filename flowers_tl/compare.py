@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from flowers_tl.errors import UserError, suggest, told
+from flowers_tl.errors import UserError, refuse_empty, suggest, told
 
 HELP = """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation.
 Runs that were not measured in the same way, on the same pictures, are refused.
@@ -45,6 +45,7 @@ def read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
             raise UserError(f"allow_mixed={value} must be true or false.")
         else:
             options[key] = value == "true" if key == "allow_mixed" else value
+    refuse_empty({"FOLDER": folders, **options})
     if not folders:
         raise UserError("No run folder is named: python -m flowers_tl.compare FOLDER... [key=value].")
     return folders, options

@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from io import TextIOWrapper
+from typing import Any
 
 
 class UserError(Exception):
@@ -31,6 +32,21 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
     """List the first names, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def refuse_empty(value: Any, key: str = "") -> None:
+    """Raise UserError if an option is an empty text, or holds one, however deep.
+
+    As a path it would mean the working directory, and with more behind it the root of the file system.
+    """
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            refuse_empty(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            refuse_empty(part, key)
+    elif isinstance(value, str) and not value.strip():
+        raise UserError(f"{key}= names nothing: give it a value, or leave it out.")
 
 
 def first_line(text: str) -> str:

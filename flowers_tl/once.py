@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from flowers_tl.checks import refuse
 from flowers_tl.clock import Clock
-from flowers_tl.errors import UserError
+from flowers_tl.errors import UserError, refuse_empty
 from flowers_tl.identity import identify
 from flowers_tl.locks import claim, hold
 from flowers_tl.parts import set_up
@@ -42,6 +42,7 @@ def train_once(
     """
     if one_of_several() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, given)
+    refuse_empty(config)
     refuse(config)
     data = set_up(config)
     own = identify(config, data)["id"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from flowers_tl.errors import UserError, suggest
+from flowers_tl.errors import UserError, refuse_empty, suggest
 
 
 class Options(argparse.ArgumentParser):
@@ -45,7 +45,7 @@ class Options(argparse.ArgumentParser):
         """The options that the command line gives, and the others' defaults; ``overrides`` as they are, a list.
 
         Raises:
-            UserError: if it names an option that there is not, or a value that can't be.
+            UserError: if it names an option that there is not, or a value that can't be, an empty one among them.
         """
         words, keys = sys.argv[1:] if arguments is None else list(arguments), [a.dest for a in self._actions]
         own, overrides, seen = [], [], set()
@@ -61,7 +61,9 @@ class Options(argparse.ArgumentParser):
             else:
                 what = f"There is no option '{key}'" if equals else f"{word} can't be read as key=value"
                 raise UserError(f"{what}: {suggest(key, [k for k in keys if k != 'help'], most=20)}.")
-        return vars(self.parse_args(own)) | {"overrides": overrides}
+        chosen = vars(self.parse_args(own))
+        refuse_empty(chosen)
+        return chosen | {"overrides": overrides}
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument --") + ".")

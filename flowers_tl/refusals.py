@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from itertools import pairwise
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from flowers_tl.config import CONF, TrainConfig
-from flowers_tl.errors import UserError, first_line, suggest
+from flowers_tl.errors import UserError, first_line, refuse_empty, suggest, tell
 
-REFUSALS = (HydraException, OmegaConfBaseException)
+REFUSALS = (HydraException, OmegaConfBaseException, UserError)
 MULTIRUN = ("-m", "--multirun")
 CONFIG_DIR = ("--config-dir", "-cd")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", *CONFIG_DIR)
@@ -101,7 +103,33 @@ def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list
 
 
 def compose_beside(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose a config beside Hydra's own run."""
+    """Compose a config beside Hydra's own run; raise UserError if it holds an empty value."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(config_name, overrides=list(overrides))
+        config = compose(config_name, overrides=list(overrides))
+    refuse_empty(OmegaConf.to_container(config))
+    return config
+
+
+class EmptyValues(Callback):
+    """Hydra's callback: a command whose config, folders or sweep hold an empty value ends before Hydra makes a folder."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            try:
+                chosen = OmegaConf.to_container(task, resolve=True)
+            except OmegaConfBaseException:  # the job itself will say so, or it holds what only the job knows
+                chosen = OmegaConf.to_container(task)
+            folders = {key: OmegaConf.to_container(config.hydra[key]) for key in ("run", "sweep")}
+            refuse_empty(chosen | {f"hydra.{key}": folder for key, folder in folders.items()})
+            overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+            for override in overrides:
+                if override.is_discrete_sweep():
+                    values = [value.strip("'\"") for value in override.sweep_string_iterator()]
+                    refuse_empty(values, override.get_key_element())
+        except UserError as error:
+            tell(error)
+            raise SystemExit(1) from None  # of other exceptions Hydra makes warnings
+
+    on_multirun_start = on_run_start

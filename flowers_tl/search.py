@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.errors import UserError, tell, told
+from flowers_tl.errors import UserError, refuse_empty, tell, told
 
 HELP = """Search for good settings with Optuna: what has several values is searched, by val accuracy with the final weights
 and never by test. The same command goes on where it was stopped, and with a larger --trials from where it ended."""
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-pruning", action="store_true", help="let trials that fall behind go on to their end")
     again = "at the end run the best anew with N other seeds, and test it"
     parser.add_argument("--confirm-seeds", type=int, default=0, metavar="N", help=again)
-    parser.add_argument("--folder", type=Path, help="where all goes (default: search_HASH-OF-THE-COMMAND below runs)")
+    parser.add_argument("--folder", help="where all goes (default: search_HASH-OF-THE-COMMAND below runs)")
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with strategies and the like of your own")
     words = "what train takes; searched: KEY=a,b  KEY=range(1,4)  KEY=interval(0,0.3)  KEY=tag(log,interval(1e-5,1e-2))"
     parser.add_argument("overrides", nargs="+", metavar="key=value", help=words)
@@ -45,7 +45,7 @@ def search(
     seed: int = 0,
     no_pruning: bool = False,
     confirm_seeds: int = 0,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     config_dir: str | None = None,
 ) -> Any:
     """Try ``trials`` settings, those counted that the folder's search has tried before; print and return Optuna's study.
@@ -53,6 +53,7 @@ def search(
     Raises:
         UserError: if the space makes no sense, the folder holds another search, or all trials fail.
     """
+    refuse_empty({"folder": folder, "config-dir": config_dir})
     if trials < 1 or confirm_seeds < 0 or seed < 0:
         raise UserError("--trials must be at least 1, --seed and --confirm-seeds at least 0.")
     from flowers_tl.space import read_space
@@ -68,7 +69,7 @@ def search(
         if error.name != "optuna":
             raise
         raise UserError("A search needs Optuna: pip install 'flowers_tl[search]'.") from error
-    with Search(folder or Path(config["runs"]) / f"search_{name}", space, asked) as running:
+    with Search(Path(folder or f"{config['runs']}/search_{name}"), space, asked) as running:
         print(f"Search folder: {running.folder}")
         running.run(trials)
         command = ["python", "-m", "flowers_tl.train", *(["--config-dir", config_dir] if config_dir else [])]

@@ -17,6 +17,7 @@ from flowers_tl.callbacks import Answers, History
 from flowers_tl.checks import refuse
 from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.sampling import derive_seed
+from flowers_tl.errors import refuse_empty
 from flowers_tl.features import FeatureDataModule
 from flowers_tl.head_choices import asked_for
 from flowers_tl.heads import train_heads
@@ -74,6 +75,7 @@ def train(
         UserError: if the config does not fit the data, the network or the folder.
         ProofError: if what happens is not what the strategy's table says.
     """
+    refuse_empty({"folder": folder, **config})
     if asked_for(config):
         return train_heads(config, folder, data)
     checkpoint = None

@@ -55,6 +55,8 @@ def test_what_is_asked_once_is_not_named_twice(options):
         ("format=xml", "format: invalid choice: 'xml'"),
         ("explain=yes", "explain: yes must be true or false"),
         ("trainer.devices=1", "There is no option 'trainer.devices'"),
+        ("backbone.weights=", "backbone.weights= names nothing: give it a value, or leave it out."),
+        ("images=", "images= names nothing"),
     ],
 )
 def test_what_can_not_be_is_one_sentence(options, word, sentence):

@@ -14,7 +14,7 @@ from flowers_tl.data.readable import find_undecodable
 from flowers_tl.data.reading import find_pictures
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import resized
-from flowers_tl.errors import UserError, first_line
+from flowers_tl.errors import UserError, first_line, refuse_empty
 from flowers_tl.inference.agreement import Agreement, compare
 from flowers_tl.inference.card import describe, write_card
 from flowers_tl.inference.formats import FORMATS, choose
@@ -53,6 +53,7 @@ def export(
     Raises:
         UserError: if the folder holds something, a package is missing, or a file does not answer as the checkpoint does.
     """
+    refuse_empty(out, "out")
     out, chosen = Path(out), choose(formats)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"out={out} is there already, and not empty: name a new folder.")
@@ -80,6 +81,7 @@ def export(
         own = Predictor(network, about["class_names"], about["preprocessing"]["crop"], device="cpu")
         found = compare(own.logits, files, own.batches(pictures, BATCH))
         write_card(folder / CARD, about, found, chosen, words)
+        # Fails where anything has come to lie there meanwhile: a folder takes the place of an empty one alone.
         os.rename(folder, out)
     return words, found
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.errors import UserError, first_line, shorten
+from flowers_tl.errors import UserError, first_line, refuse_empty, shorten
 from flowers_tl.identity import fingerprint_weights
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.weights import first_weights, load_weights
@@ -59,6 +59,7 @@ def read_trained(path: str | Path) -> Trained:
     Raises:
         UserError: if there is none, or it can't be read.
     """
+    refuse_empty(path, "ckpt")
     file = find_trained(Path(path))
     try:
         return read_head(file) if file.name == "head.pt" else read_checkpoint(file)
