@@ -12,9 +12,23 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 import flowers_tl.data_config  # noqa: F401  (registers the schemas of the data)
+from flowers_tl.errors import UserError
 
-# In a checkout conf/ lies beside the package, in a wheel inside it.
-CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf") if path.is_dir())
+
+def find_conf(package: Path) -> Path:
+    """The folder ``conf`` of the package in this folder: a wheel has it inside, a checkout beside the package.
+
+    Beside an installed package a folder of that name is somebody else's.
+    """
+    inside, project = package / "conf", package.parent / "pyproject.toml"
+    if inside.is_dir():
+        return inside
+    if project.is_file() and 'name = "flowers_tl"' in project.read_text(encoding="utf-8"):
+        return package.parent / "conf"
+    raise UserError(f"{package} lacks its folder conf: install flowers_tl again.")
+
+
+CONF = find_conf(Path(__file__).parent)
 
 # Keys on which no result depends.
 WITHOUT_EFFECT = (

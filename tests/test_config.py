@@ -8,8 +8,24 @@ import pytest
 
 from flowers_tl import config as schema
 from flowers_tl import data_config
-from flowers_tl.config import CONF
+from flowers_tl.config import CONF, find_conf
+from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import ARCHITECTURES
+
+
+def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_path):
+    package = tmp_path / "flowers_tl"
+    (package).mkdir()
+    (tmp_path / "conf").mkdir()
+    with pytest.raises(UserError, match="lacks its folder conf"):
+        find_conf(package)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "another"\n')
+    with pytest.raises(UserError, match="lacks its folder conf"):
+        find_conf(package)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "flowers_tl"\n')
+    assert find_conf(package) == tmp_path / "conf"
+    (package / "conf").mkdir()
+    assert find_conf(package) == package / "conf"
 
 
 def choices(group: str) -> list[str]:
