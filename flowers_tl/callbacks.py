@@ -186,6 +186,7 @@ class KeepBest(ModelCheckpoint):
             there = here if here.is_file() else None  # moved with its folder, or gone
         elif rank_zero_only.rank == 0:
             here.parent.mkdir(parents=True, exist_ok=True)
+            # The run's folder was refused if it held a best.ckpt: see FILES in results/run.py.
             shutil.copyfile(there, here)
         if there is None:
             return

@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from flowers_tl.errors import UserError, refuse_empty, suggest, told
+from flowers_tl.utils.overwriting import refuse_overwrite
 
 HELP = """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation.
 Runs that were not measured in the same way, on the same pictures, are refused.
@@ -56,12 +57,21 @@ def compare(folders: list[str], out: Path, report: str | None = None, allow_mixe
     from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows, to_markdown
     from flowers_tl.results.figures import draw_curves
     from flowers_tl.results.protocol import by_protocol
+    from flowers_tl.results.report import FILES as REPORT_FILES
+    from flowers_tl.results.report import SIGN as REPORT_SIGN
     from flowers_tl.results.report import advise, write_report
     from flowers_tl.results.tables import print_comparison
 
     runs, unfinished = find_runs(folders)
     parts = by_protocol(runs, allow_mixed)
     pages = []
+    figures = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(parts) + 1)]
+    refuse_overwrite(out, ["comparison.md", *figures], "](comparison.png)", "out")
+    places = [
+        Path(report) / (str(number + 1) if len(parts) > 1 else "") for number in range(len(parts) if report else 0)
+    ]
+    for place in places:
+        refuse_overwrite(place, REPORT_FILES, REPORT_SIGN, "report")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for number, (words, members) in enumerate(parts):
@@ -73,12 +83,10 @@ def compare(folders: list[str], out: Path, report: str | None = None, allow_mixe
             advice, noted = advise(groups, notes)
             for line in [*advice, *(f"Note: {note}" for note in noted)]:
                 print(fill(line, 100, subsequent_indent="    "))
-            figure = f"comparison{f'_{number + 1}' if number else ''}.png"
-            draw_curves(groups, out / figure)
-            pages.append((f"Under {words}\n\n" if len(parts) > 1 else "") + to_markdown(groups, noted, figure))
+            draw_curves(groups, out / figures[number])
+            pages.append((f"Under {words}\n\n" if len(parts) > 1 else "") + to_markdown(groups, noted, figures[number]))
             if report is not None:
-                place = Path(report) / f"{number + 1}" if len(parts) > 1 else Path(report)
-                print(f"Written: {write_report(groups, notes, place)}")
+                print(f"Written: {write_report(groups, notes, places[number])}")
         (out / "comparison.md").write_text("\n".join(pages))
     except OSError as error:
         raise UserError(

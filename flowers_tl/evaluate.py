@@ -69,6 +69,7 @@ def evaluate(chosen: dict[str, Any]) -> None:
         print(f"Note: {note}")
     result = Evaluation(trained.path, split, own, found.class_names, reported, temperature, sets)
     print_evaluation(result, SHOWN)
+    refuse_taken(chosen["out"])  # measuring takes minutes, in which another command may have written there
     write_evaluation(result, Path(chosen["out"]) if chosen["out"] else new_folder())
     if chosen["calibrate"]:  # last: an evaluation that fails leaves the checkpoint as it was
         keep_temperature(trained, temperature)

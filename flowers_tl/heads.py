@@ -38,7 +38,7 @@ from flowers_tl.parts import (
 )
 from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.results.run import RunFolder
+from flowers_tl.results.run import RunFolder, head_of, read_result, refuse_taken
 from flowers_tl.results.tables import print_comparison
 from flowers_tl.trainer import log_answers, make_trainer
 
@@ -77,13 +77,18 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
     with RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         own = identify(config, data)
         run.update(own)
+        heads = [Head(name, head_config, [], {}) for name, head_config in own_configs(config)]
+        # Finished by this very run before it was stopped: they stay as they are. What is another's is refused at once.
+        kept = {head.name for head in heads if is_recorded(run.folder / head.name, own["id"])}
+        for head in heads:
+            if head.name not in kept:
+                refuse_taken(run.folder / head.name)
         model = beginning(config, data)
         weights = first_weights(config)
         load_weights(model.backbone, weights)
         trainer = make_trainer(config, run, model)
         seen = behind_prefix(config, data, model, trainer, first_epoch=0)
         prepare(seen, "train", "val")
-        heads = [Head(name, own, [], {}) for name, own in own_configs(config)]
         with run.clock.timed("fit" if model.groups else "solve"):
             stack = fit(config, heads, model, seen, run) if model.groups else solve(config, heads, model, seen)
         with run.clock.timed("fit"):
@@ -91,7 +96,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
         prepare(seen, "test")
         with run.clock.timed("test"):
             test, test_logits = evaluate(stack, seen, "test")
-        shared = {"together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
+        shared = {"run": own["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
@@ -99,13 +104,20 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
             head.result |= {"prefix": describe_prefix(seen), "val": val[number], "test": test[number], "proof": None}
             head.result |= {key: own[key] for key in ("protocol", "weights_fingerprint")}
             answers = predictions(data, {"val": val_logits[number], "test": test_logits[number]})
-            record(head, stack.state(number), answers, data.root, run.folder / head.name, seconds)
+            if head.name not in kept:
+                record(head, stack.state(number), answers, data.root, run.folder / head.name, seconds)
         best = max(heads, key=lambda head: head.result["val"]["accuracy"])
         run.update({"heads": [head.name for head in heads], "best": best.name, "val": best.result["val"]})
-    groups, notes = group_runs(find_runs([run.folder])[0])
+    groups, notes = group_runs(find_runs([run.folder / head.name for head in heads])[0])
     print_comparison(HEADER, table_rows(groups))
     print("\n".join([*(f"Note: {note}" for note in notes), f"Folder of the heads: {run.folder}"]))
     return run.result
+
+
+def is_recorded(folder: Path, own: str) -> bool:
+    """Whether the folder holds a finished head of the run with this id."""
+    result = read_result(folder)
+    return head_of(result) == own and result["status"] == "finished"
 
 
 def beginning(config: dict[str, Any], data: PictureDataModule) -> TransferClassifier:

@@ -1,4 +1,7 @@
-"""One process at a time: a lock that the operating system lets go of when its process dies."""
+"""One process at a time: a lock that the operating system lets go of when its process dies.
+
+Locks' files hold nothing, are called ``.lock`` or ``.HASH.lock``, and are never removed: another process may wait for one.
+"""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 
 from flowers_tl.checks import refuse
@@ -16,9 +16,12 @@ from flowers_tl.errors import UserError, refuse_empty
 from flowers_tl.identity import identify
 from flowers_tl.locks import claim, hold
 from flowers_tl.parts import set_up
-from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.results.run import ELSEWHERE, head_of, read_result, remove_files
 from flowers_tl.resume import read_checkpoint
 from flowers_tl.training import train
+
+# How a run's record says that the run has not come to its end.
+UNFINISHED = ("running", "failed", "interrupted")
 
 
 def train_once(
@@ -59,7 +62,7 @@ def train_once(
             goes_on(found)
             return train(config | {"ckpt_path": "last"}, found, given, data=data)
         for begun in {folder.resolve(): folder, **({found.resolve(): found} if found else {})}.values():
-            if nothing_came_of(begun):
+            if nothing_came_of(begun, config):
                 print(f"Begins anew: {begun} was stopped before its first epoch was over.")
                 sweep_away(begun)
         return train(config, folder, given, data=data)
@@ -84,14 +87,17 @@ def can_go_on(found: Path, folder: Path) -> bool:
     return True
 
 
-def nothing_came_of(folder: Path) -> bool:
-    """Whether a run was begun in the folder and stopped before an epoch was kept."""
-    if not (folder / "config.yaml").is_file() or (folder / "checkpoints" / "last.ckpt").is_file():
+def nothing_came_of(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a run was begun in the folder and stopped before an epoch was kept.
+
+    A ``config.yaml`` without a record may be anybody's; only one that says what ``config`` says may be written again.
+    """
+    if (folder / "checkpoints" / "last.ckpt").is_file():
         return False
-    try:
-        return json.loads((folder / "result.json").read_text())["status"] in ("running", "failed", "interrupted")
-    except (OSError, ValueError, KeyError, TypeError):
-        return not (folder / "result.json").is_file()
+    if (folder / "result.json").exists():
+        return read_result(folder).get("status") in UNFINISHED
+    file = folder / "config.yaml"
+    return file.is_file() and file.read_bytes() == yaml.safe_dump(config, sort_keys=False).encode()
 
 
 def one_of_several() -> bool:
@@ -131,23 +137,27 @@ def find_same(own: str, folders: Iterable[Path]) -> Path | None:
 
 
 def point(folder: Path, found: Path) -> None:
-    """Leave a note in a run's folder that says where the run lies in its stead."""
-    if folder.resolve() == found.resolve() or not folder.is_dir():
+    """Leave a note in a run's folder that says where the run lies in its stead; not beside another run, which it would hide."""
+    if folder.resolve() == found.resolve() or not folder.is_dir() or (folder / "config.yaml").exists():
         return
     note = {"run": os.path.relpath(found.resolve(), folder.resolve())}
+    # Hydra made the folder for this job; an earlier note in it spoke of the same job.
     (folder / ELSEWHERE).write_text(json.dumps(note) + "\n")
 
 
 def sweep_away(folder: Path) -> None:
-    """Remove what a run left that was stopped before anything came of it, so that another can begin in its place."""
+    """Remove what a run wrote that was stopped before anything came of it, so that another can begin in its place.
+
+    Of what lies below, its own unfinished heads go; other runs, and files that no run writes, stay.
+    """
     lock = FileLock(folder / ".lock")
     claim(lock, f"the run in {folder}")
     try:
-        for head in [file.parent for file in folder.glob("*/config.yaml")]:
-            shutil.rmtree(head)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for pattern in ("config.yaml*", "result.json*", "history.csv*", "hparams.yaml", "events.out.tfevents.*"):
-            for file in folder.glob(pattern):
-                file.unlink()
+        own = read_result(folder).get("id")
+        for head in [file.parent for file in folder.glob("*/result.json")]:
+            record = read_result(head)
+            if own and head_of(record) == own and record["status"] in UNFINISHED:
+                remove_files(head)
+        remove_files(folder)
     finally:
         lock.release()

@@ -54,6 +54,7 @@ class Search:
             raise UserError(f"{self.folder} holds something else than this search: name a new --folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         claim(self.lock, f"the search in {self.folder}")
+        # The folder was empty, or says the same already.
         file.write_text(json.dumps(self.asked, indent=2) + "\n")
         self.study = optuna.create_study(
             study_name="search",
@@ -152,6 +153,7 @@ def printing_into(file: Path) -> Iterator[None]:
     """Let what a run prints go to a file, without Lightning's remarks on the machine, which are the same each time."""
     logging.disable(logging.INFO)
     try:
+        # In a trial's folder, whose number Optuna gives once, below the search's own.
         with open(file, "w") as log, redirect_stdout(log), redirect_stderr(log):
             yield
     finally:

@@ -2,14 +2,17 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+
+from flowers_tl.errors import UserError, tell
+from flowers_tl.locks import claim
 
 # In a sweep's folder: a file a job, which the job's own process writes.
 JOBS = ".jobs"
@@ -29,10 +32,21 @@ class Summary(Callback):
     """
 
     failed = False  # of the last sweep of this process: Hydra keeps the object to itself
+    lock: FileLock
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Summary.failed = False
-        shutil.rmtree(Path(config.hydra.sweep.dir) / JOBS, ignore_errors=True)
+        folder = Path(config.hydra.sweep.dir) / JOBS
+        folder.mkdir(parents=True, exist_ok=True)
+        Summary.lock = FileLock(folder / ".lock")  # until this process ends, or begins another sweep
+        try:
+            claim(Summary.lock, f"the sweep in {folder.parent}")
+        except UserError as error:
+            tell(error)
+            raise SystemExit(1) from None  # of other exceptions Hydra makes warnings
+        for file in folder.glob("*.json"):
+            if file.stem.isdecimal():  # of an earlier sweep here, whose runs have records of their own
+                file.unlink()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if in_sweep(config.hydra) and is_first_process():
@@ -66,6 +80,7 @@ def record(config: DictConfig, number: int, overrides: Sequence[str], folder: st
     found |= {"value": None if wrong else value, "error": wrong}
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
+    # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
     beside = file.with_suffix(".new")
     beside.write_text(json.dumps(found) + "\n")
     os.replace(beside, file)

@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> float | None:
     folder = Path(hydra.runtime.output_dir)
     if plain["print_strategy"]:
         show_strategy(plain)
-        if not any(folder.iterdir()):  # Hydra makes a folder for every job
+        if not any(folder.iterdir()):  # Hydra makes a folder for every job; rmdir removes an empty one alone
             folder.rmdir()
         return None
     given = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)

@@ -82,6 +82,7 @@ class ParallelLauncher(Launcher):
         environment = {"OMP_NUM_THREADS": str(self.threads)} | os.environ | visible | {"HYDRA_FULL_ERROR": FULL_ERROR}
         environment = {name: value for name, value in environment.items() if value is not None}
         command = [*this_command(), *self.arguments(config, folder, number, overrides)]
+        # Appended: what an earlier sweep in this folder wrote stays.
         with open(folder / "log.txt", "a") as output:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             with self.lock:

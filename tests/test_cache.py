@@ -223,6 +223,18 @@ def test_only_entries_are_listed_and_those_without_a_part_too(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["photos-0123456789abcdef0123", ".building-photos-0123456789abcdef0123", ".building-my-house"]
+)
+def test_a_folder_of_the_users_own_is_never_removed_whatever_it_is_called(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "data.bin").write_bytes(b"x" * 1000)
+    (tmp_path / name / "notes.txt").write_text("mine")
+    keep(Cache(tmp_path, max_gb=1e-9))  # makes room
+    clear(tmp_path)
+    assert {file.name for file in (tmp_path / name).iterdir()} == {"data.bin", "notes.txt"}
+
+
 def test_clearing_leaves_what_another_process_makes(tmp_path):
     from filelock import FileLock
 

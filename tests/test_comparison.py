@@ -199,6 +199,25 @@ def test_the_door_prints_the_table_and_writes_it_with_the_curves(write, tmp_path
     assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines were drawn, not only axes
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("comparison.md", "out"), ("comparison.png", "out"), ("report.html", "report"), ("report.csv", "report")],
+)
+def test_only_an_earlier_comparison_is_overwritten(write, tmp_path, capsys, name, key):
+    words = [str(write("a")), f"out={tmp_path / 'there'}", f"report={tmp_path / 'there'}"]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / name).write_text("mine")
+    with pytest.raises(SystemExit):
+        main(words)
+    assert f"{name} is there already, and this command did not write it: name another folder, {key}=DIR" in (
+        capsys.readouterr().err
+    )
+    assert [(file.name, file.read_text()) for file in (tmp_path / "there").iterdir()] == [(name, "mine")]
+    (tmp_path / "there" / name).unlink()
+    main(words)
+    main(words)  # its own may be
+
+
 def test_out_names_the_folder(write, tmp_path):
     main([str(write("a")), f"out={tmp_path / 'there'}"])
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["comparison.md", "comparison.png"]

@@ -8,13 +8,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from flowers_tl import features
 from flowers_tl.errors import UserError
 from flowers_tl.evaluate import evaluate, main, new_folder, settings
 from flowers_tl.inference.evaluation import answer
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.inference.trained import read_trained
+from flowers_tl.inference.trained import keep_temperature, read_trained
 from flowers_tl.parts import set_up
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.training import train
@@ -117,6 +118,27 @@ def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path):
     assert own["scores_with_temperature"]["accuracy"] == own["scores"]["accuracy"]
     evaluate(options(ckpt=tmp_path / "run", out=tmp_path / "later"))
     assert found(tmp_path / "later")["temperature"] == own["temperature"]
+
+
+def test_a_checkpoint_that_a_run_may_write_at_the_same_time_is_left_alone(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    before = checkpoint.read_bytes()
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="Another process works on the run"):
+        keep_temperature(read_trained(checkpoint), 2.0)
+    assert checkpoint.read_bytes() == before
+    keep_temperature(read_trained(checkpoint), 2.0)
+    assert read_trained(checkpoint).temperature == 2.0
+
+
+def test_what_is_written_to_the_folder_meanwhile_stays(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "flowers_tl.results.evaluated.print_evaluation",
+        lambda *_: ((tmp_path / "out").mkdir(), (tmp_path / "out" / "classes.csv").write_text("mine")),
+    )
+    with pytest.raises(UserError, match="is there already"):
+        evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+    assert [file.read_text() for file in (tmp_path / "out").iterdir()] == ["mine"]
 
 
 def test_sets_are_made_by_val_and_measured_on_test(run_folder, tmp_path, capsys):

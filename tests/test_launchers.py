@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
@@ -198,3 +199,17 @@ def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, caps
         "a=1 seed=0  val accuracy 25.0%",
     ):
         assert line in printed
+
+
+def test_two_sweeps_never_work_in_one_folder_and_nothing_but_records_is_removed(tmp_path, capsys):
+    config, jobs = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}), tmp_path / ".jobs"
+    jobs.mkdir()
+    for name in ("0.json", "mine.json", "notes.txt"):
+        (jobs / name).write_text("{}")
+    with FileLock(jobs / ".lock"), pytest.raises(SystemExit) as end:
+        Summary().on_multirun_start(config)
+    assert end.value.code == 1
+    assert "Another process works on the sweep in" in capsys.readouterr().err
+    assert {file.name for file in jobs.iterdir()} >= {"0.json", "mine.json", "notes.txt"}
+    Summary().on_multirun_start(config)
+    assert {file.name for file in jobs.iterdir()} == {".lock", "mine.json", "notes.txt"}

@@ -12,10 +12,10 @@ from torchvision.models import resnet18
 
 from flowers_tl.clock import Clock
 from flowers_tl.errors import UserError
-from flowers_tl.once import alone, find_same, train_once
+from flowers_tl.once import alone, find_same, nothing_came_of, train_once
 from flowers_tl.parts import set_up
 from flowers_tl.results.comparison import find_runs
-from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.results.run import ELSEWHERE, RunFolder, run_files
 from flowers_tl.training import train
 
 
@@ -119,6 +119,105 @@ def test_what_was_stopped_in_its_first_epoch_begins_anew(once, config, tiny, tmp
     assert "Begins anew" in capsys.readouterr().out
     assert result["status"] == "finished"
     assert (tmp_path / "first" / "notes.txt").read_text() == "mine"
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_only_what_the_stopped_run_wrote_is_removed(once, config, tiny, tmp_path):
+    stopped(config, tiny, tmp_path / "first", after=0)
+    (tmp_path / "first" / "checkpoints").mkdir(exist_ok=True)
+    for name in ("config.yaml.bak", "checkpoints/mine.ckpt", "result.json.txt", "other/config.yaml", "other/mine.txt"):
+        (tmp_path / "first" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "first" / name).write_text("mine")
+    once("first/run", seed=1)
+    stopped(config, lambda **more: tiny(seed=2, **more), tmp_path / "first" / "interrupted", after=1)
+    everything = contents(tmp_path / "first")
+    before = {file: text for file, text in everything.items() if file.parent != tmp_path / "first" or text == b"mine"}
+    assert once("first")["status"] == "finished"
+    after = contents(tmp_path / "first")
+    assert {file: after.get(file) for file in before} == before
+
+
+def test_a_file_of_the_users_own_is_no_run_that_was_stopped(once, tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "config.yaml").write_text("strategy: mine\n")
+    with pytest.raises(UserError, match=r"holds a run already"):
+        once("project")
+    (tmp_path / "project" / "result.json").write_text('{"status": "failed"}')
+    with pytest.raises(UserError, match=r"holds a run already"):
+        once("project")
+    assert (tmp_path / "project" / "config.yaml").read_text() == "strategy: mine\n"
+    assert (tmp_path / "project" / "result.json").read_text() == '{"status": "failed"}'
+
+
+def test_a_run_killed_while_it_writes_its_first_files_begins_anew(once, config, tiny, tmp_path, capsys):
+    stopped(config, tiny, tmp_path / "first", after=0)
+    (tmp_path / "first" / "result.json").unlink()
+    assert once("first")["status"] == "finished"
+    assert "Begins anew" in capsys.readouterr().out
+
+
+def test_removing_may_be_killed_at_any_file(config, tiny, tmp_path):
+    stopped(config, tiny, tmp_path / "first", after=0)
+    (tmp_path / "first" / "events.out.tfevents.1").touch()
+    files = run_files(tmp_path / "first")
+    assert [file.name for file in files] == ["events.out.tfevents.1", "config.yaml", "result.json"]
+    for file in files[:-1]:
+        file.unlink()
+        assert nothing_came_of(tmp_path / "first", {})
+        with pytest.raises(UserError, match="already"), RunFolder(tmp_path / "first", ""):
+            pass
+
+
+def test_heads_that_were_finished_stay_and_half_written_ones_are_made_again(once, tmp_path, monkeypatch, capsys):
+    whole = once("whole", heads__lr="[0.001,0.01,0.02]")
+    save, saved = torch.save, []
+
+    def stop_at_the_second(content, file, *arguments, **more):
+        saved.append(file)
+        if len(saved) == 2:
+            raise Stop
+        save(content, file, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", stop_at_the_second)
+        with pytest.raises(Stop):
+            once("first", heads__lr="[0.001,0.01,0.02]", force="true")
+    first, second, third = (tmp_path / "first" / f"lr={lr},seed=0" for lr in ("0.001", "0.01", "0.02"))
+    assert not third.exists()
+    once("first/lr=0.02", seed=1)  # beside the heads, and finished
+    (second / "notes.txt").write_text("mine")
+    before = contents(first) | contents(tmp_path / "first" / "lr=0.02")
+    result = once("first", heads__lr="[0.001,0.01,0.02]", force="true")
+    assert "Begins anew" in capsys.readouterr().out
+    assert {file: content for file, content in contents(tmp_path / "first").items() if file in before} == before
+    assert (second / "notes.txt").read_text() == "mine"
+    assert [result[key] for key in ("heads", "best", "val")] == [whole[key] for key in ("heads", "best", "val")]
+    for head in (first, second, third):
+        own, other = (
+            json.loads((folder / head.name / "result.json").read_text()) for folder in (head.parent, tmp_path / "whole")
+        )
+        assert [own[key] for key in ("status", "val", "test")] == [other[key] for key in ("status", "val", "test")]
+
+
+def test_a_run_where_a_head_would_be_recorded_is_refused_before_anything_is_trained(once, tmp_path, monkeypatch):
+    (tmp_path / "first").mkdir()
+    once("first/lr=0.001,seed=0", seed=1)
+    before = contents(tmp_path / "first")
+    monkeypatch.setattr("flowers_tl.heads.make_trainer", lambda *_: pytest.fail("trained"))
+    with pytest.raises(UserError, match=r"lr=0.001,seed=0 holds a run already"):
+        once("first", heads__lr="[0.001,0.01]")
+    assert {file: content for file, content in contents(tmp_path / "first").items() if file in before} == before
+
+
+def test_a_note_on_a_run_elsewhere_hides_no_other_run(once, tmp_path):
+    once("first")
+    once("second", seed=1)
+    once("second")  # is finished, in the folder first
+    assert not (tmp_path / "second" / ELSEWHERE).exists()
+    assert [run.result["seed"] for run in find_runs([tmp_path / "second"])[0]] == [1]
 
 
 @pytest.mark.parametrize(("name", "value"), [("LOCAL_RANK", "0"), ("SLURM_NTASKS", "2")])

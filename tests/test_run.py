@@ -54,6 +54,18 @@ def test_a_folder_with_a_run_in_it_is_refused_and_left_alone(tmp_path):
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "name", ["result.json", "history.csv", "checkpoints/best.ckpt", "predictions.npz", "config.yaml.new"]
+)
+def test_a_file_that_a_run_would_overwrite_is_refused_and_left_alone(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"holds {name} already: name another folder"), RunFolder(tmp_path, ""):
+        pass
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_helper_processes_write_nothing(tmp_path):
     with RunFolder(tmp_path / "run", "", record=False) as run:
         run.append_history({"epoch": 0})

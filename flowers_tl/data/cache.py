@@ -30,6 +30,8 @@ from flowers_tl.locks import hold
 FORMAT = 3
 CHUNK = 1 << 24
 ENTRY = re.compile(r"[a-z]+-[0-9a-f]{20}")  # names of entries' folders
+FILES = {"data.bin", "meta.json"}  # what an entry's folder holds; one that holds anything else is not ours to remove
+BUILDING = ".building-"
 _sums: dict[tuple[str, int, int], int] = {}  # checksums of the files that this process has read: by path, size, time
 
 
@@ -140,7 +142,8 @@ class Cache:
         return entry
 
     def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> Entry:
-        beside = self.folder / f".building-{folder.name}"  # what a killed process left there is half an entry
+        beside = self.folder / f"{BUILDING}{folder.name}"  # what a killed process left there is half an entry
+        # Both names hold a hash of the description, which nobody else gives a folder, and the entry's lock is held.
         for leftover in (beside, folder):
             shutil.rmtree(leftover, ignore_errors=True)
         beside.mkdir()
@@ -203,17 +206,22 @@ def checksum(path: Path) -> int:
     return total
 
 
-def entries(folder: Path) -> list[dict[str, Any]]:
-    """All entries in a cache's folder: folder, what it is in words, bytes, and last use (seconds since 1970)."""
+def entries(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
+    """All entries in a cache's folder: folder, what it is in words, bytes, and last use (seconds since 1970).
+
+    With the prefix ``BUILDING`` those that are being built, or were when their process was killed.
+    """
     found = []
-    for own in folder.glob("*-*"):
-        if not ENTRY.fullmatch(own.name):
+    for own in folder.glob(f"{prefix}*-*"):
+        if not prefix and not ENTRY.fullmatch(own.name):
             continue
         try:
             files = {file.name: file.stat() for file in own.iterdir()}
             used = files.get("meta.json", own.stat()).st_mtime
         except OSError:
             continue  # removed just now
+        if not files.keys() <= FILES:
+            continue
         try:
             what = json.loads((own / "meta.json").read_text())["what"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -234,12 +242,12 @@ def clear(folder: Path, unused_days: float = 0.0) -> int:
         if entry["used"] <= before:
             shutil.rmtree(entry["folder"])
             removed += entry["bytes"]
-    for leftover in folder.glob(".building-*"):
-        name = leftover.name.removeprefix(".building-")
+    for leftover in entries(folder, BUILDING):
+        name = leftover["folder"].name.removeprefix(BUILDING)
         try:
             with FileLock(folder / f".{name}.lock").acquire(timeout=0):
-                removed += sum(file.stat().st_size for file in leftover.iterdir())
-                shutil.rmtree(leftover)
+                shutil.rmtree(leftover["folder"])
+                removed += leftover["bytes"]
         except Timeout:
             pass  # being built
     return removed

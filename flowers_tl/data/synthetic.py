@@ -88,6 +88,7 @@ class SyntheticDataModule(FlowersDataModule):
             beside = Path(tempfile.mkdtemp(prefix=".drawing-", dir=self.root.parent))
             try:
                 draw_dataset(beside, self.num_classes, self.drawn, self.image_size, self.first_species)
+                # Fails where anything lies there: a folder takes the place of an empty one alone.
                 os.rename(beside, self.root)
             except OSError:
                 if not self.root.is_dir():  # else another process was faster, and drew the same

@@ -110,6 +110,7 @@ def write_card(
             one.usage.rstrip(),
             "```",
         ]
+    # In the temporary folder of an export, as are the files of inference/formats.py.
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -149,6 +149,7 @@ def draw(
         space.tick_params(labelsize=8)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a name in a script that the font lacks
+        # What was there before is a figure made here: `refuse_figure` has refused anything else.
         figure.savefig(path, metadata={"Creator": MADE_HERE})
 
 

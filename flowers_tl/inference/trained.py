@@ -10,10 +10,12 @@ from zipfile import is_zipfile
 
 import torch
 import yaml
+from filelock import FileLock
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.errors import UserError, first_line, refuse_empty, shorten
 from flowers_tl.identity import fingerprint_weights
+from flowers_tl.locks import claim
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.weights import first_weights, load_weights
 from flowers_tl.parts import make_model
@@ -112,14 +114,19 @@ def keep_temperature(trained: Trained, temperature: float) -> None:
     """Write the temperature into the checkpoint, beside and renamed; all else in it stays.
 
     Raises:
-        UserError: if it is one of many heads, whose file holds weights alone.
+        UserError: if it is one of many heads, whose file holds weights alone, or its run goes on and may write it too.
     """
     if trained.path.name == "head.pt":
         raise UserError(f"{trained.path} holds a head's weights alone: train it as a run of its own to calibrate it.")
+    folder = trained.path.parent.parent
+    lock = FileLock(folder / ".lock")
+    if (folder / "config.yaml").is_file():
+        claim(lock, f"the run in {folder}")
     content = torch.load(trained.path, map_location="cpu", weights_only=True)
     beside = trained.path.with_name(trained.path.name + ".new")
     torch.save(content | {"temperature": temperature}, beside)
     os.replace(beside, trained.path)
+    lock.release()
 
 
 def read_yaml(file: Path) -> Any:

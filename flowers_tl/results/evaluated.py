@@ -117,6 +117,7 @@ def print_evaluation(found: Evaluation, most: int) -> None:
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:
     """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into an empty folder."""
+    # Nothing is overwritten: `evaluate` has made the folder just now, or found it missing or empty.
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "classes.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, BY_CLASS)

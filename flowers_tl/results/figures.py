@@ -43,4 +43,5 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(groups), 4), frameon=False
     )
+    # `compare` has refused a folder in which a picture of this name may be a user's.
     figure.savefig(path, dpi=120)

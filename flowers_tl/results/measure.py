@@ -65,6 +65,7 @@ def rates(count: int) -> list[str]:
 
 def run(command: list[str], log: Path) -> tuple[dict[str, Any], str]:
     """Run a module with its arguments; return seconds and memory, and what it printed, which ``log`` keeps."""
+    # In a benchmark's own folder, where a log can only be that of the same command, cut short.
     with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
         began = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors)

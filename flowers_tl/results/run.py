@@ -22,6 +22,13 @@ PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "
 # A note in the folder of a sweep's job whose run was made before: where it lies, from there.
 ELSEWHERE = "elsewhere.json"
 
+# All that a run writes into its folder, beside its lock. A run begins only where none of it is, so what there is of it
+# later is the run's own, and may be overwritten and removed: the record last, by which the rest is known after a kill.
+FILES = (
+    "events.out.tfevents.*", "hparams.yaml", "head.pt", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    "history.csv", "config.yaml", "result.json",
+)  # fmt: skip
+
 
 class RunFolder:
     """A run's folder, claimed on entry; on exit ``result.json`` says how the run ended.
@@ -35,7 +42,7 @@ class RunFolder:
         clock: that counts the run's time since before the folder was claimed; None: it begins now.
 
     Raises:
-        UserError: if the folder holds a run already, or another process works on it. Nothing in it is touched then.
+        UserError: if the folder holds a run's files already, or another process works on it. None of them is touched then.
     """
 
     def __init__(
@@ -72,12 +79,12 @@ class RunFolder:
         return self
 
     def _refuse_earlier(self, goes_on: bool) -> None:
-        if not goes_on and (self.folder / "config.yaml").exists():
-            self.lock.release()
-            raise UserError(
-                f"{self.folder} holds a run already: name another folder with hydra.run.dir=DIR, for a sweep with "
-                "hydra.sweep.dir=DIR."
-            )
+        if not goes_on:
+            try:
+                refuse_taken(self.folder)
+            except UserError:
+                self.lock.release()
+                raise
 
     def _take_over(self) -> None:
         """Take over from the run that this one goes on with what it found, and its history before ``first_epoch``."""
@@ -138,6 +145,41 @@ class RunFolder:
             beside = self.folder / f"{name}.new"
             beside.write_text(text, newline="")
             os.replace(beside, self.folder / name)
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files in a folder that a run has written there, half-written ones among them."""
+    return [file for name in FILES for pattern in (name, f"{name}.new") for file in folder.glob(pattern)]
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise UserError if a run in the folder would overwrite a file."""
+    if files := run_files(folder):
+        what = "a run" if (folder / "config.yaml").exists() else f"{files[0].relative_to(folder)}"
+        raise UserError(
+            f"{folder} holds {what} already: name another folder with hydra.run.dir=DIR, for a sweep with hydra.sweep.dir=DIR."
+        )
+
+
+def remove_files(folder: Path) -> None:
+    """Remove the files that a run has written into its folder, the record last, and nothing else."""
+    for file in run_files(folder):
+        file.unlink()
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What ``result.json`` says; nothing where there is none, or it is not a run's."""
+    try:
+        found = json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    own = isinstance(found, dict) and "status" in found and isinstance(found.get("seconds"), dict)
+    return found if own else {}
+
+
+def head_of(result: Mapping[str, Any]) -> str | None:
+    """Id of the run of many heads of which this is the record of one; None where it is no such head's."""
+    return (result.get("heads_of") or {}).get("run")
 
 
 def versions() -> dict[str, str]:

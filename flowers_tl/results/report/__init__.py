@@ -10,6 +10,10 @@ from flowers_tl.results.report.markdown import to_markdown
 from flowers_tl.results.report.measures import measure
 from flowers_tl.results.report.page import to_html
 from flowers_tl.results.report.paired import Comparisons
+from flowers_tl.utils.overwriting import refuse_overwrite
+
+FILES = ("report.html", "report.csv", "report.md")
+SIGN = "Report of flowers_tl</title>"  # in the page, by which it is told from a user's own
 
 
 def advise(groups: Sequence[Group], notes: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -36,17 +40,14 @@ def write_report(groups: Sequence[Group], notes: Iterable[str], folder: str | Pa
     The same groups give the same files: nothing in them depends on the time or on this machine.
 
     Raises:
-        UserError: if the groups were not tested, or not validated, on the same pictures.
+        UserError: if the folder holds such files that are not a report, or the groups were not tested, or not validated, on the same pictures.
     """
+    refuse_overwrite(Path(folder), FILES, SIGN, "report")
     facts, comparisons = measure(groups, notes), Comparisons()
     found = comparisons.against(facts.answered[0], facts.answered) if facts.answered else []
-    written = {
-        "report.html": to_html(facts, found, comparisons),
-        "report.csv": to_csv(facts, found),
-        "report.md": to_markdown(facts, found, comparisons),
-    }
+    texts = (to_html(facts, found, comparisons), to_csv(facts, found), to_markdown(facts, found, comparisons))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in written.items():
+    for name, text in zip(FILES, texts, strict=True):
         (folder / name).write_text(text, encoding="utf-8", newline="")
     return folder / "report.html"

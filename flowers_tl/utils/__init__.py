@@ -1,0 +1,1 @@
+"""What all other folders may use, and what knows none of them."""
