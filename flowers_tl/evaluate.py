@@ -1,6 +1,5 @@
 """Measure a trained network on any split: ``python -m flowers_tl.evaluate ckpt=RUN split=test``."""
 
-import logging
 import time
 from itertools import count
 from pathlib import Path
@@ -47,7 +46,6 @@ def evaluate(chosen: dict[str, Any]) -> None:
     from flowers_tl.results.evaluated import Evaluation, print_evaluation, write_evaluation
     from flowers_tl.results.sets import conformal_threshold, coverage, refuse_alpha
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is not the question
     trained, split, alpha = read_trained(chosen["ckpt"]), chosen["split"], chosen["conformal"]
     if alpha is not None:
         refuse_alpha(alpha)

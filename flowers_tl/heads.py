@@ -40,7 +40,7 @@ from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_r
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import RunFolder, head_of, read_result, refuse_taken
 from flowers_tl.results.tables import print_comparison
-from flowers_tl.trainer import log_answers, make_trainer
+from flowers_tl.trainer import log_answers, make_trainer, quiet
 
 EVALUATED = 256  # pictures at a time: a product with all of them would need the features twice
 
@@ -74,7 +74,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
     refuse(config, model)
     refuse_balanced(config, model)
     data = data or set_up(config)
-    with RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
+    with quiet(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         own = identify(config, data)
         run.update(own)
         heads = [Head(name, head_config, [], {}) for name, head_config in own_configs(config)]

@@ -34,18 +34,55 @@ from flowers_tl.results.run import RunFolder
 
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
 # mixing belongs to the module, its own use of PyTorch is its own.
-for remark in (
+REMARKS = (
     r"Found \d+ module\(s\) in eval mode",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"You have overridden `on_after_batch_transfer`",
     r"Checkpoint directory .* exists and is not empty",
     r"The dirpath has changed",
     r"It is recommended to use `self.log\('(lr|grad_norm|distance)/",  # the same in all processes
-):
-    warnings.filterwarnings("ignore", message=remark)
-for name in ("lightning.pytorch", "lightning.fabric"):  # they print by themselves; the root logger would repeat it
-    logging.getLogger(name).propagate = False
-logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
+)
+
+
+@contextmanager
+def quiet(level: int = logging.INFO) -> Iterator[None]:
+    """Around a run: without remarks that do not apply, and nothing that Lightning or a run sets for the process is left set.
+
+    Args:
+        level: of Lightning's own messages below which none is shown.
+    """
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = [(logger, logger.propagate, logger.level) for logger in loggers]
+    memory, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    deterministic, only_warn = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+    def is_no_tip(record: logging.LogRecord) -> bool:
+        return "Tip:" not in record.getMessage()
+
+    # Where it is told to be deterministic PyTorch also fills all memory that it takes, which costs as much as a layer does,
+    # and helps only against operations that read what they have not written. None here does.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    tips.addFilter(is_no_tip)
+    for logger in loggers:
+        logger.propagate = False  # they print by themselves; the root logger would repeat it
+        logger.setLevel(max(level, logger.level))
+    try:
+        with warnings.catch_warnings():
+            for remark in REMARKS:
+                warnings.filterwarnings("ignore", message=remark)
+            yield
+    finally:
+        for logger, propagate, shown in before:
+            logger.propagate = propagate
+            logger.setLevel(shown)
+        tips.removeFilter(is_no_tip)
+        torch.utils.deterministic.fill_uninitialized_memory = memory
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warn)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def make_trainer(
@@ -65,9 +102,6 @@ def make_trainer(
     if not validates(config):
         arguments["limit_val_batches"] = 0
     logger = {"purge_step": first_step} if first_step else {}
-    # Where it is told to be deterministic PyTorch also fills all memory that it takes, which costs as much as a layer does,
-    # and helps only against operations that read what they have not written. None here does.
-    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         return L.Trainer(
             **arguments | {"plugins": [*as_list(arguments.get("plugins")), WholeCheckpoints()]},
@@ -124,7 +158,8 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
 class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it, so that a kill leaves the old one or the new one.
 
-    Lightning moves it from the system's folder for temporary files: a copy, where that is another disk.
+    Lightning moves it from the system's folder for temporary files: a copy, where that is another disk. Only the run's own
+    checkpoints are there to be overwritten: see FILES in results/run.py.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:

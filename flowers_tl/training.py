@@ -48,7 +48,7 @@ from flowers_tl.resume import (
     refuse_other_pictures,
     settle,
 )
-from flowers_tl.trainer import find, log_answers, log_hyperparameters, make_trainer, without_loggers
+from flowers_tl.trainer import find, log_answers, log_hyperparameters, make_trainer, quiet, without_loggers
 
 
 def train(
@@ -96,6 +96,7 @@ def train(
     continues = checkpoint and checkpoint.parent.parent
     with (
         processes_released(),
+        quiet(),
         Interruption() as interruption,
         RunFolder(folder, yaml.safe_dump(config, sort_keys=False), record, continues, first_epoch, data.clock) as run,
     ):

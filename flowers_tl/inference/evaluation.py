@@ -1,5 +1,6 @@
 """Measure a trained network on a split, in the way in which training measured it: the same pictures, function and bits."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from flowers_tl.errors import UserError, shorten
 from flowers_tl.inference.trained import Trained
 from flowers_tl.parts import behind_prefix, prepare, set_up
 from flowers_tl.results.predictions import Predictions, Split
-from flowers_tl.trainer import find
+from flowers_tl.trainer import find, quiet
 
 
 def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -> tuple[Predictions, PictureDataModule]:
@@ -36,15 +37,16 @@ def answer(trained: Trained, config: Mapping[str, Any], splits: Sequence[str]) -
     places = class_places(model.hparams.class_names, data)
     if config["compute"]["channels_last"]:
         model.to(memory_format=torch.channels_last)
-    trainer = make_trainer(config["trainer"])
-    seen = behind_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
     found = {}
-    for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
-        prepare(seen, split)
-        trainer.test(model, dataloaders=seen.in_order(split), verbose=False)
-        pictures = data.pictures[split]
-        files = [file.relative_to(data.root).as_posix() for file in pictures.files]
-        found[split] = Split(find(trainer, Answers).gathered("test"), places[pictures.labels], files)
+    with quiet(logging.WARNING):  # which devices there are is not the question
+        trainer = make_trainer(config["trainer"])
+        seen = behind_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
+        for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
+            prepare(seen, split)
+            trainer.test(model, dataloaders=seen.in_order(split), verbose=False)
+            pictures = data.pictures[split]
+            files = [file.relative_to(data.root).as_posix() for file in pictures.files]
+            found[split] = Split(find(trainer, Answers).gathered("test"), places[pictures.labels], files)
     if data.undivided:
         found = {"all": join(list(found.values()))}
     return Predictions(list(model.hparams.class_names), found), data
