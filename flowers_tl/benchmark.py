@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from flowers_tl.errors import UserError, refuse_empty, tell, told
+from flowers_tl.utils.files import new_folder
 
 HELP = """Measure whole commands, each from its start to its exit and with an empty cache, against a plain loop that does what
 the article's notebook does; print the ratios, and keep all that was measured."""
@@ -41,7 +41,6 @@ def main(arguments: list[str] | None = None) -> None:
     where = "what train takes: backbone=..., data.limit=..., trainer.max_epochs=..."
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=where)
     given = parser.parse_intermixed_args(arguments)
-    folder = Path(given.folder or f"outputs/benchmark_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     asked = {name: value for name, value in vars(given).items() if name != "folder"}
     with told():
         refuse_empty({"folder": given.folder})
@@ -51,8 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError(f"{wrong[0]} can't be read as key=value.")
         if idle := [word for word in given.overrides if has_no_part(word)]:
             raise UserError(f"{idle[0]} has no part in a benchmark: the plain loop does not know it; leave it out.")
+        folder = Path(given.folder) if given.folder else None
+        kept = begin(asked, folder)
+        read_once(given.overrides)
+        folder = folder or new_folder("benchmark")
         try:
-            measure_all(asked, folder)
+            measure_all(kept, folder)
         except KeyboardInterrupt:
             tell(f"interrupted; {folder} holds what was measured: --folder {folder} with the same options goes on.")
             sys.exit(130)
@@ -72,40 +75,34 @@ def has_no_part(override: str) -> bool:
     return key != "optimizer.fused" and any(key == name or key.startswith(f"{name}.") for name in NO_PART)
 
 
-def measure_all(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Measure what is ``asked`` (strategies, repeats, sweep, overrides) and not in the folder yet.
-
-    Returns:
-        What benchmark.json holds.
+def measure_all(kept: dict[str, Any], folder: Path) -> None:
+    """Measure what :func:`begin` says is asked for and was not measured yet; add it to ``kept`` and write it.
 
     Raises:
-        UserError: if the folder holds something else, or a command fails; what was measured until then is kept.
+        UserError: if a command fails; what was measured until then is kept.
     """
     from flowers_tl.results.measure import Bench
     from flowers_tl.results.speed_table import print_speed, to_markdown
 
-    kept = begin(asked, folder)
-    read_once(asked["overrides"])
     folder.mkdir(parents=True, exist_ok=True)
     # What is written from here on is this benchmark's own: `begin` has refused a folder that holds anything else.
-    bench = Bench(folder, asked["overrides"])
-    plan = [job for strategy in asked["strategies"] for job in (("plain", strategy), ("flowers_tl", strategy))]
-    plan += [(kind, "feature_extraction") for kind in ("sweep", "heads") if asked["sweep"]]
-    jobs = [job for number in range(asked["repeats"]) for job in (plan if number % 2 == 0 else plan[::-1])]
+    bench = Bench(folder, kept["overrides"])
+    plan = [job for strategy in kept["strategies"] for job in (("plain", strategy), ("flowers_tl", strategy))]
+    plan += [(kind, "feature_extraction") for kind in ("sweep", "heads") if kept["sweep"]]
+    jobs = [job for number in range(kept["repeats"]) for job in (plan if number % 2 == 0 else plan[::-1])]
     done = sum(measured["kind"] != "again" for measured in kept["measured"])
     for number, (kind, strategy) in enumerate(jobs[done:], start=done + 1):
         print(f"[{number}/{len(jobs)}] {kind}, {strategy} ...", flush=True)
-        for measured in bench.measure(f"{number:02}", kind, strategy, asked["sweep"]):
+        for measured in bench.measure(f"{number:02}", kind, strategy, kept["sweep"]):
             kept["measured"].append(measured)
             print(f"    {measured['kind']}: {measured['seconds']:.1f} s", flush=True)
         (folder / "benchmark.json").write_text(json.dumps(kept, indent=2) + "\n")
     (folder / "benchmark.md").write_text(to_markdown(kept))
     print_speed(kept)
     print(f"Written: {folder / 'benchmark.json'} and {folder / 'benchmark.md'}")
-    return kept
 
 
-def begin(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
+def begin(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """What benchmark.json holds at first: what is asked, machine, versions; and what the folder's benchmark measured.
 
     Raises:
@@ -115,9 +112,9 @@ def begin(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     from flowers_tl.results.run import versions
 
     kept = asked | {"machine": describe_machine(), "versions": versions(), "measured": []}
-    file = folder / "benchmark.json"
-    if not folder.exists():
+    if folder is None or not folder.exists():
         return kept
+    file = folder / "benchmark.json"
     found = json.loads(file.read_text()) if file.is_file() else {}
     if other := [name for name in kept if name not in found or (name != "measured" and found[name] != kept[name])]:
         raise UserError(f"{folder} is there already and holds no benchmark with these {other[0]}: name a new --folder.")

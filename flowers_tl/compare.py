@@ -1,12 +1,12 @@
 """Put runs side by side: ``python -m flowers_tl.compare outputs/2026-01-31/12-00-00_sweep``."""
 
 import argparse
-import time
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from flowers_tl.errors import UserError, refuse_empty, suggest, told
+from flowers_tl.utils.files import new_folder
 from flowers_tl.utils.overwriting import refuse_overwrite
 
 HELP = """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation.
@@ -29,8 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments).runs
     with told():
         folders, options = read(given)
-        out = options.get("out") or default_folder(folders)
-        compare(folders, Path(out), options.get("report"), options["allow_mixed"])
+        compare(folders, options.get("out"), options.get("report"), options["allow_mixed"])
 
 
 def read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -52,8 +51,11 @@ def read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
     return folders, options
 
 
-def compare(folders: list[str], out: Path, report: str | None = None, allow_mixed: bool = False) -> None:
-    """Compare the runs in or below the folders; print a table for each protocol, and write it with the curves into ``out``."""
+def compare(folders: list[str], out: str | None, report: str | None = None, allow_mixed: bool = False) -> None:
+    """Compare the runs in or below the folders; print a table for each protocol, and write it with the curves into ``out``.
+
+    Without ``out`` the one folder that is named takes them, of several folders a new one in outputs.
+    """
     from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows, to_markdown
     from flowers_tl.results.figures import draw_curves
     from flowers_tl.results.protocol import by_protocol
@@ -66,13 +68,16 @@ def compare(folders: list[str], out: Path, report: str | None = None, allow_mixe
     parts = by_protocol(runs, allow_mixed)
     pages = []
     figures = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(parts) + 1)]
-    refuse_overwrite(out, ["comparison.md", *figures], "](comparison.png)", "out")
+    place = Path(out or folders[0]) if out or len(folders) == 1 else None
+    if place:
+        refuse_overwrite(place, ["comparison.md", *figures], "](comparison.png)", "out")
     places = [
         Path(report) / (str(number + 1) if len(parts) > 1 else "") for number in range(len(parts) if report else 0)
     ]
     for place in places:
         refuse_overwrite(place, REPORT_FILES, REPORT_SIGN, "report")
     try:
+        out = place or new_folder("comparison")
         out.mkdir(parents=True, exist_ok=True)
         for number, (words, members) in enumerate(parts):
             groups, repeated = group_runs(members)
@@ -90,16 +95,9 @@ def compare(folders: list[str], out: Path, report: str | None = None, allow_mixe
         (out / "comparison.md").write_text("\n".join(pages))
     except OSError as error:
         raise UserError(
-            f"The comparison can't be written into {out} ({error}): name another folder with out=FOLDER."
+            f"The comparison can't be written into {out or 'outputs'} ({error}): name another folder with out=FOLDER."
         ) from error
     print(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")
-
-
-def default_folder(folders: list[str]) -> Path:
-    """The one folder that was given, or a new one."""
-    return (
-        Path(folders[0]) if len(folders) == 1 else Path("outputs") / f"comparison_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Measure a trained network on any split: ``python -m flowers_tl.evaluate ckpt=RUN split=test``."""
 
-import time
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options, truth
+from flowers_tl.utils.files import new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +67,7 @@ def evaluate(chosen: dict[str, Any]) -> None:
     result = Evaluation(trained.path, split, own, found.class_names, reported, temperature, sets)
     print_evaluation(result, SHOWN)
     refuse_taken(chosen["out"])  # measuring takes minutes, in which another command may have written there
-    write_evaluation(result, Path(chosen["out"]) if chosen["out"] else new_folder())
+    write_evaluation(result, Path(chosen["out"]) if chosen["out"] else new_folder("evaluation"))
     if chosen["calibrate"]:  # last: an evaluation that fails leaves the checkpoint as it was
         keep_temperature(trained, temperature)
 
@@ -106,18 +105,6 @@ def refuse_taken(out: str | Path | None) -> None:
         return
     if not Path(out).is_dir() or any(Path(out).iterdir()):
         raise UserError(f"out={out} is there already: name a new folder, so that nothing in it is lost.")
-
-
-def new_folder() -> Path:
-    """Make a folder in outputs that no other evaluation has, though it begin in the same second."""
-    name = f"outputs/evaluation_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    for number in count(1):
-        try:
-            folder = Path(name if number == 1 else f"{name}_{number}")
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
 
 
 def settings(trained: "Trained", overrides: list[str]) -> dict[str, Any]:

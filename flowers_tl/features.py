@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flowers_tl.data.cache import Writer
 from flowers_tl.data.pictures import PictureDataModule
-from flowers_tl.data.store import Key, StoredPictures
+from flowers_tl.data.store import Key, StoredPictures, has_room
 from flowers_tl.errors import UserError, suggest
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.prefix import PRECISIONS, Prefix, entry_stage, fingerprint
@@ -132,7 +132,8 @@ class FeatureDataModule(L.LightningDataModule):
 
             entry = self.data.cache.get("features", what, self._describe(split, view, stop), "prefix", build)
             flat = entry.tensor(PRECISIONS[self.precision])
-            self.held[split, view, stop] = on_card(flat.view(-1, *entry.shapes[0][1:]), self.device)
+            features = flat.view(-1, *entry.shapes[0][1:])  # a CPU maps the file
+            self.held[split, view, stop] = features.to(self.device) if has_room(self.device, flat.nbytes) else features
         return self.held[split, view, stop]
 
     def _describe(self, split: str, view: View, stop: str) -> dict[str, Any]:
@@ -207,13 +208,6 @@ class SeenThrough(Dataset):
         source = owner.pictures(self.split, self.random)
         pictures, labels = source.__getitems__([(view, index) for index in indices] if self.random else indices)
         return (pictures, labels) if stop is None else (owner.prefix(stop)(pictures), labels, stop)
-
-
-def on_card(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move a tensor to a GPU if it takes less than a quarter of what is free there; a CPU maps the file."""
-    if device.type == "cuda" and tensor.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
-        return tensor.to(device)
-    return tensor
 
 
 def refuse_senseless(chosen: Mapping[str, Any]) -> None:

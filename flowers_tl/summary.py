@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowers_tl.errors import UserError, tell
 from flowers_tl.locks import claim
+from flowers_tl.utils.files import atomic_write
 
 # In a sweep's folder: a file a job, which the job's own process writes.
 JOBS = ".jobs"
@@ -81,9 +82,8 @@ def record(config: DictConfig, number: int, overrides: Sequence[str], folder: st
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
-    beside = file.with_suffix(".new")
-    beside.write_text(json.dumps(found) + "\n")
-    os.replace(beside, file)
+    with atomic_write(file) as beside:
+        beside.write_text(json.dumps(found) + "\n")
     return found
 
 

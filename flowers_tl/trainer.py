@@ -1,7 +1,6 @@
 """Lightning's Trainer as every run uses it: what it records and keeps, and how devices share the work."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from flowers_tl.proof import Proof
 from flowers_tl.results.images import confusion_picture, mistakes_picture
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import RunFolder
+from flowers_tl.utils.files import atomic_write
 
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
 # mixing belongs to the module, its own use of PyTorch is its own.
@@ -163,9 +163,8 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        beside = f"{path}.new"
-        super().save_checkpoint(checkpoint, beside, storage_options)
-        os.replace(beside, path)
+        with atomic_write(path) as beside:
+            super().save_checkpoint(checkpoint, beside, storage_options)
 
 
 def as_list(value: Any) -> list[Any]:
@@ -191,7 +190,7 @@ def without_loggers(trainer: L.Trainer) -> Iterator[None]:
 def log_answers(writer: Any, answers: Predictions, root: Path) -> None:
     """Show in TensorBoard which classes are confused, and the worst mistakes."""
     for name, split in answers.splits.items():
-        writer.add_image(f"{name}/confusion", confusion_picture(split, len(answers.class_names)), 0, dataformats="HWC")
+        writer.add_image(f"{name}/confusion", confusion_picture(split), 0, dataformats="HWC")
         if (mistakes := mistakes_picture(answers, split, root)) is not None:
             writer.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from filelock import FileLock
 
 from flowers_tl import features
 from flowers_tl.errors import UserError
-from flowers_tl.evaluate import evaluate, main, new_folder, settings
+from flowers_tl.evaluate import evaluate, main, settings
 from flowers_tl.inference.evaluation import answer
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.inference.trained import keep_temperature, read_trained
@@ -101,12 +100,6 @@ def test_nothing_of_a_run_is_overwritten_and_a_refusal_changes_no_checkpoint(run
         with pytest.raises(UserError):
             evaluate(options(ckpt=tmp_path / "run", calibrate=True, **more))
     assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
-
-
-def test_evaluations_of_one_second_have_folders_of_their_own(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(time, "strftime", lambda form: "now")
-    assert len({new_folder() for _ in range(3)}) == 3
 
 
 def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from flowers_tl.model.metrics import scores
-from flowers_tl.results.scores import by_class, confusion, score
+from flowers_tl.results.scores import by_class, confusion, score, worst_mistakes
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,15 @@ def test_confusion_counts_true_classes_in_rows():
     logits = np.eye(3)[[0, 1, 1, 2]]
     counts = confusion(logits, np.array([0, 0, 1, 1]))
     assert counts.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    assert confusion(logits[:1], np.array([4])).tolist() == [[0] * 5] * 4 + [[1, 0, 0, 0, 0]]  # no output for class 4
+
+
+def test_the_surest_mistake_comes_first_and_what_is_no_number_is_none():
+    shares = np.array([[0.9, 0.1, 0], [0.7, 0.3, 0], [0.2, 0.4, 0.4], [0.1, 0.9, 0], [np.nan] * 3, [0.9, 0.1, 0]])
+    labels = np.array([0, 1, 0, 2, 1, 1])
+    assert worst_mistakes(shares, labels, 8).tolist() == [3, 5, 1, 2]  # of equals the first
+    assert worst_mistakes(shares, labels, 1).tolist() == [3]
+    assert worst_mistakes(shares[:1], labels[:1], 8).tolist() == []
 
 
 def test_classes_come_least_recognised_first_with_what_they_are_taken_for():

@@ -12,7 +12,7 @@ from flowers_tl.data import store as room
 from flowers_tl.data.cache import Cache
 from flowers_tl.data.reading import Undecodable, read_picture
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.data.store import StoredPictures, decoded_size, open_store
+from flowers_tl.data.store import StoredPictures, decoded_size, has_room, open_store
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.transforms import (
     AUGMENTATIONS,
@@ -192,3 +192,10 @@ def test_training_transforms_are_the_articles(files):
             torch.manual_seed(seed)
             found.append(transform(read_picture(files[0])))
         assert torch.equal(*found)
+
+
+def test_a_gpu_holds_what_takes_less_than_a_quarter_of_its_free_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (400, 10_000))
+    sizes = (99, 100, 101)
+    assert [has_room(torch.device("cuda"), size) for size in sizes] == [True, False, False]
+    assert not any(has_room(torch.device("cpu"), size) for size in sizes)

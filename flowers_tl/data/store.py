@@ -70,12 +70,17 @@ class PictureStore:
         return part
 
     def to(self, device: torch.device) -> "PictureStore":
-        """Hold the pictures on a GPU, if they take less than a quarter of what is free there."""
+        """Hold the pictures on a GPU, if there is room for them (:func:`has_room`)."""
         sizes = [height * width * channels for height, width, channels in self.shapes]
-        if device.type == "cuda" and sum(sizes) < torch.cuda.mem_get_info(device)[0] / 4:
+        if has_room(device, sum(sizes)):
             self.bytes = torch.cat([picture.flatten() for picture in self.take(range(len(self)))]).to(device)
             self.starts = np.cumsum([0, *sizes])[:-1]
         return self
+
+
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether ``size`` bytes may be held on a device: a GPU, of whose free memory they take less than a quarter."""
+    return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 4
 
 
 def describe(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:

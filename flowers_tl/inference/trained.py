@@ -1,7 +1,6 @@
 """What a run has left, read back from its checkpoint: the network with its weights, the settings, and what was measured."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +20,7 @@ from flowers_tl.model.weights import first_weights, load_weights
 from flowers_tl.parts import make_model
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.utils.files import atomic_write
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def read_head(file: Path) -> Trained:
 
 
 def keep_temperature(trained: Trained, temperature: float) -> None:
-    """Write the temperature into the checkpoint, beside and renamed; all else in it stays.
+    """Write the temperature into the checkpoint; all else in it stays.
 
     Raises:
         UserError: if it is one of many heads, whose file holds weights alone, or its run goes on and may write it too.
@@ -123,9 +123,8 @@ def keep_temperature(trained: Trained, temperature: float) -> None:
     if (folder / "config.yaml").is_file():
         claim(lock, f"the run in {folder}")
     content = torch.load(trained.path, map_location="cpu", weights_only=True)
-    beside = trained.path.with_name(trained.path.name + ".new")
-    torch.save(content | {"temperature": temperature}, beside)
-    os.replace(beside, trained.path)
+    with atomic_write(trained.path) as beside:
+        torch.save(content | {"temperature": temperature}, beside)
     lock.release()
 
 

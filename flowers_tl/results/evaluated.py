@@ -130,7 +130,7 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
                 *([name, *row] for name, row in zip(found.class_names, found.counts.tolist(), strict=True)),
             ]
         )
-    Image.fromarray(confusion_picture(found.answers, len(found.class_names))).save(folder / "confusion.png")
+    Image.fromarray(confusion_picture(found.answers)).save(folder / "confusion.png")
     Predictions(found.class_names, {found.split: found.answers}).write(folder)
     (folder / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     print(f"Written: {folder / 'evaluation.json'}, and classes, confusion and answers beside it.")

@@ -1,11 +1,12 @@
 """What a run answered for each picture of val and test: ``predictions.npz`` in its folder."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from flowers_tl.utils.files import atomic_write
 
 FILE = "predictions.npz"
 SPLITS = ("val", "test")
@@ -34,16 +35,14 @@ class Predictions:
     splits: Mapping[str, Split]
 
     def write(self, folder: Path) -> None:
-        """Write them beside and rename: whoever reads the file finds all of it."""
+        """Write them into a run's folder."""
         arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
         for name, split in self.splits.items():
             arrays[f"{name}_logits"] = split.logits.astype(np.float32)
             arrays[f"{name}_labels"] = split.labels.astype(np.int64)
             arrays[f"{name}_pictures"] = np.array(split.pictures)
-        beside = folder / f".{FILE}.new"
-        with open(beside, "wb") as file:
+        with atomic_write(folder / FILE) as beside, open(beside, "wb") as file:
             np.savez_compressed(file, **arrays)
-        os.replace(beside, folder / FILE)
 
     @classmethod
     def read(cls, folder: Path) -> "Predictions | None":

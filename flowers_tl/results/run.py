@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from filelock import FileLock
 from flowers_tl.clock import PHASES, Clock
 from flowers_tl.errors import UserError
 from flowers_tl.locks import claim
+from flowers_tl.utils.files import atomic_write
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
@@ -140,11 +140,9 @@ class RunFolder:
         self._replace("history.csv", text.getvalue())
 
     def _replace(self, name: str, text: str) -> None:
-        """Write a file beside and rename it: whoever reads it finds all of it."""
         if self.record:
-            beside = self.folder / f"{name}.new"
-            beside.write_text(text, newline="")
-            os.replace(beside, self.folder / name)
+            with atomic_write(self.folder / name) as beside:
+                beside.write_text(text, newline="")
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -35,10 +35,27 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Number of pictures by true class (rows) and answered class (columns), int64 (classes, classes)."""
-    counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
+    """Number of pictures by true class (rows) and answered class (columns), int64 (classes, classes).
+
+    A class that the logits (pictures, classes) lack has a row and a column too if a label (pictures,) is of it.
+    """
+    classes = max(logits.shape[1], int(labels.max(initial=0)) + 1)
+    counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
     return counts
+
+
+def worst_mistakes(shares: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """Indices of the pictures that are answered wrongly, the most confident answer first.
+
+    Args:
+        shares: probabilities (pictures, classes). A picture with NaN among them has no answer, so no wrong one either.
+        labels: of the true classes (pictures,).
+        most: how many indices, at most.
+    """
+    confidence = shares.max(axis=1)
+    wrong = np.flatnonzero((shares.argmax(axis=1) != labels) & np.isfinite(confidence))
+    return wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
 
 
 def by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 from scipy.stats import binomtest, norm, t
 
 ROUNDING = 1e-15  # a variance below it is none: one error in a million answers makes one of 1e-12
@@ -152,9 +153,7 @@ def class_weights(labels: ArrayLike) -> np.ndarray:
 
 def probabilities(logits: ArrayLike) -> np.ndarray:
     """Softmax of the logits (pictures, classes)."""
-    logits = np.asarray(logits, dtype=np.float64)
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    return softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def top_k(logits: ArrayLike, labels: ArrayLike, k: int) -> np.ndarray:

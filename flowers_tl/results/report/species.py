@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowers_tl.results import scores
 from flowers_tl.results.report.measures import Answers
 
 
@@ -42,11 +43,7 @@ def class_accuracy(answers: Answers, labels: np.ndarray, classes: int) -> np.nda
 
 def confusions(answers: Answers, labels: np.ndarray) -> np.ndarray:
     """How often class i is taken for class j, (classes, classes), mean over seeds."""
-    classes = max(answers.logits.shape[-1], int(labels.max()) + 1)
-    counts = np.zeros((classes, classes))
-    for logits in answers.logits:
-        np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
-    return counts / len(answers.logits)
+    return np.mean([scores.confusion(logits, labels) for logits in answers.logits], axis=0)
 
 
 def most_confused(answers: Answers, labels: np.ndarray, most: int) -> list[Confused]:
@@ -67,12 +64,11 @@ def most_confused(answers: Answers, labels: np.ndarray, most: int) -> list[Confu
 def worst_mistakes(answers: Answers, labels: np.ndarray, most: int) -> list[Mistake]:
     """Pictures with the highest mean probability of a wrong class."""
     shares = answers.probabilities
-    answer = shares.argmax(axis=1)
-    confidence = shares[np.arange(len(shares)), answer]
-    wrong = np.flatnonzero((answer != labels) & np.isfinite(confidence))
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
-    missed = (~answers.hits).sum(axis=0)
-    return [Mistake(*map(int, (k, labels[k], answer[k])), float(confidence[k]), int(missed[k])) for k in worst]
+    answer, confidence, missed = shares.argmax(axis=1), shares.max(axis=1), (~answers.hits).sum(axis=0)
+    return [
+        Mistake(*map(int, (k, labels[k], answer[k])), float(confidence[k]), int(missed[k]))
+        for k in scores.worst_mistakes(shares, labels, most)
+    ]
 
 
 def typical(answers: Answers, labels: np.ndarray, label: int) -> list[int]:

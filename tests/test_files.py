@@ -1,0 +1,45 @@
+"""A file is whole whenever it is read, and a new folder is nobody else's."""
+
+import time
+
+import pytest
+
+from flowers_tl.utils.files import atomic_write, new_folder
+
+
+def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
+    file = tmp_path / "result.json"
+    for content in ("one", "two"):
+        before = file.read_text() if file.exists() else None
+        with atomic_write(file) as beside:
+            beside.write_text(content)
+            assert (file.read_text() if file.exists() else None) == before
+            assert beside.parent == file.parent  # another disk would make the rename a copy
+        assert file.read_text() == content
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("error", [OSError("The disk is full."), KeyboardInterrupt()])
+def test_after_an_error_the_old_content_stays_and_nothing_else(tmp_path, error):
+    file = tmp_path / "last.ckpt"
+    file.write_text("old")
+
+    def write():
+        with atomic_write(file) as beside:
+            beside.write_text("ha")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_new_folders_of_one_second_differ(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "now")
+    assert [str(new_folder("evaluation")) for _ in range(3)] == [
+        "outputs/evaluation_now",
+        "outputs/evaluation_now_2",
+        "outputs/evaluation_now_3",
+    ]
