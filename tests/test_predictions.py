@@ -71,8 +71,12 @@ def test_two_processes_keep_them_in_the_pictures_order(door, tiny, tmp_path):
 def test_what_is_written_is_read(tmp_path):
     logits = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
     split = Split(logits, np.array([0, 1, 1]), ["jpg/ä.jpg", "jpg/b, c.jpg", "jpg/d.jpg"])
-    Predictions(["a", "b'<"], {"test": split}).write(tmp_path)
+    splits = {name: Split(logits + k, split.labels, split.pictures) for k, name in enumerate(("test", "train", "all"))}
+    Predictions(["a", "b'<"], splits).write(tmp_path)
     found = Predictions.read(tmp_path)
+    assert {name: float(own.logits[0, 0] - logits[0, 0]) for name, own in found.splits.items()} == pytest.approx(
+        {"test": 0, "train": 1, "all": 2}, abs=1e-6
+    )
     assert found.class_names == ["a", "b'<"]
     assert (found.splits["test"].logits == logits).all()
     assert found.splits["test"].pictures == split.pictures

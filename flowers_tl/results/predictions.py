@@ -1,4 +1,4 @@
-"""What a run answered for each picture of val and test: ``predictions.npz`` in its folder."""
+"""What a network answered for each picture of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import numpy as np
 from flowers_tl.utils.files import atomic_write
 
 FILE = "predictions.npz"
-SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers by split (``val``, ``test``; a split that was not measured is missing), and what the classes are called."""
+    """Answers by split, and what the classes are called. A run has ``val`` and ``test`` as far as it measured them."""
 
     class_names: list[str]
     splits: Mapping[str, Split]
 
     def write(self, folder: Path) -> None:
-        """Write them into a run's folder."""
+        """Write them into a folder."""
         arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
         for name, split in self.splits.items():
             arrays[f"{name}_logits"] = split.logits.astype(np.float32)
@@ -46,15 +45,15 @@ class Predictions:
 
     @classmethod
     def read(cls, folder: Path) -> "Predictions | None":
-        """Read a run's answers; None where it has kept none."""
+        """Read a folder's answers; None where it has none."""
         if not (folder / FILE).is_file():
             return None
         with np.load(folder / FILE) as arrays:
+            names = [key.removesuffix("_logits") for key in arrays if key.endswith("_logits")]
             splits = {
                 name: Split(
                     arrays[f"{name}_logits"], arrays[f"{name}_labels"], [str(p) for p in arrays[f"{name}_pictures"]]
                 )
-                for name in SPLITS
-                if f"{name}_logits" in arrays
+                for name in names
             }
             return cls([str(name) for name in arrays["class_names"]], splits)

@@ -11,7 +11,7 @@ import numpy as np
 
 from flowers_tl.errors import UserError
 from flowers_tl.results.comparison import Run
-from flowers_tl.results.predictions import SPLITS, Predictions, Split
+from flowers_tl.results.predictions import Predictions, Split
 
 
 def answers_of(run: Run, notes: list[str]) -> Predictions | None:
@@ -33,7 +33,7 @@ class Shared:
 
     def check(self, run: Run, predictions: Predictions | None) -> None:
         """Refuse a run that was measured on other pictures than the runs before it."""
-        for name in SPLITS:
+        for name in ("val", "test"):
             size = recorded([run], "data", name)[0]
             if np.isfinite(size):
                 self.hold(f"numbers of {name} pictures", int(size), run)
