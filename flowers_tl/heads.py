@@ -107,7 +107,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
             if head.name not in kept:
                 record(head, stack.state(number), answers, data.root, run.folder / head.name, seconds)
         best = max(heads, key=lambda head: head.result["val"]["accuracy"])
-        run.update({"heads": [head.name for head in heads], "best": best.name, "val": best.result["val"]})
+        run.update({"heads": [head.name for head in heads], "best_head": best.name, "val": best.result["val"]})
     groups, notes = group_runs(find_runs([run.folder / head.name for head in heads])[0])
     print_comparison(HEADER, table_rows(groups))
     print("\n".join([*(f"Note: {note}" for note in notes), f"Folder of the heads: {run.folder}"]))

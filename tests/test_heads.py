@@ -1,6 +1,8 @@
 """Many heads in one run are what as many runs would have been."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,7 +42,7 @@ def own_run(folder, to) -> tuple[dict, dict[str, torch.Tensor]]:
     """Result and head of the run that a head's own config describes."""
     result = train(yaml.safe_load((folder / "config.yaml").read_text()), to)
     if "heads" in result:  # a solved one
-        return result, torch.load(to / result["best"] / "head.pt")
+        return result, torch.load(to / result["best_head"] / "head.pt")
     state = torch.load(to / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     return result, {name.removeprefix("backbone.network."): value for name, value in state.items()}
 
@@ -125,7 +127,14 @@ def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
         assert len(equal) == 1
         assert 6 * equal.pop() <= whole[phase] + 0.1  # the records are written after the parts are known
     assert sum(run.result["seconds"]["fit"] for run in runs) == pytest.approx(whole["fit"], abs=0.1)
-    assert list((tmp_path / "heads" / found["best"]).glob("events.out.tfevents*"))
+    assert list((tmp_path / "heads" / found["best_head"]).glob("events.out.tfevents*"))
+    record = json.loads((tmp_path / "heads" / "result.json").read_text())
+    assert "best" not in record  # which holds scores, in a run of one network
+    documented = set(re.findall(r"`([\w.]+)`", (Path(__file__).parents[1] / "docs" / "runs.md").read_text()))
+    assert {"head.pt", *record, *runs[0].result} <= documented
+    record["best"] = record.pop("best_head")  # as earlier versions wrote it
+    (tmp_path / "heads" / "result.json").write_text(json.dumps(record))
+    assert len(find_runs([tmp_path / "heads"])[0]) == 6
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "vit_b_16"])
