@@ -34,20 +34,26 @@ class Parameter:
         return isinstance(self.low, int)
 
     def suggest(self, trial: Any) -> str:
-        """Let Optuna's ``trial`` choose; return the override. Four digits are enough, and can be typed."""
+        """Let Optuna's ``trial`` choose; return the override."""
         if self.choices is not None:
-            return f"{self.key}={trial.suggest_categorical(self.key, self.choices)}"
+            return self.override(trial.suggest_categorical(self.key, self.choices))
         if self.whole:
-            return f"{self.key}={trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log)}"
-        return f"{self.key}={trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.4g}"
+            return self.override(trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log))
+        return self.override(trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log))
+
+    def override(self, value: str | float) -> str:
+        """The override that sets a value. Of a float four digits are enough, and can be typed."""
+        return f"{self.key}={value:.4g}" if isinstance(value, float) else f"{self.key}={value}"
 
     def values(self) -> list[Any] | None:
         """All its values as Optuna knows them; None where they can't be counted."""
         if self.choices is not None:
             return list(self.choices)
-        if self.whole and not self.log:
-            return list(range(self.low, self.high + 1, self.step or 1))
-        return None
+        if self.log or not (self.whole or self.step):
+            return None
+        step = self.step or 1
+        # A float's last step may lie a rounding above the end.
+        return [min(self.low + k * step, self.high) for k in range(round((self.high - self.low) / step) + 1)]
 
     def ends(self) -> list[str]:
         """Overrides that show whether the config takes its values."""
@@ -61,13 +67,17 @@ class Space:
     parameters: tuple[Parameter, ...]
     fixed: tuple[str, ...]
 
-    def combinations(self, most: int) -> list[dict[str, Any]] | None:
-        """All combinations, if there are at most so many."""
+    def untried(self, tried: Sequence[Sequence[str]], most: int) -> list[dict[str, Any]] | None:
+        """The combinations of values that are not among the ``tried`` overrides; None if there are more than ``most`` in all."""
         values = [parameter.values() for parameter in self.parameters]
         if any(found is None for found in values) or math.prod(map(len, values)) > most:
             return None
-        keys = [parameter.key for parameter in self.parameters]
-        return [dict(zip(keys, combination, strict=True)) for combination in itertools.product(*values)]
+        combinations = {
+            tuple(p.override(value) for p, value in zip(self.parameters, combination, strict=True)): combination
+            for combination in itertools.product(*values)
+        }
+        left = [combination for overrides, combination in combinations.items() if list(overrides) not in tried]
+        return [dict(zip((p.key for p in self.parameters), combination, strict=True)) for combination in left]
 
     def compose(self, chosen: Sequence[str]) -> dict[str, Any]:
         """The config of one trial as plain Python. Raises UserError where it can't be composed."""
@@ -128,7 +138,8 @@ def parameter(override: Override) -> Parameter:
     if tags:
         raise UserError(f"{key}: tag(log,...) goes with an interval, as in tag(log,interval(1e-5,1e-2)).")
     if isinstance(given, RangeSweep):
-        numbers = sorted(given.range())
+        # Hydra adds up steps, with their rounding: 0.30000000000000004 would lie beyond a range that ends at 0.3.
+        numbers = sorted(n if isinstance(n, int) else float(f"{n:.12g}") for n in given.range())
         if len(numbers) > 1:
             return Parameter(key, None, numbers[0], numbers[-1], abs(given.step))
     else:

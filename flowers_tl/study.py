@@ -80,17 +80,19 @@ class Search:
         Raises:
             UserError: if all have failed.
         """
-        combinations = self.space.combinations(trials)
-        while (number := len(self.ended())) < (trials if combinations is None else len(combinations)):
-            if combinations is not None and not self.study.get_trials(states=(TrialState.WAITING,)):
-                self.study.enqueue_trial(combinations[number])
+        while True:
+            ended = self.ended()
+            number, untried = len(ended), self.space.untried([t.user_attrs["chosen"] for t in ended], trials)
+            if not untried if untried is not None else number >= trials:
+                break
+            if untried and not self.study.get_trials(states=(TrialState.WAITING,)):
+                self.study.enqueue_trial(untried[0])
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=int(np.random.SeedSequence([self.asked["seed"], number]).generate_state(1)[0])
             )
             trial = self.study.ask()
             self.attempt(trial, [parameter.suggest(trial) for parameter in self.space.parameters])
             self.say(self.study.trials[trial.number], number + 1, trials)
-        ended = self.ended()
         if all(wrong(trial) for trial in ended):
             raise UserError(f"All {len(ended)} trials failed; the first: {wrong(ended[0])}")
 

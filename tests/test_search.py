@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import yaml
@@ -132,6 +133,20 @@ def test_few_combinations_are_each_tried_once(fake, tmp_path):
     assert len({tuple(words) for words in chosen(study)}) == 6
 
 
+def test_more_trials_try_each_combination_that_fewer_have_left_out(fake, tmp_path):
+    space = ("strategy.table.0.lr=0.01,0.001", "seed=range(0,3)")
+    for trials in (3, 20, 20):
+        study = search(tmp_path / "a", *space, trials=trials)
+    assert len(fake) == 6  # each once, whatever Optuna proposed when there were to be fewer
+    every = {(f"strategy.table.0.lr={rate}", f"seed={seed}") for rate in (0.01, 0.001) for seed in range(3)}
+    assert {tuple(words) for words in chosen(study)} == every
+
+
+def test_a_range_of_floats_is_tried_to_its_end(fake, tmp_path):
+    study = search(tmp_path / "a", "optimizer.weight_decay=range(0.1,0.35,0.1)", trials=20)
+    assert [words[0].partition("=")[2] for words in chosen(study)] == ["0.1", "0.2", "0.3"]
+
+
 def test_what_was_tried_is_not_run_again(fake, tmp_path):
     study = search(
         tmp_path / "a", "strategy.table.0.lr=interval(0.01,0.010001)", trials=3
@@ -204,6 +219,7 @@ def test_a_hopeless_trial_is_pruned(tiny, tmp_path, capsys):
     assert printed.err == ""
     result = json.loads((tmp_path / "s" / "trials" / "004" / "result.json").read_text())
     assert result["status"] == "pruned"
+    assert "`pruned`" in (Path(__file__).parents[1] / "docs" / "runs.md").read_text()
     assert re.match(r"after epoch [1-4] val accuracy .* was below the other trials' median", result["error"])
 
 

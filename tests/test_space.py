@@ -15,6 +15,7 @@ RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
         ("optimizer=choice(adam,sgd)", dict(choices=("adam", "sgd"))),
         ("optimizer=glob(adam*)", dict(choices=("adam", "adamw"))),
         ("seed=range(1,10,3)", dict(low=1, high=7, step=3)),
+        ("optimizer.weight_decay=range(0.1,0.35,0.1)", dict(low=0.1, high=0.3, step=0.1)),
         ("optimizer.weight_decay=interval(0,0.5)", dict(low=0.0, high=0.5)),
         ("trainer.max_epochs=int(interval(2,9))", dict(low=2, high=9)),
         (RATE, dict(low=1e-5, high=1e-1, log=True)),
@@ -26,6 +27,29 @@ def test_the_space_is_read_as_hydra_writes_sweeps(override, expected):
     for name, value in expected.items():
         assert getattr(parameter, name) == value
     assert space.fixed == ("backbone=resnet34",)
+
+
+@pytest.mark.parametrize(
+    ("override", "values"),
+    [
+        ("seed=1,1,5", [1, 5]),
+        ("seed=range(10,1,-3)", [4, 7, 10]),
+        ("optimizer.weight_decay=range(0.1,0.35,0.1)", [0.1, 0.2, 0.3]),
+        ("trainer.max_epochs=int(interval(2,5))", [2, 3, 4, 5]),
+        ("optimizer.weight_decay=interval(0.1,0.4)", None),
+        (RATE, None),
+    ],
+)
+def test_what_can_be_counted_has_no_end_only_where_numbers_lie_dense(override, values):
+    untried = read_space([override]).untried([], most=4)
+    if values is None:
+        assert untried is None
+        return
+    ((key, _),) = untried[0].items()
+    assert [float(combination[key]) for combination in untried] == values  # none a rounding beyond the end
+    assert read_space([override]).untried([], most=len(values) - 1) is None
+    left = read_space([override]).untried([[f"{key}={values[0]:.4g}"]], most=4)
+    assert left == untried[1:]
 
 
 BAD = [
