@@ -61,7 +61,7 @@ def compare(folders: list[str], out: str | None, report: str | None = None, allo
     from flowers_tl.results.protocol import by_protocol
     from flowers_tl.results.report import FILES as REPORT_FILES
     from flowers_tl.results.report import SIGN as REPORT_SIGN
-    from flowers_tl.results.report import advise, write_report
+    from flowers_tl.results.report import Comparisons, advise, measure, write_report
     from flowers_tl.results.tables import print_comparison
 
     runs, unfinished = find_runs(folders)
@@ -85,13 +85,14 @@ def compare(folders: list[str], out: str | None, report: str | None = None, allo
             if len(parts) > 1:
                 print(f"Under {words}:")
             print_comparison(HEADER, table_rows(groups))
-            advice, noted = advise(groups, notes)
-            for line in [*advice, *(f"Note: {note}" for note in noted)]:
+            facts, comparisons = measure(groups, notes), Comparisons()
+            for line in [*advise(facts, comparisons), *(f"Note: {note}" for note in facts.notes)]:
                 print(fill(line, 100, subsequent_indent="    "))
             draw_curves(groups, out / figures[number])
-            pages.append((f"Under {words}\n\n" if len(parts) > 1 else "") + to_markdown(groups, noted, figures[number]))
+            heading = f"Under {words}\n\n" if len(parts) > 1 else ""
+            pages.append(heading + to_markdown(groups, facts.notes, figures[number]))
             if report is not None:
-                print(f"Written: {write_report(groups, notes, places[number])}")
+                print(f"Written: {write_report(facts, comparisons, places[number])}")
         (out / "comparison.md").write_text("\n".join(pages))
     except OSError as error:
         raise UserError(

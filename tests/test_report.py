@@ -14,10 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from flowers_tl.compare import main as compare
 from flowers_tl.errors import UserError
 from flowers_tl.results.comparison import find_runs, group_runs
 from flowers_tl.results.predictions import Predictions, Split
-from flowers_tl.results.report import write_report
+from flowers_tl.results.report import Comparisons, measure, measures, write_report
 from flowers_tl.results.report.axes import Axis, linear_ticks, log_ticks
 from flowers_tl.results.report.paired import holm
 from flowers_tl.results.statistics import difference, mcnemar, mean_interval, paired_difference
@@ -101,7 +102,7 @@ def report(tmp_path, groups):
     """Write the report of all runs written so far; return its page, Markdown and CSV rows."""
 
     def write(notes=()):
-        page = write_report(groups(), notes, tmp_path / "report")
+        page = write_report(measure(groups(), notes), Comparisons(), tmp_path / "report")
         with open(page.with_suffix(".csv"), newline="") as file:
             return page.read_text(), page.with_suffix(".md").read_text(), list(csv.DictReader(file))
 
@@ -604,6 +605,18 @@ def test_ticks_of_a_logarithm_are_powers_of_ten_or_few_between():
     assert log_ticks(40, 700) == pytest.approx([50, 100, 200, 500])
 
 
+def test_compare_reads_and_measures_the_answers_once(run, tmp_path, monkeypatch, capsys):
+    run("a", logits=logits_of(1 - np.minimum(TRUTH, 1)))
+    run("b", strategy="other", val=0.8)
+    measured, error, read = [], measures.calibration_error, Predictions.read
+    monkeypatch.setattr(measures, "calibration_error", lambda *given: measured.append("error") or error(*given))
+    monkeypatch.setattr(Predictions, "read", lambda folder: measured.append(folder.name) or read(folder))
+    compare([str(tmp_path / "runs"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'report'}"])
+    assert sorted(measured) == ["a", "b", "error", "error"]
+    assert "fine_tuning is best by val accuracy" in capsys.readouterr().out  # advice and page are of the same numbers
+    assert "fine_tuning is best by val accuracy" in (tmp_path / "report" / "report.html").read_text()
+
+
 @pytest.mark.slow
 def test_thirty_runs_of_the_flowers_take_seconds_and_megabytes(tmp_path):
     rng = np.random.default_rng(0)
@@ -625,7 +638,7 @@ def test_thirty_runs_of_the_flowers_take_seconds_and_megabytes(tmp_path):
     for picture in pictures[1:]:
         (tmp_path / "root" / picture).hardlink_to(first)
     began = time.perf_counter()
-    page = write_report(groups, (), tmp_path / "report")
+    page = write_report(measure(groups), Comparisons(), tmp_path / "report")
     assert time.perf_counter() - began < 20
     assert page.stat().st_size < 15e6
     assert 24 <= len(re.findall("<img ", page.read_text())) <= 60

@@ -8,7 +8,7 @@ from PIL import Image
 from test_report import write_run
 
 from flowers_tl.results.comparison import find_runs, group_runs
-from flowers_tl.results.report import write_report
+from flowers_tl.results.report import Comparisons, measure, write_report
 
 pytestmark = pytest.mark.slow
 NAMES = [f"species {k}" for k in range(12)]
@@ -33,7 +33,8 @@ def page(tmp_path_factory):
                 folder / "runs" / f"{strategy}{seed}", strategy, seed, skill / 4, None, truth, NAMES, logits,
                 trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, pictures,
             )  # fmt: skip
-    return write_report(group_runs(find_runs([folder / "runs"])[0])[0], (), folder / "report")
+    groups, _ = group_runs(find_runs([folder / "runs"])[0])
+    return write_report(measure(groups), Comparisons(), folder / "report")
 
 
 @pytest.fixture

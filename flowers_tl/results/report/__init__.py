@@ -1,13 +1,11 @@
 """The report of a comparison: one HTML page that needs no other file, its numbers as CSV, its sentences as Markdown."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flowers_tl.results.comparison import Group
 from flowers_tl.results.report.advice import by_size, headline, roads
 from flowers_tl.results.report.columns import to_csv
 from flowers_tl.results.report.markdown import to_markdown
-from flowers_tl.results.report.measures import measure
+from flowers_tl.results.report.measures import Facts, measure
 from flowers_tl.results.report.page import to_html
 from flowers_tl.results.report.paired import Comparisons
 from flowers_tl.utils.overwriting import refuse_overwrite
@@ -15,13 +13,11 @@ from flowers_tl.utils.overwriting import refuse_overwrite
 FILES = ("report.html", "report.csv", "report.md")
 SIGN = "Report of flowers_tl</title>"  # in the page, by which it is told from a user's own
 
+__all__ = ["Comparisons", "advise", "measure", "write_report"]
 
-def advise(groups: Sequence[Group], notes: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Which strategy at which budget, in lines for a terminal, and all there is to note.
 
-    See :mod:`flowers_tl.results.report.advice`.
-    """
-    facts, comparisons = measure(groups, notes), Comparisons()
+def advise(facts: Facts, comparisons: Comparisons) -> list[str]:
+    """Which strategy at which budget, in lines for a terminal; see :mod:`flowers_tl.results.report.advice`."""
     lines = [headline(facts, comparisons)]
     if len(facts.entries) > 1:
         for size, entries in by_size(facts):
@@ -31,19 +27,18 @@ def advise(groups: Sequence[Group], notes: Iterable[str]) -> tuple[list[str], li
                 lines += [
                     f"  {step.budget}: {step.label}, {step.scores}. {step.evidence}".rstrip() for step in road.steps
                 ]
-    return lines, facts.notes
+    return lines
 
 
-def write_report(groups: Sequence[Group], notes: Iterable[str], folder: str | Path) -> Path:
+def write_report(facts: Facts, comparisons: Comparisons, folder: str | Path) -> Path:
     """Write ``report.html``, ``report.csv`` and ``report.md`` into the folder; return the page.
 
-    The same groups give the same files: nothing in them depends on the time or on this machine.
+    The same runs give the same files: nothing in them depends on the time or on this machine.
 
     Raises:
-        UserError: if the folder holds such files that are not a report, or the groups were not tested, or not validated, on the same pictures.
+        UserError: if the folder holds such files that are not a report.
     """
     refuse_overwrite(Path(folder), FILES, SIGN, "report")
-    facts, comparisons = measure(groups, notes), Comparisons()
     found = comparisons.against(facts.answered[0], facts.answered) if facts.answered else []
     texts = (to_html(facts, found, comparisons), to_csv(facts, found), to_markdown(facts, found, comparisons))
     folder = Path(folder)
