@@ -13,7 +13,7 @@ from omegaconf import DictConfig, read_write
 
 from flowers_tl.config import CONF
 from flowers_tl.errors import tell
-from flowers_tl.refusals import MULTIRUN, explain, split_arguments, without_refused_choices
+from flowers_tl.refusals import MULTIRUN, explain, split_arguments
 from flowers_tl.summary import Failure, Summary, in_sweep
 
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it: a door sets it for Hydra while it runs
@@ -23,8 +23,8 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
     """Decorate a function of a config into a command that Hydra composes from ``conf/<config_name>.yaml``.
 
     What goes wrong is told in one sentence with exit code 1, and no stack trace unless HYDRA_FULL_ERROR=1. In a multirun
-    a job that fails, or a choice that does not exist, does not stop the others. An interruption exits with 130 (Ctrl-C)
-    or 143 (SIGTERM), so that a script can tell it from success.
+    a job that fails does not stop the others; a value that can't be composed stops the sweep before its first job. An
+    interruption exits with 130 (Ctrl-C) or 143 (SIGTERM), so that a script can tell it from success.
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -54,19 +54,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
 
         run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
 
-        def attempt(again: bool) -> None:
-            try:
-                run()
-            except Exception as error:  # Hydra refused: what a job raises ends in `guarded`
-                if FULL_ERROR:
-                    raise
-                sentences, remaining = without_refused_choices(sys.argv, config_name) if again else ([], None)
-                for refusal in sentences or [error]:
-                    told(refusal)
-                if remaining:
-                    sys.argv = remaining
-                    attempt(again=False)
-
         def main() -> None:
             # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
             flags, overrides = split_arguments(sys.argv[1:])
@@ -74,7 +61,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
             # With this set Hydra lets its exceptions through instead of printing them, so that they can be put plainly.
             with environment("HYDRA_FULL_ERROR", "1"):
                 try:
-                    attempt(again=any(flag in sys.argv for flag in MULTIRUN))
+                    run()
                 except (KeyboardInterrupt, SystemExit) as stop:
                     # Lightning turns Ctrl-C into sys.exit(1) and SIGTERM into an exit that looks like success.
                     terminated = type(stop).__name__ == "SIGTERMException"
@@ -82,6 +69,10 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                         raise
                     tell(f"interrupted{how_to_go_on(place)}.")
                     raise SystemExit(143 if terminated else 130) from None
+                except Exception as error:  # Hydra refused: what a job raises ends in `guarded`
+                    if FULL_ERROR:
+                        raise
+                    told(error)
             if failed or Summary.failed:  # a job in a process of its own can't set `failed` here
                 raise SystemExit(1)
 

@@ -1,10 +1,9 @@
-"""What went wrong, in one sentence, and what remains of a sweep without the choices that Hydra refuses."""
+"""What went wrong, in one sentence; command lines and configs as Hydra reads them."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -20,8 +19,18 @@ from flowers_tl.errors import UserError, first_line, refuse_empty, suggest, tell
 
 REFUSALS = (HydraException, OmegaConfBaseException, UserError)
 MULTIRUN = ("-m", "--multirun")
-CONFIG_DIR = ("--config-dir", "-cd")
-FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", *CONFIG_DIR)
+FLAGS_WITH_VALUE = [
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+]
 
 
 def explain(error: Exception) -> str:
@@ -71,35 +80,6 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if argument in FLAGS_WITH_VALUE and rest:
             flags.append(rest.pop(0))
     return flags, overrides
-
-
-def without_refused_choices(argv: Sequence[str], config_name: str) -> tuple[list[Exception], list[str] | None]:
-    """Try each choice of a sweep by itself; return why some are refused, and the command line without them.
-
-    The command line is None where nothing is left to run, or no single choice is to blame.
-    """
-    flags, arguments = split_arguments(argv[1:])
-    folders = [f"hydra.searchpath=[{value}]" for flag, value in pairwise([*flags, ""]) if flag in CONFIG_DIR]
-    try:
-        overrides = OverridesParser.create().parse_overrides(arguments)
-        swept = [override for override in overrides if override.is_discrete_sweep()]
-        fixed = [override.input_line for override in overrides if override not in swept]
-        compose_beside(config_name, [*folders, *fixed])
-    except REFUSALS:
-        return [], None
-    refusals, remaining = [], []
-    for override in swept:
-        key, kept = override.get_key_element(), []
-        for value in override.sweep_string_iterator():
-            try:
-                compose_beside(config_name, [*folders, *fixed, f"{key}={value}"])
-                kept.append(value)
-            except REFUSALS as error:
-                refusals.append(error)
-        if not kept:
-            return refusals, None
-        remaining.append(f"{key}={','.join(str(value) for value in kept)}")
-    return refusals, [argv[0], *flags, *fixed, *remaining] if refusals else None
 
 
 def compose_beside(config_name: str, overrides: Sequence[str]) -> DictConfig:

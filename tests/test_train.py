@@ -262,10 +262,9 @@ def test_an_earlier_runs_folder_is_refused_and_left_alone(door, tiny, finished, 
 
 
 def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
-    arguments = tiny(strategy="feature_extraction,nope,fine_tuning", backbone__weights="null,nothing.pth")
+    arguments = tiny(strategy="feature_extraction,fine_tuning", backbone__weights="null,nothing.pth")
     process = door("train", *arguments, "-m", cwd=tmp_path)
     assert process.returncode == 1
-    assert "Error: There is no strategy 'nope'" in process.stderr
     assert process.stderr.count("Error: backbone.weights=nothing.pth is neither") == 2
     found = sorted(
         (r["status"], r["strategy"])
@@ -278,6 +277,31 @@ def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
     assert process.stdout.count("is left out: its status is 'failed'") == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["-m", "strategy=feature_extraction,fine_tunning"],
+            "There is no strategy 'fine_tunning': did you mean 'fine_tu",
+        ),
+        (["-m", "seed=0,x", "hydra/launcher=parallel"], "seed: Value 'x'"),
+        (["-m", "seed=0,1", "trainer.max_epoch=1,2"], "There is no key 'trainer.max_epoch': did you mean"),
+        (["experiment=article", "seed=0,x"], "seed: Value 'x'"),
+        (
+            ["sweep=data_size", "seed=0", "hydra.sweeper.max_batch_size=1", "optimizer=adam,adem"],
+            "There is no optimizer 'adem'",
+        ),
+    ],
+)
+def test_what_can_not_be_composed_stops_a_sweep_before_any_job_and_folder(door, tiny, tmp_path, words, sentence):
+    keys = [word for word in tiny() if not word.startswith("trainer.max_epochs")]
+    process = door("train", *keys, *words, cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"Error: {sentence}")
+    assert process.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_strategy_of_ones_own_lies_in_any_folder(door, tiny, tmp_path):
     (tmp_path / "mine" / "strategy").mkdir(parents=True)
     (tmp_path / "mine" / "strategy" / "last_two.yaml").write_text(
@@ -286,6 +310,8 @@ def test_a_strategy_of_ones_own_lies_in_any_folder(door, tiny, tmp_path):
     process = door("train", *tiny(strategy="last_two,nope"), "--config-dir", "mine", "-m", cwd=tmp_path)
     assert process.returncode == 1
     assert process.stderr.startswith("Error: There is no strategy 'nope'")
+    process = door("train", *tiny(strategy="last_two"), "--config-dir", "mine", "-m", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
     assert result["status"] == "finished"
     assert result["learning_rates"] == {"layer3-layer4": 1e-4, "head": 1e-3}
