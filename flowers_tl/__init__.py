@@ -7,6 +7,8 @@ below them takes plain Python values. In a notebook::
     import flowers_tl
 
     flowers_tl.load("outputs/2026-01-31/12-00-00_fine_tuning_seed0").predict(["rose.jpg", "daisy.jpg"])
+
+"The article" is Carlos Melo, «Transfer Learning with PyTorch: A Hands-On Guide», Sigmoidal, 2026.
 """
 
 from importlib.metadata import version

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import flowers_tl
+from flowers_tl.config import CONF
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text().replace("\\\n", " ")  # commands over several lines
 COMMANDS = sorted(set(re.findall(r"^(?:\$ )?python -m flowers_tl\.train (.*?)(?: +#.*)?$", README, re.MULTILINE)))
@@ -24,6 +27,13 @@ def test_the_readme_has_commands():
     assert len(COMMANDS) >= 5
     assert len({door for door, _ in ASKED}) >= 4
     assert {"demo", "test"} <= set(TARGETS)
+
+
+def test_the_article_is_cited_where_it_is_spoken_of():
+    documents = [README, flowers_tl.__doc__, (CONF / "experiment" / "article.yaml").read_text()]
+    documents.append("".join(file.read_text() for file in (ROOT / "docs").glob("*.md")))
+    cited = "Carlos Melo, «Transfer Learning with PyTorch: A Hands-On Guide», Sigmoidal, 2026"
+    assert [text.count(cited) for text in documents] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
