@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from flowers_tl.errors import UserError
 
@@ -23,14 +23,21 @@ ENDINGS = (
     ".tiff",
     ".webp",
 )  # those of torchvision's ImageFolder
+# Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
+# nobody means. JPEG stands for MPO too, which many cameras write; some public sets hold GIFs that are called .jpg.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 
 
 class Undecodable(UserError):
     """The file is there and is no picture, or a damaged one; another UserError is the machine's fault, and may pass."""
 
 
-def read_picture(path: str | Path) -> Image.Image:
+def read_picture(path: str | Path, side: int | None = None) -> Image.Image:
     """Decode a picture file to RGB, as a viewer would show it.
+
+    Args:
+        path: of a file in one of :data:`FORMATS`; no other is tried.
+        side: that is enough, in pixels: a larger JPEG is decoded to no less than this, which is quicker.
 
     Raises:
         UserError: if it can't be read; it names the file. Where that is the content's fault it is :class:`Undecodable`.
@@ -38,25 +45,36 @@ def read_picture(path: str | Path) -> Image.Image:
     try:
         if Path(path).is_fifo():  # opening it would wait for someone to write
             raise ValueError("it is a pipe")
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
+            if side:
+                picture.draft("RGB", (side, side))
             return to_rgb(picture)
     except Exception as error:  # decoders raise nearly anything on a damaged file
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if passing else Undecodable
-        raise kind(f"{path} can't be read as a picture ({error}): replace the file.") from error
+        why = f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise kind(f"{path} can't be read as a picture ({why}): replace the file.") from error
 
 
 def picture_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height by the file's header, in pixels, before any turning; None where there is no such header."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return picture.size
     except Exception:  # as above; whoever decodes it will say so
         return None
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB: turned as its camera says, what is transparent on white, 16 bits scaled to 8."""
+    """A picture of any mode in RGB: turned as its camera says, what is transparent on white, 16 bits scaled to 8.
+
+    Raises:
+        UserError: if it was opened from a file of another format than :data:`FORMATS`, which may not be decoded yet.
+    """
+    if picture.format not in (None, "MPO", *FORMATS):
+        raise UserError(
+            f"A PIL picture of format {picture.format} is none of {', '.join(FORMATS)}: give picture.convert('RGB') if you trust it."
+        )
     with suppress(
         SyntaxError, TypeError, LookupError, struct.error
     ):  # damaged notes of the camera: it stays as it lies

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from flowers_tl.data.reading import to_rgb
+from flowers_tl.data.reading import read_picture
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.results.scores import confusion, worst_mistakes
 from flowers_tl.results.statistics import probabilities
@@ -35,8 +35,7 @@ def mistakes_picture(answers: Predictions, split: Split, root: Path, most: int =
     draw = ImageDraw.Draw(sheet)
     for number, index in enumerate(chosen):
         left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
-        with Image.open(root / split.pictures[index]) as picture:
-            tile = to_rgb(picture)
+        tile = read_picture(root / split.pictures[index])
         tile.thumbnail((TILE, TILE))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
         answered, true = (answers.class_names[k][:24] for k in (shares[index].argmax(), split.labels[index]))

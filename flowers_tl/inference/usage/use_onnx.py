@@ -8,7 +8,7 @@ network = onnxruntime.InferenceSession("model.onnx")
 about = {key: json.loads(text) for key, text in network.get_modelmeta().custom_metadata_map.items()}
 how = about["preprocessing"]
 
-picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+picture = ImageOps.exif_transpose(Image.open("picture.jpg", formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
 short, side = min(picture.size), how["crop"]
 picture = picture.resize([how["resize"] * length // short for length in picture.size], Image.Resampling.BILINEAR)
 left, top = (round((length - side) / 2) for length in picture.size)

@@ -11,7 +11,7 @@ how = about["preprocessing"]
 
 sizes = [v2.Resize(how["resize"]), v2.CenterCrop(how["crop"])]
 values = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(how["mean"], how["std"])]
-picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+picture = ImageOps.exif_transpose(Image.open("picture.jpg", formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
 pictures = v2.Compose(sizes + values)(picture)[None]
 
 with torch.inference_mode():

@@ -5,15 +5,11 @@ import io
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from flowers_tl.data.reading import to_rgb
+from flowers_tl.data.reading import read_picture
+from flowers_tl.errors import UserError
 from flowers_tl.results.report.html import Html, element
 
 SIDE = 128  # pixels, the longer side
-
-# What Pillow raises on a file that is missing, damaged, or too large to be meant well.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class Thumbnails:
@@ -50,13 +46,11 @@ class Thumbnails:
         if self.root is None or path.is_absolute() or ".." in path.parts:
             return None
         try:
-            with Image.open(self.root / path) as opened:
-                opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEGs are decoded no larger than needed
-                small = to_rgb(opened)
+            small = read_picture(self.root / path, 2 * SIDE)
             small.thumbnail((SIDE, SIDE))
             file = io.BytesIO()
             small.save(file, "JPEG", quality=80, optimize=True)
-        except UNREADABLE:
+        except UserError:
             return None
         return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", *small.size
 
