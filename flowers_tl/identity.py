@@ -29,6 +29,9 @@ def identify(config: dict[str, Any], data: PictureDataModule) -> dict[str, Any]:
     own = {key: value for key, value in flatten(config).items() if key not in OUTSIDE}
     if own["trainer.accelerator"] in ("auto", "gpu"):
         own["trainer.accelerator"] = "cuda" if torch.cuda.is_available() else own["trainer.accelerator"]
+    # Earlier versions had another loss here, so theirs are other runs.
+    if own.get("data.balance") == "weights" and own["regularisation.label_smoothing"]:
+        own["loss"] = "weight times smoothed loss"
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
     made_of = {
         "protocol": protocol,

@@ -7,11 +7,15 @@ import torch
 import yaml
 from torch.nn.functional import cross_entropy
 
+from flowers_tl.data.sampling import balancing_weights
 from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import Backbone
 from flowers_tl.model.classifier import TransferClassifier
+from flowers_tl.model.optimisation import image_losses
 from flowers_tl.model.probe import solve_head
+from flowers_tl.model.stack import HeadStack
 from flowers_tl.parts import make_data
+from flowers_tl.results.predictions import Predictions
 from flowers_tl.training import train
 
 COUNTS = {"rose": 30, "aster": 8, "poppy": 4}
@@ -64,6 +68,81 @@ def test_they_act_in_the_training_loss_and_in_no_other():
     assert loss.item() == pytest.approx((each * share).mean().item(), rel=1e-5)
     assert model.losses["val_loss"].compute().item() == pytest.approx(each.mean().item(), rel=1e-5)
     assert not any("class_weights" in name for name in model.state_dict())
+
+
+def losses_by_hand(logits, shares, weights, smoothing) -> torch.Tensor:
+    """Each image's loss in plain words: the weight of each class that it shows times the smoothed loss for that class."""
+    classes, log = logits.shape[1], logits.log_softmax(dim=1)
+    smoothed = torch.eye(classes) * (1 - smoothing) + smoothing / classes
+    return (shares * weights * -(log @ smoothed)).sum(dim=1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_an_images_weight_multiplies_its_smoothed_loss(smoothing):
+    """Labels, mixed labels, many heads, any division into batches: the mean over images, never divided by weights."""
+    torch.manual_seed(0)
+    weights, logits, labels = torch.tensor([0.2, 1.0, 6.0]), torch.randn(7, 3), torch.tensor([0, 0, 0, 1, 1, 2, 0])
+    shares = torch.eye(3)[labels]
+    each = image_losses(logits, labels, weights, smoothing)
+    torch.testing.assert_close(each, losses_by_hand(logits, shares, weights, smoothing))
+    mixed = 0.7 * shares + 0.3 * shares.roll(1, dims=0)
+    expected = losses_by_hand(logits, mixed, weights, smoothing)
+    torch.testing.assert_close(image_losses(logits, mixed, weights, smoothing), expected)
+    # An image's loss does not depend on the images beside it: so devices and a smaller last batch change no mean.
+    for part in (slice(0, 4), slice(4, 7), slice(6, 7)):
+        torch.testing.assert_close(image_losses(logits[part], labels[part], weights, smoothing), each[part])
+    if not smoothing:
+        assert torch.equal(each, cross_entropy(logits, labels, weights, reduction="none"))
+        assert torch.equal(
+            image_losses(logits, mixed, weights), cross_entropy(logits, mixed, weights, reduction="none")
+        )
+    plain = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    assert torch.equal(image_losses(logits, labels, smoothing=smoothing), plain)
+
+
+def test_a_rare_class_does_not_weigh_on_the_common_ones_smoothed_loss():
+    weights = torch.tensor(balancing_weights([0] * 98 + [1] * 3, 2))
+    found = image_losses(torch.tensor([[2.0, -1.0]]), torch.tensor([0]), weights, smoothing=0.1)
+    assert found.item() == pytest.approx(0.102, abs=5e-4)
+
+
+def test_mixed_labels_keep_their_weights_in_low_precision():
+    weights, labels = torch.tensor([0.5037, 17.31]), torch.tensor([[0.617, 0.383]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = image_losses(torch.tensor([[2.0, -1.0]]), labels, weights, smoothing=0.5)
+    torch.testing.assert_close(found, image_losses(torch.tensor([[2.0, -1.0]]), labels, weights, smoothing=0.5))
+
+
+@pytest.mark.parametrize("mixup", [None, 0.4])
+def test_the_training_step_and_many_heads_take_that_loss(mixup):
+    weights, chosen = [0.5, 1.0, 4.0], {"label_smoothing": 0.2, "mixup": mixup}
+    torch.manual_seed(0)
+    model = TransferClassifier("resnet18", 3, HEAD, class_weights=weights, regularisation=chosen).eval()
+    model.log = lambda *args, **how: None
+    images, labels = torch.randn(5, 3, 32, 32), torch.tensor([0, 0, 1, 2, 2])
+    batch = (images, labels) if mixup is None else model.mixing(images, labels)
+    shares = torch.eye(3)[labels] if mixup is None else batch[1]
+    with torch.no_grad():
+        loss, logits = model.training_step(batch, 0), model(batch[0])
+    expected = losses_by_hand(logits, shares, torch.tensor(weights), 0.2).mean().item()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    if mixup is None:
+        head = model.backbone.network.get_submodule(model.backbone.final)
+        stack = HeadStack(model.backbone, [head.state_dict()] * 2, columns=2, device=torch.device("cpu"))
+        features = model.backbone.run(images, stop="head").detach()
+        stack.seed([0], epoch=0)
+        losses, _ = stack.backward(features[None], labels[None], 0.2, torch.tensor(weights))
+        assert losses.tolist() == pytest.approx([expected] * 2, rel=1e-5)
+
+
+def test_common_images_are_answered_under_weights_and_smoothing(small, photos, tmp_path):
+    """With every class's own weight in the smoothed part the common class would never be answered."""
+    root = photos({"rose": 90, "aster": 5}, "uneven")
+    more = {"data__root": root, "regularisation.label_smoothing": 0.1, "trainer__max_epochs": 10}
+    result = train(small(data__balance="weights", optimizer="sgd", **more), tmp_path / "run")
+    answers = Predictions.read(tmp_path / "run").splits["val"]
+    common = answers.labels == Predictions.read(tmp_path / "run").class_names.index("rose")
+    assert (answers.logits.argmax(1) == answers.labels)[common].mean() > 0.8, result["val"]
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampler"])

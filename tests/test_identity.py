@@ -1,5 +1,6 @@
 """Two runs have one id just where their results must be the same."""
 
+import hashlib
 import shutil
 
 import pytest
@@ -45,6 +46,15 @@ def test_what_changes_no_result_changes_no_id(identity, copy, tmp_path):
     for key, value in same.items():
         assert identity(**{key: value})["id"] == own, key
     assert identity(data__root=copy)["id"] == own
+
+
+def test_a_run_is_another_where_earlier_versions_had_a_wrong_loss(identity, monkeypatch):
+    both = {"data.balance": "weights", "regularisation.label_smoothing": 0.1}
+    texts, sha256 = [], hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda text=b"": texts.append(text) or sha256(text))
+    for more in ({}, *({key: value} for key, value in both.items()), both):
+        identity(**more)
+    assert [b'"loss"' in text for text in texts if b'"protocol"' in text] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from flowers_tl.data.transforms import normalise
 from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import Backbone, Stage
 from flowers_tl.model.metrics import scores
-from flowers_tl.model.optimisation import make_mixing, make_optimizer, make_schedule
+from flowers_tl.model.optimisation import image_losses, make_mixing, make_optimizer, make_schedule
 from flowers_tl.model.strategy import Group, Strategy
 
 # Pictures, uint8 or normalised, and labels; or features, labels, and the name of the stage that the features enter.
@@ -171,10 +171,7 @@ class TransferClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels, *start = batch
         logits = self(inputs, *start)
-        # Weights are 1 in the mean over all pictures. To divide by those of a batch, as PyTorch would, is to weigh batches
-        # too, and makes another sum of it on several devices.
-        each = cross_entropy(logits, labels, self.class_weights, label_smoothing=self.label_smoothing, reduction="none")
-        loss = each.mean()
+        loss = image_losses(logits, labels, self.class_weights, self.label_smoothing).mean()
         self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels, batch_idx)
         return loss
 

@@ -1,4 +1,4 @@
-"""How learning goes: the optimizer, its rates over time, and the mixing of pictures. The table says what and how fast.
+"""How learning goes: the loss, the optimizer, its rates over time, and the mixing of pictures. The table says how fast.
 
 Everything here is built from plain Python, one mapping a config group; a key that is None is left to the library.
 """
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torchvision.transforms import v2
@@ -19,6 +20,29 @@ from flowers_tl.model.strategy import Group
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 SCHEDULES = ("constant", "cosine", "onecycle")
+
+
+def image_losses(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+    """The training loss of each image (n,): cross-entropy with smoothed labels, times the weight of the image's class.
+
+    PyTorch would give the smoothed part of a label the weight of every class that it is spread over. The mean over a
+    batch is a plain one: divided by the batch's weights, as PyTorch would, it would weigh batches too, and come out
+    otherwise on several devices.
+
+    Args:
+        logits: (n, classes).
+        labels: int64 (n,), or an image's shares of the classes, float (n, classes). Each share has its class's weight.
+        class_weights: float (classes,); None: all count alike.
+        smoothing: share of each label that is spread over all classes.
+    """
+    if class_weights is None:
+        return cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    losses = cross_entropy(logits, labels, class_weights, reduction="none")
+    if not smoothing:
+        return losses
+    # Not a matrix product: autocast would round it.
+    weights = class_weights[labels] if labels.ndim == 1 else (labels * class_weights).sum(dim=1)
+    return (1 - smoothing) * losses - smoothing * weights * logits.log_softmax(dim=1).mean(dim=1)
 
 
 def make_optimizer(groups: Sequence[tuple[Group, list[nn.Parameter]]], chosen: Mapping[str, Any]) -> Optimizer:

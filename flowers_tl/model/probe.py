@@ -146,6 +146,7 @@ def minimise(
     def objective() -> Tensor:
         nonlocal loss
         optimizer.zero_grad()
+        # The weights' mean over the training images is 1, so to divide by their sum is to take the plain mean.
         loss = cross_entropy(logits(), labels, weights)
         total = loss + decay / 2 * final.weight.square().sum()
         total.backward()

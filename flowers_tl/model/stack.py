@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.model.backbone import Backbone
+from flowers_tl.model.optimisation import image_losses
 
 
 class HeadStack:
@@ -107,9 +107,7 @@ class HeadStack:
         for stacked in self.stacked.values():
             stacked.grad.zero_()
         logits, labels = self.logits(inputs, training=True), labels.repeat_interleave(self.columns, dim=0)
-        each = cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), class_weights, label_smoothing=smoothing, reduction="none"
-        )
+        each = image_losses(logits.flatten(0, 1), labels.flatten(), class_weights, smoothing)
         losses = each.view(self.size, -1).mean(dim=1)
         losses.sum().backward()
         return losses.detach(), (logits.detach().argmax(dim=2) == labels).sum(dim=1)
