@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowers_tl.errors import UserError, refuse_empty, tell, told
+from flowers_tl.strict_json import dumps
 from flowers_tl.utils.files import new_folder
 
 HELP = """Measure whole commands, each from its start to its exit and with an empty cache, against a plain loop that does what
@@ -96,7 +97,7 @@ def measure_all(kept: dict[str, Any], folder: Path) -> None:
         for measured in bench.measure(f"{number:02}", kind, strategy, kept["sweep"]):
             kept["measured"].append(measured)
             print(f"    {measured['kind']}: {measured['seconds']:.1f} s", flush=True)
-        (folder / "benchmark.json").write_text(json.dumps(kept, indent=2) + "\n")
+        (folder / "benchmark.json").write_text(dumps(kept, indent=2) + "\n")
     (folder / "benchmark.md").write_text(to_markdown(kept))
     print_speed(kept)
     print(f"Written: {folder / 'benchmark.json'} and {folder / 'benchmark.md'}")

@@ -2,11 +2,12 @@
 
 import copy
 import math
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
 
 from flowers_tl.config import TrainerConfig
+from flowers_tl.divergence import Diverged
 from flowers_tl.errors import UserError
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.parts import validates
@@ -16,6 +17,22 @@ OBEYED = (
     "max_epochs", "accelerator", "deterministic", "enable_progress_bar", "gradient_clip_val", "gradient_clip_algorithm",
     "log_every_n_steps", "enable_model_summary", "num_sanity_val_steps", "inference_mode", "benchmark",
 )  # fmt: skip
+
+
+@dataclass
+class Head:
+    """One of the heads: the folder it is recorded in, the config of its own run, what is found out of it, and how it diverged."""
+
+    name: str
+    config: dict[str, Any]
+    history: list[dict[str, float]]
+    result: dict[str, Any]
+    diverged: Diverged | None = None
+
+    def check(self, what: str, number: float, step: int = 0, epoch: int = 0, rate: float = 0.0) -> None:
+        """Know from now on that the head has diverged, if the ``number`` is not finite; its first step is known best."""
+        if not math.isfinite(number) and self.diverged is None:
+            self.diverged = Diverged(what, step, epoch, {"head": rate}, "of many heads no checkpoint is kept")
 
 
 def asked_for(config: dict[str, Any]) -> bool:

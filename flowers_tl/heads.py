@@ -1,7 +1,8 @@
 """Many heads in one run: every learning rate, weight decay and seed over the same features, each as its own run would be."""
 
 import math
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from flowers_tl.checks import refuse_balanced
 from flowers_tl.clock import PHASES
 from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.data.sampling import derive_seed
+from flowers_tl.divergence import Diverged
 from flowers_tl.features import FeatureDataModule
-from flowers_tl.head_choices import own_configs, refuse
+from flowers_tl.head_choices import Head, own_configs, refuse
 from flowers_tl.identity import identify
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.metrics import scores
@@ -43,16 +45,6 @@ from flowers_tl.results.tables import print_comparison
 from flowers_tl.trainer import log_answers, make_trainer, quiet
 
 EVALUATED = 256  # pictures at a time: a product with all of them would need the features twice
-
-
-@dataclass
-class Head:
-    """One of the heads: the folder it is recorded in, the config of its own run, and what is found out of it."""
-
-    name: str
-    config: dict[str, Any]
-    history: list[dict[str, float]]
-    result: dict[str, Any]
 
 
 def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataModule | None = None) -> dict[str, Any]:
@@ -91,26 +83,35 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
         prepare(seen, "train", "val")
         with run.clock.timed("fit" if model.groups else "solve"):
             stack = fit(config, heads, model, seen, run) if model.groups else solve(config, heads, model, seen)
-        with run.clock.timed("fit"):
-            val, val_logits = evaluate(stack, seen, "val")
-        prepare(seen, "test")
-        with run.clock.timed("test"):
-            test, test_logits = evaluate(stack, seen, "test")
+        measured = {}
+        for split, phase in (("val", "fit"), ("test", "test")):
+            if any(head.diverged is None for head in heads):
+                prepare(seen, split)
+                with run.clock.timed(phase):
+                    measured[split] = evaluate(stack, seen, split)
+                for head, found in zip(heads, measured[split][0], strict=True):
+                    head.check(f"the {split} loss", found["loss"])
         shared = {"run": own["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
             head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}
-            head.result |= {"prefix": describe_prefix(seen), "val": val[number], "test": test[number], "proof": None}
+            head.result |= {"prefix": describe_prefix(seen), "proof": None}
+            head.result |= {split: found[number] for split, (found, _) in measured.items() if head.diverged is None}
             head.result |= {key: own[key] for key in ("protocol", "weights_fingerprint")}
-            answers = predictions(data, {"val": val_logits[number], "test": test_logits[number]})
+            answers = predictions(data, {split: logits[number] for split, (_, logits) in measured.items()})
             if head.name not in kept:
                 record(head, stack.state(number), answers, data.root, run.folder / head.name, seconds)
-        best = max(heads, key=lambda head: head.result["val"]["accuracy"])
-        run.update({"heads": [head.name for head in heads], "best_head": best.name, "val": best.result["val"]})
-    groups, notes = group_runs(find_runs([run.folder / head.name for head in heads])[0])
+        run.update({"heads": [head.name for head in heads]})
+        good = [head for head in heads if head.diverged is None]
+        if not good:
+            raise heads[0].diverged
+        best = max(good, key=lambda head: head.result["val"]["accuracy"])
+        run.update({"best_head": best.name, "val": best.result["val"]})
+    runs, left_out = find_runs([run.folder / head.name for head in heads])
+    groups, notes = group_runs(runs)
     print_comparison(HEADER, table_rows(groups))
-    print("\n".join([*(f"Note: {note}" for note in notes), f"Folder of the heads: {run.folder}"]))
+    print("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
     return run.result
 
 
@@ -153,7 +154,7 @@ def fit(
         disable=not config["trainer"]["enable_progress_bar"],
     )
     for epoch in shown:
-        orders, rates = [], [group["lr"] for group in optimizer.param_groups]
+        orders, sums, used = [], [], []
         for sampler in samplers:
             sampler.set_epoch(epoch)
             orders.append([index for _, index in sampler])
@@ -165,19 +166,26 @@ def fit(
             inputs = features[batch.flatten().to(features.device)].float().unflatten(0, batch.shape)
             losses, hits = stack.backward(inputs, labels[batch], model.label_smoothing, weights)
             clip(stack, config["trainer"])
+            used.append([group["lr"] for group in optimizer.param_groups])
             optimizer.step()
+            sums.append(losses + stack.sums())
             schedule.step()
             loss, right = loss + losses * batch.shape[1], right + hits
         seconds = run.clock.elapsed("fit") / len(heads)
+        sums = torch.stack(sums).tolist()
         for number, (head, val) in enumerate(zip(heads, evaluate(stack, seen, "val")[0], strict=True)):
-            row = {"epoch": epoch, "step": (epoch + 1) * batches, f"lr/{model.groups[0].name}": rates[number]}
-            row |= {"train/loss": loss[number].item() / len(labels)}
-            row |= {"train/accuracy": right[number].item() / len(labels)}
-            row |= {f"val/{name}": value for name, value in val.items()}
-            head.history.append(
-                {key: round(v, 6) if "/" in key else v for key, v in row.items()} | {"seconds": seconds}
-            )
-            head.history[-1][f"lr/{model.groups[0].name}"] = float(f"{rates[number]:.6g}")
+            for batch, own in enumerate(sums):
+                step, rate = epoch * batches + batch + 1, used[batch][number]
+                head.check("the loss, the gradients or the weights", own[number], step, epoch, rate)
+            head.check("the val loss", val["loss"], step, epoch, rate)
+            if head.diverged is None:
+                row = {"epoch": epoch, "step": step, f"lr/{model.groups[0].name}": float(f"{used[0][number]:.6g}")}
+                train = {"loss": loss[number].item() / len(labels), "accuracy": right[number].item() / len(labels)}
+                for split, found in (("train", train), ("val", val)):
+                    row |= {f"{split}/{name}": round(value, 6) for name, value in found.items()}
+                head.history.append(row | {"seconds": seconds})
+        if all(head.diverged for head in heads):
+            break
     return stack
 
 
@@ -221,13 +229,17 @@ def record(
     head: Head, state: dict[str, Tensor], answers: Predictions, root: Path, folder: Path, seconds: dict[str, float]
 ) -> None:
     """Write a head's folder as its own run's; ``seconds`` are its equal part of all heads' seconds, by phase."""
-    with RunFolder(folder, yaml.safe_dump(head.config, sort_keys=False)) as own, own.clock.stopped():
+    mine = RunFolder(folder, yaml.safe_dump(head.config, sort_keys=False))
+    with suppress(Diverged), mine as own, own.clock.stopped():
         own.clock.seconds = dict(seconds)
         own.update(head.result)
         logger = TensorBoardLogger(own.folder, name="", version="", default_hp_metric=False)
         for row in head.history:
             own.append_history(row)
             logger.log_metrics({key: value for key, value in row.items() if "/" in key}, step=row["step"] - 1)
+        if head.diverged:
+            logger.finalize("failed")
+            raise head.diverged
         answers.write(own.folder)
         log_answers(logger.experiment, answers, root)
         logger.finalize("success")

@@ -16,12 +16,13 @@ from flowers_tl.errors import UserError, refuse_empty
 from flowers_tl.identity import identify
 from flowers_tl.locks import claim, hold
 from flowers_tl.parts import set_up
-from flowers_tl.results.run import ELSEWHERE, head_of, read_result, remove_files
+from flowers_tl.results.run import ELSEWHERE, divergence, head_of, read_result, remove_files
 from flowers_tl.resume import read_checkpoint
+from flowers_tl.strict_json import dumps
 from flowers_tl.training import train
 
-# How a run's record says that the run has not come to its end.
-UNFINISHED = ("running", "failed", "interrupted")
+# How a run may have ended that can begin anew in its folder, where no epoch was kept.
+UNFINISHED = ("running", "failed", "interrupted", "diverged")
 
 
 def train_once(
@@ -52,10 +53,15 @@ def train_once(
     with alone(Path(config["runs"]), own, data.clock):
         found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
         result = json.loads((found / "result.json").read_text()) if found else {}
-        if result.get("status") == "finished":
+        if result.get("status") == "finished" and not divergence(result):
             print(f"Finished already: {found}. force=true would run it anew.")
             point(folder, found)
             return result
+        if found and (why := divergence(result)):
+            point(folder, found)
+            raise UserError(
+                f"The same run diverged before, in {found} ({why.rstrip('.')}): force=true would run it anew."
+            )
         if found and can_go_on(found, folder):
             print(f"Goes on: {found} ({str(result.get('status')).replace('running', 'killed')}).")
             point(folder, found)
@@ -142,7 +148,7 @@ def point(folder: Path, found: Path) -> None:
         return
     note = {"run": os.path.relpath(found.resolve(), folder.resolve())}
     # Hydra made the folder for this job; an earlier note in it spoke of the same job.
-    (folder / ELSEWHERE).write_text(json.dumps(note) + "\n")
+    (folder / ELSEWHERE).write_text(dumps(note) + "\n")
 
 
 def sweep_away(folder: Path) -> None:

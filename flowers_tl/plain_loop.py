@@ -6,7 +6,6 @@ a notebook by someone who knows. Takes the same ``key=value`` as ``flowers_tl.tr
 seed and trainer.max_epochs; prints one line of JSON.
 """
 
-import json
 import sys
 import time
 
@@ -22,6 +21,7 @@ from flowers_tl.model.backbone import Backbone
 from flowers_tl.model.weights import load_weights
 from flowers_tl.parts import make_data
 from flowers_tl.refusals import compose_beside
+from flowers_tl.strict_json import dumps
 
 # The article's two strategies: rates of the head, and of the last stage before it.
 RATES = {"feature_extraction": {"head": 1e-3}, "fine_tuning": {"last": 1e-4, "head": 1e-3}}
@@ -62,7 +62,7 @@ def main(overrides: list[str]) -> None:
     end = time.perf_counter()
     sizes = {split: len(loader.dataset) for split, loader in loaders.items()}
     found["pictures"] = config["trainer"]["max_epochs"] * (sizes["train"] + sizes["val"]) + sizes["test"]
-    print(json.dumps(found | {"seconds": {"fit": test - fit, "test": end - test, "total": end - began}}))
+    print(dumps(found | {"seconds": {"fit": test - fit, "test": end - test, "total": end - began}}))
 
 
 def make_loaders(config: dict) -> tuple[dict[str, DataLoader], int]:

@@ -1,7 +1,6 @@
 """Ask a network what it sees in pictures: ``python -m flowers_tl.predict images=photos ckpt=RUN``."""
 
 import csv
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from flowers_tl.asking import SHOWN, Unreadable, add_images, add_network, named_pictures, read_network, say_drawn
 from flowers_tl.errors import UserError, told
 from flowers_tl.options import Options, truth
+from flowers_tl.strict_json import dumps
 
 if TYPE_CHECKING:
     from flowers_tl.inference.predictor import Prediction, Predictor
@@ -94,7 +94,7 @@ def as_table(out: TextIO) -> Callable[["Prediction"], None]:
 def as_jsonl(out: TextIO) -> Callable[["Prediction"], None]:
     def show(answer: "Prediction") -> None:
         top = [{"class": n, "probability": p} for n, p in zip(answer.classes, answer.probabilities, strict=True)]
-        print(json.dumps({"picture": answer.picture, "top": top}, ensure_ascii=False), file=out)
+        print(dumps({"picture": answer.picture, "top": top}, ensure_ascii=False), file=out)
 
     return show
 

@@ -4,6 +4,7 @@ What should happen is read off the table anew here, and compared with what is fo
 optimizer, the schedule, a callback or a resume shows up, whichever it is.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -206,6 +207,9 @@ def check_still(
         gradient, rate = gradients.get(name, 0.0), rates.get(group_of[name], 0.0)
         if gradient == 0:
             rank_zero_warn(f"{name} did not move in epoch {epoch}: its gradient was exactly zero.")
+        # Else the run would have ended as diverged.
+        elif not math.isfinite(gradient):
+            rank_zero_warn(f"{name} did not move in epoch {epoch}: fp16's gradient scaler skipped its steps.")
         # A step below the spacing of floats is lost without anybody's fault.
         elif 0 < rate * gradient < torch.finfo(torch.float32).eps * named[name].abs().max().item():
             rank_zero_warn(

@@ -13,6 +13,8 @@ from flowers_tl.data.pictures import PictureDataModule
 from flowers_tl.errors import UserError, shorten
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.model.prefix import entry_stage
+from flowers_tl.model.weights import refuse_not_finite
+from flowers_tl.results.run import divergence
 
 # What may differ from the run that is gone on with: it changes no result, or only what comes after.
 FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
@@ -49,6 +51,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint} is no checkpoint that training can go on from: name one that a run has left."
         ) from error
+    refuse_not_finite(content["state_dict"], checkpoint)
     return content
 
 
@@ -100,14 +103,22 @@ def settle(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> di
 def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
     """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
 
-    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``.
+    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``. Raises
+    UserError if the run diverged: with its own settings, which it must keep, it would again.
     """
     file = Path(folder) / "result.json"
     try:
         result = json.loads(file.read_text()) if file.is_file() else {}
     except ValueError as error:
         raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
-    if config["ckpt_path"] != "last" or result.get("status") != "finished":
+    if config["ckpt_path"] != "last":
+        return None
+    if why := divergence(result):
+        raise UserError(
+            f"The run in {folder} diverged and would again, so it can't go on ({why.rstrip('.')}): begin a new run with lower "
+            "learning rates in another folder."
+        )
+    if result.get("status") != "finished":
         return None
     if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
         return None

@@ -23,6 +23,7 @@ from flowers_tl.locks import claim
 from flowers_tl.pruning import Judge, Pruned
 from flowers_tl.refusals import explain
 from flowers_tl.space import Space
+from flowers_tl.strict_json import dumps
 from flowers_tl.training import train
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,7 +56,7 @@ class Search:
         self.folder.mkdir(parents=True, exist_ok=True)
         claim(self.lock, f"the search in {self.folder}")
         # The folder was empty, or says the same already.
-        file.write_text(json.dumps(self.asked, indent=2) + "\n")
+        file.write_text(dumps(self.asked, indent=2) + "\n")
         self.study = optuna.create_study(
             study_name="search",
             storage=f"sqlite:///{(self.folder / 'study.db').absolute()}",

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowers_tl.errors import UserError, tell
 from flowers_tl.locks import claim
+from flowers_tl.strict_json import dumps
 from flowers_tl.utils.files import atomic_write
 
 # In a sweep's folder: a file a job, which the job's own process writes.
@@ -83,7 +84,7 @@ def record(config: DictConfig, number: int, overrides: Sequence[str], folder: st
     file.parent.mkdir(parents=True, exist_ok=True)
     # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
     with atomic_write(file) as beside:
-        beside.write_text(json.dumps(found) + "\n")
+        beside.write_text(dumps(found) + "\n")
     return found
 
 

@@ -23,6 +23,7 @@ from flowers_tl.callbacks import (
     ProgressBar,
     Provenance,
 )
+from flowers_tl.divergence import Divergence
 from flowers_tl.errors import UserError
 from flowers_tl.model.classifier import TransferClassifier
 from flowers_tl.parts import validates
@@ -94,7 +95,7 @@ def make_trainer(
         config: the run's config; ``trainer``, ``regularisation`` and ``proof`` matter here.
         run: where everything goes.
         model: whose strategy says whether stages begin late.
-        callbacks: further ones, which act first.
+        callbacks: further ones, which act after :class:`Divergence` and before all others.
         first_step: a run that goes on takes this as its first step: later ones that a killed run had written to
             TensorBoard are taken back.
     """
@@ -105,7 +106,7 @@ def make_trainer(
     try:
         return L.Trainer(
             **arguments | {"plugins": [*as_list(arguments.get("plugins")), WholeCheckpoints()]},
-            callbacks=[*callbacks, *make_callbacks(config, run)],
+            callbacks=[Divergence(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
             logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
             default_root_dir=run.folder,
             use_distributed_sampler=False,  # the data module deals the pictures out itself, none twice in val and test

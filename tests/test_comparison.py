@@ -231,3 +231,24 @@ def test_bad_input_is_one_sentence_and_exit_code_1(arguments, capsys):
     errors = capsys.readouterr().err
     assert errors.startswith("Error: ")
     assert errors.count("\n") == 1
+
+
+def test_runs_that_diverged_stand_apart_and_are_never_best(write, tmp_path, capsys):
+    """Those of earlier versions too, whose records say finished and hold bare NaN."""
+    write("good/0", seed=0, val=0.6)
+    for name, loss in (("NaN", float("nan")), ("Infinity", float("inf"))):
+        assert name in (write(name, strategy="wild", val=0.99, loss=loss) / "result.json").read_text()
+    folder = write("new", strategy="bold", val=1.0, status="diverged")
+    (folder / "result.json").write_text(json.dumps({"status": "diverged", "seed": 0, "error": "The run diverged: so."}))
+    runs, _ = find_runs([tmp_path])
+    assert [run.folder.name for run in runs] == ["0"]
+    main([str(tmp_path), f"out={tmp_path}", f"report={tmp_path / 'report'}"])
+    out = " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "report" / "report.md").read_text()
+    for text in (out, (tmp_path / "comparison.md").read_text(), page):
+        assert "diverged and is in no row and no mean (wild with seed 0): its val loss is nan." in text
+        assert "diverged and is in no row and no mean (wild with seed 0): its val loss is inf." in text
+        assert "diverged and is in no row and no mean (bold with seed 0): The run diverged: so." in text
+        assert "wild is best" not in text
+    with pytest.raises(UserError, match=r"None of these runs is finished.*diverged"):
+        find_runs([tmp_path / "NaN"])

@@ -115,3 +115,11 @@ def test_a_head_of_convolution_and_relu_is_solved_too():
 def test_without_weight_decay_there_is_no_optimum(backbone, decays):
     with pytest.raises(UserError, match="each must be above 0"):
         solve_head(backbone, noisy(6, 1), noisy(6, 2), weight_decays=decays)
+
+
+@pytest.mark.parametrize("place", ["train", "val"])
+def test_features_that_overflowed_are_refused_before_they_are_solved(backbone, place):
+    found = {"train": noisy(20, 0), "val": noisy(20, 1)}
+    found[place][0][3, 7] = float("inf")
+    with pytest.raises(UserError, match=r"NaN or infinite, so no head can be solved: take cache\.precision=fp32"):
+        solve_head(backbone, **found)

@@ -1,7 +1,6 @@
 """Hand a trained network on: files that others' tools read, each compared with the checkpoint before it is there."""
 
 import copy
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from flowers_tl.inference.formats import FORMATS, choose
 from flowers_tl.inference.predictor import Picture, Predictor
 from flowers_tl.inference.trained import Trained
 from flowers_tl.parts import make_data
+from flowers_tl.strict_json import dumps
 
 CARD = "README.md"
 COMPARED = 128  # pictures of val, at most: what goes wrong in a file goes wrong for all pictures
@@ -59,7 +59,7 @@ def export(
         raise UserError(f"out={out} is there already, and not empty: name a new folder.")
     words, pictures = pictures_to_compare(trained, images)
     about = describe(trained)
-    metadata = {key: json.dumps(value) for key, value in about.items()}
+    metadata = {key: dumps(value) for key, value in about.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
         folder, files = Path(beside) / out.name, {}

@@ -16,7 +16,7 @@ from flowers_tl.errors import UserError, first_line, refuse_empty, shorten
 from flowers_tl.identity import fingerprint_weights
 from flowers_tl.locks import claim
 from flowers_tl.model.classifier import TransferClassifier
-from flowers_tl.model.weights import first_weights, load_weights
+from flowers_tl.model.weights import first_weights, load_weights, refuse_not_finite
 from flowers_tl.parts import make_model
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.run import ELSEWHERE
@@ -83,6 +83,7 @@ def read_checkpoint(file: Path) -> Trained:
     config = kept.get("config") or read_yaml(folder / "config.yaml")
     if config:
         arguments["image_size"] = config["data"]["image_size"]  # checkpoints of earlier versions lack it
+    refuse_not_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])
     record = read_yaml(folder / "result.json")
@@ -95,6 +96,7 @@ def read_head(file: Path) -> Trained:
     """One of many heads, on the network that it was trained on."""
     config, answers = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent)
     state = torch.load(file, map_location="cpu", weights_only=True)
+    refuse_not_finite(state, file)
     with torch.random.fork_rng(devices=[]):  # where the backbone had random weights, it has the same again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, len(next(iter(state.values()))), answers.class_names)

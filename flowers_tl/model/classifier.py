@@ -8,13 +8,12 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import normalise
 from flowers_tl.errors import UserError
 from flowers_tl.model.backbone import Backbone, Stage
-from flowers_tl.model.metrics import scores
+from flowers_tl.model.metrics import MeanLoss, scores
 from flowers_tl.model.optimisation import image_losses, make_mixing, make_optimizer, make_schedule
 from flowers_tl.model.strategy import Group, Strategy
 
@@ -72,7 +71,7 @@ class TransferClassifier(L.LightningModule):
         self.train_scores = scores(num_classes, "accuracy")
         self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
-        self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("train", "val", "test")})
+        self.losses = nn.ModuleDict({f"{split}_loss": MeanLoss() for split in ("train", "val", "test")})
         # Until an epoch begins all that will ever learn asks for gradients: DDP, which wraps the module before, shares
         # no gradient that was not asked for then.
         self.enter_epoch(None)
@@ -194,7 +193,7 @@ class TransferClassifier(L.LightningModule):
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor, batch_idx: int) -> None:
         """Count a batch with mean ``loss`` (), ``logits`` (n, num_classes) and ``labels`` (n,) into the split's scores."""
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
-        mean.update(loss.detach(), weight=len(labels))
+        mean.update(loss.detach(), len(labels))
         counted.update(logits.detach(), labels)
         if batch_idx:  # Lightning computes a metric at the epoch's end; to show it again costs as much as a step
             return

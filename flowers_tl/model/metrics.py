@@ -30,6 +30,27 @@ class BalancedAccuracy(Metric):
         return (self.right[occurs] / self.support[occurs]).mean()
 
 
+class MeanLoss(Metric):
+    """Mean of the losses of batches, each as often as it has images; NaN where one is NaN.
+
+    torchmetrics' MeanMetric leaves NaN out, and waits for the device in each step to look for it.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, count: int) -> None:
+        self.total += loss * count
+        self.count += count
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
 def scores(num_classes: int, *names: str) -> MetricCollection:
     """Metrics over logits (n, num_classes) and labels (n,), exact over any number of devices."""
     make = {

@@ -5,6 +5,7 @@ end, for a range of weight decays, of which val chooses one. For a linear head t
 with no learning rate, no number of epochs and no seed in it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 
-from flowers_tl.errors import UserError
+from flowers_tl.errors import UserError, shorten
 from flowers_tl.model.backbone import Backbone
 
 # From much to hardly any. Each solution is where the next search begins.
@@ -91,10 +92,16 @@ def solve_head(
         The chosen solution, and all of them.
 
     Raises:
-        UserError: if a weight decay is not above zero: without any, separable classes have no optimum.
+        UserError: if a weight decay is not above zero: without any, separable classes have no optimum. Or if a number is
+            not finite, of what enters the head or of all val losses.
     """
     if not weight_decays or not all(decay > 0 for decay in weight_decays):
         raise UserError(f"The head can't be solved for the weight decays {list(weight_decays)}: each must be above 0.")
+    if not all(entering.isfinite().all() for entering, _ in (train, val)):
+        raise UserError(
+            "What the frozen stages make of the images is NaN or infinite, so no head can be solved: take "
+            "cache.precision=fp32, or other weights with backbone.weights."
+        )
     head = next(stage for stage in backbone.stages if stage.name == "head")
     final = backbone.network.get_submodule(backbone.final)
     precision = final.weight.dtype
@@ -122,7 +129,11 @@ def solve_head(
         )
         solutions.append(Solution(decay, train_loss, loss, accuracy, gap, iterations))
         weights[solutions[-1]] = {key: value.clone() for key, value in final.state_dict().items()}
-    best = min(solutions, key=lambda solution: solution.val_loss)
+    best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
+    if not math.isfinite(best.val_loss):
+        raise UserError(
+            f"No head that was solved has a finite val loss (weight decays {shorten(list(map(str, weight_decays)))})."
+        )
     final.load_state_dict(weights[best])
     with torch.no_grad():
         final.bias -= final.weight.flatten(1) @ centre

@@ -90,6 +90,11 @@ class HeadStack:
             x = layer(x.clone() if getattr(layer, "inplace", False) else x)
         return x
 
+    def sums(self) -> Tensor:
+        """The sum of each head's weights and gradients (heads,): not finite where one of them is not."""
+        parts = [part for own in self.stacked.values() for part in (own.detach(), own.grad)]
+        return torch.stack([part.flatten(0, 1).flatten(1).sum(dim=1) for part in parts]).sum(dim=0)
+
     def backward(
         self, inputs: Tensor, labels: Tensor, smoothing: float, class_weights: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

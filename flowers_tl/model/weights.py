@@ -104,5 +104,16 @@ def read_file(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} can't be read as weights ({reason}): it must be a state dict saved by torch.save."
         ) from error
+    refuse_not_finite(state, path)
     prefix = "backbone.network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
+
+
+def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UserError if a file's weights or statistics hold NaN or infinite numbers."""
+    wrong = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if wrong:
+        raise UserError(
+            f"{path} holds NaN or infinite numbers in {shorten(wrong)}: its training diverged, or the file is damaged; name "
+            "another file."
+        )

@@ -13,7 +13,7 @@ import yaml
 from flowers_tl.config import WITHOUT_EFFECT
 from flowers_tl.errors import UserError, shorten
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.results.run import ELSEWHERE
+from flowers_tl.results.run import ELSEWHERE, divergence
 from flowers_tl.results.tables import share
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
@@ -92,14 +92,16 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
             ) as error:  # a damaged file may be wrong in any way; the other runs are still to be compared
                 notes.append(f"{file.parent} is left out: its files can't be read ({type(error).__name__}: {error}).")
                 continue
-            status = run.result["status"]
-            if status == "finished" and "heads" in run.result:
+            status, why = run.result["status"], str(run.result.get("error") or "").partition("\n")[0]
+            if "heads" in run.result and status in ("finished", "diverged"):
                 continue  # a folder of many heads, each of which is a run below it
             if status == "finished":
                 runs.append(run)
+            elif status == "diverged":
+                of = f"{run.config['strategy.name']} with seed {run.config['seed']}"
+                notes.append(f"{file.parent} diverged and is in no row and no mean ({of}): {why}")
             else:
-                why = ": " + str(run.result["error"]).splitlines()[0] if run.result.get("error") else ""
-                notes.append(f"{file.parent} is left out: its status is '{status}'{why}")
+                notes.append(f"{file.parent} is left out: its status is '{status}'{why and f': {why}'}")
     if not runs:
         raise UserError(" ".join(["None of these runs is finished, so there is nothing to compare.", *notes]))
     return runs, notes
@@ -121,6 +123,8 @@ def pointed_at(path: Path, notes: list[str]) -> Iterator[Path]:
 def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     result = json.loads((folder / "result.json").read_text())
+    if why := divergence(result):
+        result |= {"status": "diverged", "error": why}
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
     if "weights_fingerprint" in result:  # a file of the same name may have had another content
         name, content = Path(str(config.get("backbone.weights"))).name, result["weights_fingerprint"]

@@ -1,7 +1,6 @@
 """What an evaluation found, for the terminal and as files: scores, the promise of its sets, every class's part."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from flowers_tl.results.images import confusion_picture
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.results.scores import by_class, confusion, score
 from flowers_tl.results.sets import Coverage
+from flowers_tl.strict_json import dumps
 
 WORDS = {
     "accuracy": "accuracy",
@@ -132,5 +132,5 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
         )
     Image.fromarray(confusion_picture(found.answers)).save(folder / "confusion.png")
     Predictions(found.class_names, {found.split: found.answers}).write(folder)
-    (folder / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
+    (folder / "evaluation.json").write_text(dumps(found.to_dict(), indent=2) + "\n")
     print(f"Written: {folder / 'evaluation.json'}, and classes, confusion and answers beside it.")

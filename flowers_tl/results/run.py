@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from filelock import FileLock
 from flowers_tl.clock import PHASES, Clock
 from flowers_tl.errors import UserError
 from flowers_tl.locks import claim
+from flowers_tl.strict_json import dumps
 from flowers_tl.utils.files import atomic_write
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -127,7 +129,7 @@ class RunFolder:
     def write(self) -> None:
         """Write ``result.json`` as far as it is known: also how long it took so far, for a run that goes on with this one."""
         self.result["seconds"] = self.clock.summary()
-        self._replace("result.json", json.dumps(self.result, indent=2) + "\n")
+        self._replace("result.json", dumps(self.result, indent=2) + "\n")
 
     def append_history(self, row: Mapping[str, float]) -> None:
         """Add one epoch's row to ``history.csv``; a cell stays empty where an epoch has no value (no validation, say)."""
@@ -178,6 +180,17 @@ def read_result(folder: Path) -> dict[str, Any]:
 def head_of(result: Mapping[str, Any]) -> str | None:
     """Id of the run of many heads of which this is the record of one; None where it is no such head's."""
     return (result.get("heads_of") or {}).get("run")
+
+
+def divergence(result: Mapping[str, Any]) -> str | None:
+    """Why a record is that of a run that diverged; None where it is not. Earlier versions called such runs finished."""
+    if result.get("status") == "diverged":
+        return str(result.get("error"))
+    if result.get("status") != "finished":
+        return None
+    losses = {split: (result.get(split) or {}).get("loss") for split in ("val", "test")}
+    wrong = [f"its {split} loss is {loss}" for split, loss in losses.items() if not math.isfinite(loss or 0)]
+    return f"{' and '.join(wrong)}." if wrong else None
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The page as one file: sections, style, script, data and pictures, with nothing to fetch."""
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from flowers_tl.results.report.html import Html, element, joined, listed
 from flowers_tl.results.report.measures import Entry, Facts
 from flowers_tl.results.report.paired import Comparison, Comparisons
 from flowers_tl.results.report.pictures import Thumbnails
+from flowers_tl.strict_json import dumps
 
 
 def to_html(facts: Facts, found: list[Comparison], comparisons: Comparisons) -> str:
@@ -75,7 +75,7 @@ def contents(body: list[Html]) -> Html:
 
 def embed(data: object) -> Html:
     """JSON that can stand inside a script element: no text in it can end the element."""
-    written = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    written = dumps(data, separators=(",", ":"), ensure_ascii=False)
     return Html(written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
