@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-# tests/data/README.md says how it was made.
-DATA = Path(__file__).parent / "data" / "old_runs.tar.xz"
+# tests/old_runs/README.md says how it was made.
+DATA = Path(__file__).parent / "old_runs" / "old_runs.tar.xz"
 # Other processors, numbers of threads and versions of PyTorch round otherwise.
 ROUNDING = {"rel": 1e-3, "abs": 1e-4}
 LATE = [
