@@ -30,7 +30,7 @@ def load(path: "str | Path", device: str | None = None) -> "Predictor":
         device: where it computes, ``cpu`` or ``cuda``; None takes a GPU where there is one.
 
     Raises:
-        flowers_tl.errors.UserError: if there is no such network.
+        flowers_tl.utils.errors.UserError: if there is no such network.
     """
     from flowers_tl.inference.predictor import Predictor  # torch takes seconds to import, and --help does not need it
 

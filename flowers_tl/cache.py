@@ -5,7 +5,7 @@ import math
 import time
 from pathlib import Path
 
-from flowers_tl.errors import UserError, told
+from flowers_tl.utils.errors import UserError, told
 
 HELP = (
     "What runs keep to compute nothing twice: decoded pictures, and what frozen stages make of them. "
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_options(options: list[str]) -> tuple[Path, float]:
     """The folder and the number of days that the command line names."""
-    from flowers_tl.data.cache import default_folder
+    from flowers_tl.data.cached.disk_cache import default_folder
 
     found: dict[str, str] = {}
     for option in options:
@@ -58,7 +58,7 @@ def print_entries(folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from flowers_tl.data.cache import entries
+    from flowers_tl.data.cached.disk_cache import entries
 
     table = Table("entry", "what it is", title=f"Cache in {folder}", title_justify="left")
     table.add_column("MB", justify="right")
@@ -73,7 +73,7 @@ def print_entries(folder: Path) -> None:
 
 def print_cleared(folder: Path, days: float) -> None:
     """Remove entries, and say how much that was."""
-    from flowers_tl.data.cache import clear
+    from flowers_tl.data.cached.disk_cache import clear
 
     try:
         removed = clear(folder, days)

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from flowers_tl.errors import UserError, refuse_empty, suggest, told
+from flowers_tl.utils.errors import UserError, refuse_empty, suggest, told
 from flowers_tl.utils.files import new_folder
 from flowers_tl.utils.overwriting import refuse_overwrite
 
@@ -56,13 +56,13 @@ def compare(folders: list[str], out: str | None, report: str | None = None, allo
 
     Without ``out`` the one folder that is named takes them, of several folders a new one in outputs.
     """
-    from flowers_tl.results.comparison import HEADER, find_runs, group_runs, table_rows, to_markdown
+    from flowers_tl.report import FILES as REPORT_FILES
+    from flowers_tl.report import SIGN as REPORT_SIGN
+    from flowers_tl.report import Comparisons, advise, measure, write_report
     from flowers_tl.results.figures import draw_curves
+    from flowers_tl.results.load_runs import HEADER, find_runs, group_runs, table_rows, to_markdown
     from flowers_tl.results.protocol import by_protocol
-    from flowers_tl.results.report import FILES as REPORT_FILES
-    from flowers_tl.results.report import SIGN as REPORT_SIGN
-    from flowers_tl.results.report import Comparisons, advise, measure, write_report
-    from flowers_tl.results.tables import print_comparison
+    from flowers_tl.results.terminal_tables import print_comparison
 
     runs, unfinished = find_runs(folders)
     parts = by_protocol(runs, allow_mixed)

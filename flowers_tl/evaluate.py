@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowers_tl.cli.options import Options, truth
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.errors import UserError, told
-from flowers_tl.options import Options, truth
+from flowers_tl.utils.errors import UserError, told
 from flowers_tl.utils.files import new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flowers_tl.data.pictures import PictureDataModule
-    from flowers_tl.inference.trained import Trained
+    from flowers_tl.data.datamodule import PictureDataModule
+    from flowers_tl.inference.checkpoint import Trained
 
 HELP = """Accuracy, loss, calibration and every class's part of a trained network, on a split of the pictures of its run, or of
 others (data=... data.root=...). The answers are the very ones that training measured."""
@@ -40,10 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
 def evaluate(chosen: dict[str, Any]) -> None:
     """Measure what the options say."""
     from flowers_tl.inference.calibration import fit_temperature
-    from flowers_tl.inference.evaluation import answer
-    from flowers_tl.inference.trained import keep_temperature, read_trained
-    from flowers_tl.results.evaluated import Evaluation, print_evaluation, write_evaluation
-    from flowers_tl.results.sets import conformal_threshold, coverage, refuse_alpha
+    from flowers_tl.inference.checkpoint import keep_temperature, read_trained
+    from flowers_tl.inference.evaluate import answer
+    from flowers_tl.results.conformal import conformal_threshold, coverage, refuse_alpha
+    from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 
     trained, split, alpha = read_trained(chosen["ckpt"]), chosen["split"], chosen["conformal"]
     if alpha is not None:
@@ -114,7 +114,7 @@ def settings(trained: "Trained", overrides: list[str]) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    from flowers_tl.refusals import REFUSALS, compose_beside, explain
+    from flowers_tl.config.error_messages import REFUSALS, compose_beside, explain
 
     config = trained.config
     if config is None:

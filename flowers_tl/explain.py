@@ -4,9 +4,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.asking import SHOWN, Unreadable, add_images, add_network, named_pictures, read_network, say_drawn
-from flowers_tl.errors import UserError, told
-from flowers_tl.options import Options
+from flowers_tl.cli.image_arguments import (
+    SHOWN,
+    Unreadable,
+    add_images,
+    add_network,
+    named_pictures,
+    read_network,
+    say_drawn,
+)
+from flowers_tl.cli.options import Options
+from flowers_tl.utils.errors import UserError, told
 
 HELP = f"""Heat maps (Grad-CAM) of what in a picture speaks for a class, for the first {SHOWN} pictures. Two networks (ckpt=A
 ckpt=B) stand side by side: their maps for the same class, and the difference. A picture that can't be read is told, and
@@ -31,8 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def explain(chosen: dict[str, Any]) -> int:
     """Draw what the options ask for; return the exit code."""
+    from flowers_tl.inference.explanations import look_for_the_same, prepare_first
     from flowers_tl.inference.figures import draw_heat, refuse_figure
-    from flowers_tl.inference.views import look_for_the_same, prepare_first
 
     pictures, figure = named_pictures(chosen), Path(chosen["figure"])
     refuse_figure(figure, pictures)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from flowers_tl.errors import UserError, told
-from flowers_tl.options import Options
+from flowers_tl.cli.options import Options
+from flowers_tl.utils.errors import UserError, told
 
 HELP = """Write a trained network as files that others' tools read, with a model card: ONNX, a torch.export program, and a
 safetensors state dict with torchvision's names. Each is compared with the checkpoint on pictures before it is there."""
@@ -32,10 +32,10 @@ def export(chosen: dict[str, Any]) -> None:
     """Do what the options say."""
     from rich.console import Console
 
-    from flowers_tl.inference import exporting
-    from flowers_tl.inference.agreement import TOLERANCE
-    from flowers_tl.inference.card import same_class
-    from flowers_tl.inference.trained import read_trained
+    from flowers_tl.exporting import export as exporting
+    from flowers_tl.exporting.model_card import same_class
+    from flowers_tl.exporting.verify import TOLERANCE
+    from flowers_tl.inference.checkpoint import read_trained
 
     trained, formats = read_trained(chosen["ckpt"]), chosen["formats"].split(",")
     with Console(stderr=True).status("Reading") as status:

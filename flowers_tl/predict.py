@@ -6,10 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from flowers_tl.asking import SHOWN, Unreadable, add_images, add_network, named_pictures, read_network, say_drawn
-from flowers_tl.errors import UserError, told
-from flowers_tl.options import Options, truth
-from flowers_tl.strict_json import dumps
+from flowers_tl.cli.image_arguments import (
+    SHOWN,
+    Unreadable,
+    add_images,
+    add_network,
+    named_pictures,
+    read_network,
+    say_drawn,
+)
+from flowers_tl.cli.options import Options, truth
+from flowers_tl.utils.errors import UserError, told
+from flowers_tl.utils.strict_json import dumps
 
 if TYPE_CHECKING:
     from flowers_tl.inference.predictor import Prediction, Predictor
@@ -65,7 +73,7 @@ def refuse_drawing(chosen: dict[str, Any], pictures: list[Path]) -> None:
             raise UserError("explain=true draws heat maps, and no figure is named: figure=PATH.")
         return
     from flowers_tl.inference.figures import refuse_figure
-    from flowers_tl.inference.heatmap import captum_method
+    from flowers_tl.inference.grad_cam import captum_method
 
     refuse_figure(Path(chosen["figure"]), pictures)
     if chosen["explain"]:
@@ -74,8 +82,8 @@ def refuse_drawing(chosen: dict[str, Any], pictures: list[Path]) -> None:
 
 def draw(chosen: dict[str, Any], network: "Predictor", pictures: list[Path]) -> None:
     """Draw the pictures with the network's answers, and with heat maps if they are asked for."""
+    from flowers_tl.inference.explanations import look
     from flowers_tl.inference.figures import draw_answers
-    from flowers_tl.inference.views import look
 
     prepared = {picture: network.prepare(picture) for picture in pictures}
     views = look(network, prepared, chosen["top"], heat=chosen["explain"])

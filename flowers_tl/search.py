@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.errors import UserError, refuse_empty, tell, told
+from flowers_tl.utils.errors import UserError, refuse_empty, tell, told
 
 HELP = """Search for good settings with Optuna: what has several values is searched, by val accuracy with the final weights
 and never by test. The same command goes on where it was stopped, and with a larger --trials from where it ended."""
@@ -56,7 +56,7 @@ def search(
     refuse_empty({"folder": folder, "config-dir": config_dir})
     if trials < 1 or confirm_seeds < 0 or seed < 0:
         raise UserError("--trials must be at least 1, --seed and --confirm-seeds at least 0.")
-    from flowers_tl.space import read_space
+    from flowers_tl.tuning.search_space import read_space
 
     space = read_space(overrides, os.path.abspath(config_dir) if config_dir else None)
     for config in space.configs():
@@ -64,7 +64,7 @@ def search(
     asked = {"overrides": sorted(overrides), "seed": seed, "pruning": not no_pruning}
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
     try:
-        from flowers_tl.study import Search, print_best
+        from flowers_tl.tuning.study import Search, print_best
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -102,8 +102,8 @@ def confirm(config: dict[str, Any], seeds: int, folder: Path) -> None:
     """Run the best settings with seeds that the search has not seen, test included; print val and test."""
     import numpy as np
 
-    from flowers_tl.once import train_once
-    from flowers_tl.results.comparison import percent
+    from flowers_tl.results.load_runs import percent
+    from flowers_tl.training.run_once import train_once
 
     results = []
     for seed in range(config["seed"] + 1, config["seed"] + 1 + seeds):

@@ -3,9 +3,9 @@
 import socket
 from typing import TYPE_CHECKING, Any
 
-from flowers_tl.asking import add_network, read_network
-from flowers_tl.errors import UserError, told
-from flowers_tl.options import Options, truth
+from flowers_tl.cli.image_arguments import add_network, read_network
+from flowers_tl.cli.options import Options, truth
+from flowers_tl.utils.errors import UserError, told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def serve(chosen: dict[str, Any]) -> None:
     """Build the page and serve it."""
-    from flowers_tl.inference.page import FONTS, import_gradio, make_page
+    from flowers_tl.inference.web_demo import FONTS, import_gradio, make_page
 
     if not 0 < chosen["port"] < 65536 or chosen["max_mb"] < 1:
         raise UserError(
@@ -66,8 +66,8 @@ def refuse_address(host: str, port: int) -> None:
 
 def find_examples(ckpt: str) -> "dict[str, Path]":
     """A training picture of each class of the network's run; none where the pictures are not at hand."""
-    from flowers_tl.inference.trained import read_trained
-    from flowers_tl.parts import make_data
+    from flowers_tl.inference.checkpoint import read_trained
+    from flowers_tl.training.factory import make_data
 
     config = read_trained(ckpt).config
     if config is None:

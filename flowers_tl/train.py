@@ -4,8 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.config import TrainConfig
-from flowers_tl.door import door, going_on_in
+from flowers_tl.cli.hydra_main import door, going_on_in
+from flowers_tl.config.schema import TrainConfig
 
 
 @door("train")
@@ -13,9 +13,9 @@ def main(cfg: DictConfig) -> float | None:
     """Run what the config says; return the final val accuracy, None where none is measured."""
     from hydra.core.hydra_config import HydraConfig
 
-    from flowers_tl.once import train_once
-    from flowers_tl.summary import in_sweep
-    from flowers_tl.training import show_strategy
+    from flowers_tl.cli.sweep_summary import in_sweep
+    from flowers_tl.training.run import show_strategy
+    from flowers_tl.training.run_once import train_once
 
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through

@@ -10,8 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import flowers_tl.door  # noqa: F401  (registers the schema)
-from flowers_tl.config import CONF
+import flowers_tl.cli.hydra_main  # noqa: F401  (registers the schema)
+from flowers_tl.config.schema import CONF
 
 TINY = {
     "data": "synthetic",
@@ -73,7 +73,7 @@ def config():
 @pytest.fixture(scope="session")
 def run_folder(tiny, config, tmp_path_factory) -> Path:
     """A finished run of fine_tuning on drawn flowers: ResNet18, three species, pictures of 32 pixels. Not to be changed."""
-    from flowers_tl.training import train
+    from flowers_tl.training.run import train
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     train(config(tiny(strategy="fine_tuning")), folder)
@@ -83,7 +83,7 @@ def run_folder(tiny, config, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def flowers_run(config, tmp_path_factory) -> Path:
     """A head solved on 306 real pictures, three of each species, for tests marked real_data."""
-    from flowers_tl.training import train
+    from flowers_tl.training.run import train
 
     words = ["strategy=linear_probe", "backbone=mobilenet_v2", "backbone.weights=mobilenet_v2-imagenet-backbone.pth"]
     folder = tmp_path_factory.mktemp("flowers") / "run"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import flowers_tl
-from flowers_tl.config import CONF
+from flowers_tl.config.schema import CONF
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text().replace("\\\n", " ")  # commands over several lines

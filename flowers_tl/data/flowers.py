@@ -5,7 +5,7 @@ from typing import Any
 
 from torchvision.datasets import Flowers102
 
-from flowers_tl.data.public import PublicDataModule
+from flowers_tl.data.torchvision_sets import PublicDataModule
 
 
 class FlowersDataModule(PublicDataModule):
@@ -13,7 +13,7 @@ class FlowersDataModule(PublicDataModule):
 
     Args:
         root: folder that holds ``flowers-102/``; by default the environment's FLOWERS102_ROOT, else ``data``.
-        others: as in :class:`flowers_tl.data.pictures.PictureDataModule`.
+        others: as in :class:`flowers_tl.data.datamodule.PictureDataModule`.
     """
 
     name, reader, known_classes, folder = "flowers", Flowers102, 102, "flowers-102"

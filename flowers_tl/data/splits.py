@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowers_tl.errors import UserError
+from flowers_tl.utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
 

@@ -22,7 +22,7 @@ from torchvision.datasets import Flowers102
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.splits import SPLITS, Split
 from flowers_tl.data.transforms import resized
-from flowers_tl.errors import UserError
+from flowers_tl.utils.errors import UserError
 
 # Part of the folder's name: a change of the drawing makes a new folder, and old pictures are not mistaken for new ones.
 DRAWING_VERSION = 1

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from flowers_tl.errors import UserError
 from flowers_tl.results.scores import cross_entropy
 from flowers_tl.results.statistics import top_k
+from flowers_tl.utils.errors import UserError
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -15,8 +15,8 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flowers_tl.errors import UserError
-from flowers_tl.inference.views import View
+from flowers_tl.inference.explanations import View
+from flowers_tl.utils.errors import UserError
 
 Panel = Callable[[Axes], Any]
 

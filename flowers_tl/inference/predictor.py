@@ -15,12 +15,12 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.transforms.v2.functional import to_pil_image
 
-from flowers_tl.data.reading import read_picture, to_rgb
+from flowers_tl.data.image_io import read_picture, to_rgb
 from flowers_tl.data.transforms import eval_transform
-from flowers_tl.errors import UserError, first_line
-from flowers_tl.inference.trained import read_trained
-from flowers_tl.model.backbone import Backbone
-from flowers_tl.model.weights import read_weights
+from flowers_tl.inference.checkpoint import read_trained
+from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.pretrained import read_weights
+from flowers_tl.utils.errors import UserError, first_line
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flowers_tl.results.comparison import Group
+from flowers_tl.results.load_runs import Group
 
 PANELS = (("train loss", "train/loss"), ("val loss", "val/loss"), ("val accuracy", "val/accuracy"))
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black comes last.

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from flowers_tl.data.reading import read_picture
+from flowers_tl.data.image_io import read_picture
 from flowers_tl.results.predictions import Predictions, Split
 from flowers_tl.results.scores import confusion, worst_mistakes
 from flowers_tl.results.statistics import probabilities

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowers_tl.errors import UserError, shorten
-from flowers_tl.results.comparison import IRRELEVANT, Run
+from flowers_tl.results.load_runs import IRRELEVANT, Run
+from flowers_tl.utils.errors import UserError, shorten
 
 
 def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[str, list[Run]]]:

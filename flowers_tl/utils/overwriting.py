@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowers_tl.errors import UserError
+from flowers_tl.utils.errors import UserError
 
 
 def refuse_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) -> None:

@@ -1,0 +1,94 @@
+"""What the benchmark measures against: the article's notebook as a script, in plain PyTorch and torchvision.
+
+Every picture is decoded and pushed through the whole network in every epoch, by a DataLoader with two workers. Batches,
+transforms, rates, epochs and modes are those of flowers_tl; frozen stages ask for no gradients and stay in eval mode, as in
+a notebook by someone who knows. Takes the same ``key=value`` as ``flowers_tl.train`` and obeys strategy, data, backbone,
+seed and trainer.max_epochs; prints one line of JSON.
+"""
+
+import sys
+import time
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from flowers_tl.config.error_messages import compose_beside
+from flowers_tl.data.cached.files import FilePictures
+from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.pretrained import load_weights
+from flowers_tl.training.factory import make_data
+from flowers_tl.utils.strict_json import dumps
+
+# The article's two strategies: rates of the head, and of the last stage before it.
+RATES = {"feature_extraction": {"head": 1e-3}, "fine_tuning": {"last": 1e-4, "head": 1e-3}}
+WORKERS = 2
+
+
+def main(overrides: list[str]) -> None:
+    """Train and test as the overrides say; print strategy, val and test accuracy, pictures seen, seconds by phase."""
+    began = time.perf_counter()
+    config = OmegaConf.to_container(compose_beside("train", overrides), resolve=True)
+    strategy, device = config["strategy"]["name"], torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config["seed"])
+    loaders, classes = make_loaders(config)
+
+    backbone = Backbone(config["backbone"]["name"], classes)
+    load_weights(backbone, config["backbone"]["weights"])
+    network = backbone.network.to(device).requires_grad_(False).eval()
+    stages = {"head": backbone.stages[-1]} | {
+        "last": next(s for s in backbone.stages if s.name == backbone.feature_names[-1])
+    }
+    groups, learning = [], []
+    for name, rate in RATES[strategy].items():
+        groups.append({"params": [p.requires_grad_(True) for p in backbone.parameters_of(stages[name])], "lr": rate})
+        learning += backbone.modules_of(stages[name])
+    optimizer = torch.optim.Adam(groups)
+
+    fit = time.perf_counter()
+    for _ in range(config["trainer"]["max_epochs"]):
+        for module in learning:
+            module.train()
+        for pictures, labels in loaders["train"]:
+            optimizer.zero_grad()
+            cross_entropy(network(pictures.to(device)), labels.to(device)).backward()
+            optimizer.step()
+        val = accuracy(network, loaders["val"], device)
+    test = time.perf_counter()
+    found = {"strategy": strategy, "val": val, "test": accuracy(network, loaders["test"], device)}
+    end = time.perf_counter()
+    sizes = {split: len(loader.dataset) for split, loader in loaders.items()}
+    found["pictures"] = config["trainer"]["max_epochs"] * (sizes["train"] + sizes["val"]) + sizes["test"]
+    print(dumps(found | {"seconds": {"fit": test - fit, "test": end - test, "total": end - began}}))
+
+
+def make_loaders(config: dict) -> tuple[dict[str, DataLoader], int]:
+    """Loaders by split, and the number of classes."""
+    data = make_data(config)  # of which only the pictures' files and labels are used
+    data.prepare_data()
+    data.setup()
+    size = config["data"]["image_size"]
+    normalise = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    resize, flip = transforms.Resize(round(size * 256 / 224)), transforms.RandomHorizontalFlip()
+    train = transforms.Compose([resize, transforms.RandomCrop(size), flip, *normalise])
+    plain = transforms.Compose([resize, transforms.CenterCrop(size), *normalise])
+    loaders = {}
+    for split, pictures in data.pictures.items():
+        seen, batch = FilePictures(pictures, train if split == "train" else plain), config["data"]["batch_size"]
+        loaders[split] = DataLoader(seen, batch, shuffle=split == "train", num_workers=WORKERS)
+    return loaders, data.num_classes
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, loader: DataLoader, device: torch.device) -> float:
+    """Share of right answers, in eval mode."""
+    network.eval()
+    right = [(network(x.to(device)).argmax(dim=1) == y.to(device)).float() for x, y in loader]
+    return torch.cat(right).mean().item()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What the commands share: composing, options, error sentences and exit codes."""

@@ -1,0 +1,118 @@
+"""What became of a sweep's jobs, whichever launcher ran them and in whichever process: one line a job at the end."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from flowers_tl.utils.errors import UserError, tell
+from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.files import atomic_write
+from flowers_tl.utils.strict_json import dumps
+
+# In a sweep's folder: a file a job, which the job's own process writes.
+JOBS = ".jobs"
+
+
+class Failure(str):
+    """What a job of a sweep returns that failed: the sentence that was told."""
+
+    __slots__ = ()
+
+
+class Summary(Callback):
+    """Hydra's callback: each job leaves a record, and the process that was started prints them all when all are done.
+
+    A job may have run in another process or on another machine, so neither its variables nor its output say here that
+    it failed; its record does.
+    """
+
+    failed = False  # of the last sweep of this process: Hydra keeps the object to itself
+    lock: FileLock
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        Summary.failed = False
+        folder = Path(config.hydra.sweep.dir) / JOBS
+        folder.mkdir(parents=True, exist_ok=True)
+        Summary.lock = FileLock(folder / ".lock")  # until this process ends, or begins another sweep
+        try:
+            claim(Summary.lock, f"the sweep in {folder.parent}")
+        except UserError as error:
+            tell(error)
+            raise SystemExit(1) from None  # of other exceptions Hydra makes warnings
+        for file in folder.glob("*.json"):
+            if file.stem.isdecimal():  # of an earlier sweep here, whose runs have records of their own
+                file.unlink()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if in_sweep(config.hydra) and is_first_process():
+            value = job_return._return_value  # the property of that name would raise it, and print besides
+            record(config, config.hydra.job.num, job_return.overrides, config.hydra.runtime.output_dir, value)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        records = read_records(config)
+        Summary.failed = any(record["error"] for record in records)
+        if records:
+            good = sum(not record["error"] for record in records)
+            print(f"{good} of {len(records)} jobs finished in {config.hydra.sweep.dir}")
+        for record, own in zip(records, without_common([record["overrides"] for record in records]), strict=True):
+            print(f"  {record['number']:>3}  {' '.join(own)}  {line(record)}")
+
+
+def in_sweep(hydra: DictConfig) -> bool:
+    """Whether a job belongs to a sweep; one that a launcher starts as a command of its own does too."""
+    return not OmegaConf.is_missing(hydra.job, "num")
+
+
+def is_first_process() -> bool:
+    """False in the helper processes of a job on several devices."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
+
+
+def record(config: DictConfig, number: int, overrides: Sequence[str], folder: str | Path, value: Any) -> dict[str, Any]:
+    """Write what became of a job: its value is a number, None where it has none, or what went wrong."""
+    wrong = str(value) or type(value).__name__ if isinstance(value, Failure | BaseException) else None
+    found = {"number": number, "overrides": list(overrides), "folder": str(folder)}
+    found |= {"value": None if wrong else value, "error": wrong}
+    file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
+    with atomic_write(file) as beside:
+        beside.write_text(dumps(found) + "\n")
+    return found
+
+
+def complete(config: DictConfig, number: int, overrides: Sequence[str], folder: Path, code: int) -> dict[str, Any]:
+    """The record of a job that ran as a command and ended with ``code``; one that died without a record gets one."""
+    file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
+    if file.is_file():
+        found = json.loads(file.read_text())
+    else:
+        why = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        found = record(config, number, overrides, folder, Failure(f"The job {why}; see {folder / 'log.txt'}."))
+    return found
+
+
+def read_records(config: DictConfig) -> list[dict[str, Any]]:
+    """The records of a sweep's jobs, by number."""
+    files = (Path(config.hydra.sweep.dir) / JOBS).glob("*.json")
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda record: record["number"])
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """What became of a job, in a few words."""
+    if record["error"]:
+        return f"failed: {record['error']}"
+    return "finished" if record["value"] is None else f"val accuracy {record['value']:.1%}"
+
+
+def without_common(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Each job's overrides without those that all jobs have."""
+    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    return [[override for override in job if override not in common] for job in jobs]

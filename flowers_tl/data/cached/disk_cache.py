@@ -1,0 +1,253 @@
+"""What was computed once and is kept on disk: files under a key of all that their content follows from.
+
+An entry is a folder ``<kind>-<key>`` with ``data.bin`` (rows one after another) and ``meta.json``: what the entry was made
+from, its shapes, and a checksum. The key is a hash of the description, so other pictures, weights or versions have another
+key and nothing stale is ever read. Entries are built under a lock, beside their place, and renamed when they are whole.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from filelock import FileLock, Timeout
+from rich.progress import track
+from torch import Tensor
+
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.file_locks import hold
+from flowers_tl.utils.phase_timer import Clock
+
+# Part of every key: a change of what is written makes new entries.
+FORMAT = 3
+CHUNK = 1 << 24
+ENTRY = re.compile(r"[a-z]+-[0-9a-f]{20}")  # names of entries' folders
+FILES = {"data.bin", "meta.json"}  # what an entry's folder holds; one that holds anything else is not ours to remove
+BUILDING = ".building-"
+_sums: dict[tuple[str, int, int], int] = {}  # checksums of the files that this process has read: by path, size, time
+
+
+def default_folder() -> Path:
+    """The user's cache folder, by the convention of the system's desktop programs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowers_tl"
+
+
+class Writer:
+    """Takes an entry's rows as they are computed, counts their bytes and sums them up."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.bytes, self.checksum = file, 0, 0
+        self.shapes: list[list[int]] = []
+
+    def write(self, row: Tensor) -> None:
+        """Append one row; rows may have unlike shapes."""
+        raw = memoryview(row.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        self.file.write(raw)
+        self.checksum = zlib.crc32(raw, self.checksum)
+        self.bytes += len(raw)
+        self.shapes.append(list(row.shape))
+
+
+class Entry:
+    """An entry that is whole: its rows, mapped from the file."""
+
+    def __init__(self, file: Path, meta: Mapping[str, Any]) -> None:
+        self.meta = meta
+        self.shapes: list[list[int]] = meta["shapes"]
+        size = meta["bytes"]  # nothing can't be mapped
+        # Mapped at once: another process may remove the file to make room, and what is mapped stays.
+        self.bytes = torch.from_file(str(file), size=size, dtype=torch.uint8) if size else torch.empty(0).byte()
+
+    def tensor(self, dtype: torch.dtype) -> Tensor:
+        """All values as one flat tensor of ``dtype``; its pages are the file's and shared by all who map it."""
+        return self.bytes.view(dtype)
+
+
+class Cache:
+    """Entries under ``folder``, of ``max_gb`` at most in all: those that were not used for longest make room.
+
+    Args:
+        folder: is made when the first entry is; None: the user's cache folder.
+        max_gb: bound in gigabytes (10**9 bytes).
+        progress: show bars while something is built.
+
+    Its ``clock`` counts the time of building under the phase that it is for.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        max_gb: float = 20.0,
+        progress: bool = False,
+    ) -> None:
+        if not max_gb > 0:
+            raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
+        self.folder, self.max_bytes, self.progress = Path(folder or default_folder()), max_gb * 1e9, progress
+        self.clock = Clock()
+        self.used: dict[Path, int] = {}  # entries that this process uses, and their bytes
+
+    def shown(self, items: Sequence[Any], title: str) -> Iterable[Any]:
+        """The items, with a progress bar while they are taken."""
+        return track(items, title, transient=True) if self.progress else items
+
+    def fits(self, size: float) -> bool:
+        """Say whether an entry of ``size`` bytes may be kept, beside those that this process uses."""
+        return sum(self.used.values()) + size <= self.max_bytes
+
+    def path(self, kind: str, description: Mapping[str, Any]) -> Path:
+        """The folder of the entry that ``description`` stands for."""
+        text = json.dumps({"format": FORMAT, **description}, sort_keys=True)
+        return self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+    def get(
+        self, kind: str, what: str, description: Mapping[str, Any], phase: str, build: Callable[[Writer], None]
+    ) -> Entry:
+        """Return the entry, which ``build`` writes unless it is there, whole and undamaged.
+
+        Of several processes that ask for it at once one builds it, and the others wait.
+
+        Args:
+            kind: what sort of entry it is, the first part of its folder's name.
+            what: what it is, in words for a reader.
+            description: all that its content follows from, as plain Python.
+            phase: as which the time of building counts, or of waiting for another process that builds.
+            build: writes the rows.
+
+        Raises:
+            UserError: if the folder can't be written, or the disk is full.
+        """
+        folder = self.path(kind, description)
+        entry = self._open(folder, tell=False)
+        try:
+            if entry is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                waits = f"Waiting for another process that makes {folder}."
+                with self.clock.timed(phase), hold(self.folder / f".{folder.name}.lock", waits):
+                    entry = self._open(folder) or self._build(folder, what, dict(description), build)
+        except OSError as error:
+            raise UserError(
+                f"The cache in {self.folder} can't be written ({error}): make room there, name another folder with "
+                "cache.dir=DIR, or go without one by cache.enabled=false."
+            ) from error
+        self.used[folder] = entry.meta["bytes"]
+        self._make_room()
+        return entry
+
+    def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> Entry:
+        beside = self.folder / f"{BUILDING}{folder.name}"  # what a killed process left there is half an entry
+        # Both names hold a hash of the description, which nobody else gives a folder, and the entry's lock is held.
+        for leftover in (beside, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside.mkdir()
+        try:
+            with open(beside / "data.bin", "wb") as file:
+                writer = Writer(file)
+                build(writer)
+            meta = {"what": what, "made_from": description, "bytes": writer.bytes, "shapes": writer.shapes}
+            (beside / "meta.json").write_text(json.dumps(meta | {"checksum": seal(meta, writer.checksum)}))
+            entry = Entry(beside / "data.bin", meta)
+            os.rename(beside, folder)
+            return entry
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _open(self, folder: Path, tell: bool = True) -> Entry | None:
+        """The entry in ``folder``; None where it is not there, or damaged, which is told."""
+        file = folder / "data.bin"
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            state = file.stat()
+            place = (str(folder), state.st_size, state.st_mtime_ns)
+            if place not in _sums:
+                _sums[place] = checksum(file)
+            if state.st_size != meta["bytes"] or seal(meta, _sums[place]) != meta["checksum"]:
+                raise ValueError("its checksum is wrong")
+            entry = Entry(file, meta)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            if tell and file.exists():  # else it was removed just now
+                print(f"Note: {folder} is damaged ({error}) and is made anew.")
+            return None
+        with suppress(OSError):  # somebody else's cache, which we may only read
+            os.utime(folder / "meta.json")  # when it was last used
+        return entry
+
+    def _make_room(self) -> None:
+        """Remove what was not used for longest until the rest fits; never what this process uses."""
+        known = entries(self.folder)
+        surplus = sum(entry["bytes"] for entry in known) - self.max_bytes
+        for entry in sorted(known, key=lambda entry: entry["used"]):
+            if surplus > 0 and entry["folder"] not in self.used:
+                shutil.rmtree(entry["folder"], ignore_errors=True)
+                surplus -= entry["bytes"]
+
+
+def seal(meta: Mapping[str, Any], data: int) -> int:
+    """CRC-32 of an entry: of its data, whose own is given, and of what is said of them."""
+    said = {key: value for key, value in meta.items() if key != "checksum"}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode(), data)
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    total = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            total = zlib.crc32(chunk, total)
+    return total
+
+
+def entries(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
+    """All entries in a cache's folder: folder, what it is in words, bytes, and last use (seconds since 1970).
+
+    With the prefix ``BUILDING`` those that are being built, or were when their process was killed.
+    """
+    found = []
+    for own in folder.glob(f"{prefix}*-*"):
+        if not prefix and not ENTRY.fullmatch(own.name):
+            continue
+        try:
+            files = {file.name: file.stat() for file in own.iterdir()}
+            used = files.get("meta.json", own.stat()).st_mtime
+        except OSError:
+            continue  # removed just now
+        if not files.keys() <= FILES:
+            continue
+        try:
+            what = json.loads((own / "meta.json").read_text())["what"]
+        except (OSError, ValueError, KeyError, TypeError):
+            what = "damaged"
+        size = files["data.bin"].st_size if "data.bin" in files else 0
+        found.append({"folder": own, "what": what, "bytes": size, "used": used})
+    return found
+
+
+def clear(folder: Path, unused_days: float = 0.0) -> int:
+    """Remove all entries that were not used for so many days, and what killed processes left; return the bytes.
+
+    Nothing else in the folder is touched. Locks stay: another process may hold one.
+    """
+    before = time.time() - unused_days * 86400
+    removed = 0
+    for entry in entries(folder):
+        if entry["used"] <= before:
+            shutil.rmtree(entry["folder"])
+            removed += entry["bytes"]
+    for leftover in entries(folder, BUILDING):
+        name = leftover["folder"].name.removeprefix(BUILDING)
+        try:
+            with FileLock(folder / f".{name}.lock").acquire(timeout=0):
+                shutil.rmtree(leftover["folder"])
+                removed += leftover["bytes"]
+        except Timeout:
+            pass  # being built
+    return removed

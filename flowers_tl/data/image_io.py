@@ -1,0 +1,130 @@
+"""Picture files: found by name, folder or pattern, and read to RGB whatever they hold."""
+
+import glob
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePath
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from flowers_tl.utils.errors import UserError
+
+READING = 2  # part of the key of decoded pictures: a change of what follows here makes them anew
+ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".ppm",
+    ".bmp",
+    ".pgm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)  # those of torchvision's ImageFolder
+# Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
+# nobody means. JPEG stands for MPO too, which many cameras write; some public sets hold GIFs that are called .jpg.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+
+
+class Undecodable(UserError):
+    """The file is there and is no picture, or a damaged one; another UserError is the machine's fault, and may pass."""
+
+
+def read_picture(path: str | Path, side: int | None = None) -> Image.Image:
+    """Decode a picture file to RGB, as a viewer would show it.
+
+    Args:
+        path: of a file in one of :data:`FORMATS`; no other is tried.
+        side: that is enough, in pixels: a larger JPEG is decoded to no less than this, which is quicker.
+
+    Raises:
+        UserError: if it can't be read; it names the file. Where that is the content's fault it is :class:`Undecodable`.
+    """
+    try:
+        if Path(path).is_fifo():  # opening it would wait for someone to write
+            raise ValueError("it is a pipe")
+        with Image.open(path, formats=FORMATS) as picture:
+            if side:
+                picture.draft("RGB", (side, side))
+            return to_rgb(picture)
+    except Exception as error:  # decoders raise nearly anything on a damaged file
+        passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+        kind = UserError if passing else Undecodable
+        why = f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise kind(f"{path} can't be read as a picture ({why}): replace the file.") from error
+
+
+def picture_size(path: str | Path) -> tuple[int, int] | None:
+    """Width and height by the file's header, in pixels, before any turning; None where there is no such header."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return picture.size
+    except Exception:  # as above; whoever decodes it will say so
+        return None
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of any mode in RGB: turned as its camera says, what is transparent on white, 16 bits scaled to 8.
+
+    Raises:
+        UserError: if it was opened from a file of another format than :data:`FORMATS`, which may not be decoded yet.
+    """
+    if picture.format not in (None, "MPO", *FORMATS):
+        raise UserError(
+            f"A PIL picture of format {picture.format} is none of {', '.join(FORMATS)}: give picture.convert('RGB') if you trust it."
+        )
+    with suppress(
+        SyntaxError, TypeError, LookupError, struct.error
+    ):  # damaged notes of the camera: it stays as it lies
+        ImageOps.exif_transpose(picture, in_place=True)
+    if picture.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+        picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:  # beneath it lies any colour, mostly black
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def is_picture(name: PurePath) -> bool:
+    """Whether a file's name is a picture's: by its ending, and not hidden."""
+    return name.suffix.lower() in ENDINGS and not name.name.startswith(".")
+
+
+def find_pictures(named: Sequence[str]) -> list[Path]:
+    """The picture files that are named, none twice: files, folders with all pictures below them, and glob patterns.
+
+    A name that exists is that file or folder, whatever brackets or stars it holds.
+
+    Raises:
+        UserError: if a name finds nothing.
+    """
+    found: dict[Path, None] = {}
+    for name in named:
+        if not name:
+            raise UserError("images= names nothing: name a picture, a folder (. is this one), or a pattern.")
+        pictures = list(matching(name))
+        found |= dict.fromkeys(pictures)
+        if not pictures:
+            what = (
+                "holds no pictures"
+                if Path(name).is_dir()
+                else "is neither a file, nor a folder, nor a pattern that fits any"
+            )
+            raise UserError(f"images={name} {what}: name a picture, a folder, or a pattern like 'photos/**/*.jpg'.")
+    return list(found)
+
+
+def matching(name: str) -> Iterator[Path]:
+    """The picture files that one name stands for, in alphabetical order."""
+    path = Path(name)
+    if path.is_dir():
+        below = (file for file in path.rglob("*") if is_picture(file) and file.is_file())
+        yield from sorted(file for file in below if not any(p.startswith(".") for p in file.relative_to(path).parts))
+    elif path.exists():
+        yield path
+    else:  # leading folders that exist mean themselves, whatever brackets they hold
+        known = next((folder for folder in path.parents if folder.is_dir()), Path())
+        pattern = Path(glob.escape(str(known))) / path.relative_to(known)
+        yield from (Path(match) for match in sorted(glob.glob(str(pattern), recursive=True)) if Path(match).is_file())

@@ -1,0 +1,121 @@
+"""The files in which a network is handed on: how each is written, and how it answers once it is read back.
+
+All three answer with the same logits, and carry the same metadata: names to JSON texts.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torchvision.models import get_model
+
+from flowers_tl.exporting.verify import Answer
+from flowers_tl.utils.errors import UserError, suggest
+
+USAGE = Path(__file__).parent / "usage"  # the lines of code by which each is used
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        file: its name.
+        packages: what writing and checking it needs beside PyTorch.
+        requirements: of the code in its ``usage``, as pip calls them.
+        write: takes a torchvision network in eval mode on the CPU, the side of its pictures, metadata, and a path.
+        read: takes the path.
+    """
+
+    file: str
+    packages: tuple[str, ...]
+    requirements: str
+    write: Callable[[nn.Module, int, Mapping[str, str], Path], None]
+    read: Callable[[Path], Answer]
+
+    @property
+    def usage(self) -> str:
+        """Code that answers with this file, without this project."""
+        return (USAGE / f"use_{Path(self.file).suffix[1:]}.py").read_text()
+
+
+def trace(network: nn.Module, image_size: int) -> ExportedProgram:
+    """The network as a graph of operations, for any number of pictures (n, 3, image_size, image_size)."""
+    example = torch.zeros(2, 3, image_size, image_size)  # of a single picture the graph would be for single pictures
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+def write_onnx(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:
+    """An ONNX model in one file: ``pictures`` in, ``logits`` out."""
+    names = {"input_names": ["pictures"], "output_names": ["logits"], "dynamic_shapes": ({0: "batch"},)}
+    program = torch.onnx.export(trace(network, image_size), **names, dynamo=True, verbose=False)
+    program.model.metadata_props.update(metadata)
+    program.save(file)
+
+
+def read_onnx(file: Path) -> Answer:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda pictures: torch.from_numpy(session.run(["logits"], {"pictures": pictures.numpy()})[0])
+
+
+def write_torch(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:
+    """A program of torch.export, which PyTorch runs without the code of the network."""
+    torch.export.save(trace(network, image_size), file, extra_files=dict(metadata))
+
+
+def read_torch(file: Path) -> Answer:
+    return torch.export.load(file).module()
+
+
+def write_safetensors(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:
+    """The state dict alone, under torchvision's names."""
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    file.write_bytes(save(state, dict(metadata)))  # its own save_file makes a file that its owner alone may read
+
+
+def read_safetensors(file: Path) -> Answer:
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(file, framework="pt") as content:
+        metadata = {key: json.loads(text) for key, text in content.metadata().items()}
+    network = get_model(metadata["backbone"], num_classes=len(metadata["class_names"]))
+    network.load_state_dict(load_file(file))
+    return network.eval()
+
+
+FORMATS = {
+    "onnx": Format(
+        "model.onnx", ("onnx", "onnxscript", "onnxruntime"), "numpy onnxruntime pillow", write_onnx, read_onnx
+    ),
+    "torch": Format("model.pt2", (), "torch torchvision", write_torch, read_torch),
+    "safetensors": Format(
+        "model.safetensors", ("safetensors",), "safetensors torch torchvision", write_safetensors, read_safetensors
+    ),
+}
+
+
+def choose(names: Sequence[str]) -> list[Format]:
+    """The formats that are named, none twice.
+
+    Raises:
+        UserError: if there is no such format, or a package for it is missing.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise UserError(f"formats={name} is unknown: {suggest(name, FORMATS)}.")
+        if missing := [package for package in FORMATS[name].packages if find_spec(package) is None]:
+            raise UserError(f"formats={name} needs {' and '.join(missing)}: pip install 'flowers_tl[export]'.")
+    return [FORMATS[name] for name in dict.fromkeys(names)]

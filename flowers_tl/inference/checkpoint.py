@@ -1,0 +1,152 @@
+"""What a run has left, read back from its checkpoint: the network with its weights, the settings, and what was measured."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+import yaml
+from filelock import FileLock
+
+from flowers_tl.data.sampling import derive_seed
+from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.pretrained import first_weights, load_weights, refuse_not_finite
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.runs.record import ELSEWHERE
+from flowers_tl.runs.run_id import fingerprint_weights
+from flowers_tl.training.factory import make_model
+from flowers_tl.utils.errors import UserError, first_line, refuse_empty, shorten
+from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.files import atomic_write
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network that was trained here.
+
+    Attributes:
+        path: the checkpoint, or the head's file.
+        model: on the CPU, in eval mode.
+        config: of its run; None where the checkpoint is of an earlier version and lies alone.
+        record: what ``result.json`` says, or said when the checkpoint was written.
+        temperature: by which logits are divided to be calibrated; 1.0 until ``evaluate calibrate=true`` finds one.
+    """
+
+    path: Path
+    model: TransferClassifier
+    config: dict[str, Any] | None
+    record: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
+
+    @property
+    def class_names(self) -> list[str]:
+        """One a class; numbers where the checkpoint has no names."""
+        chosen = self.model.hparams
+        return list(chosen.class_names) or [f"class {k}" for k in range(chosen.num_classes)]
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Scores by split of these very weights, as far as the run measured them."""
+        best = self.path.name == "best.ckpt"
+        found = self.record.get("best") or {} if best else self.record
+        return {split: found[split] for split in ("val", "test") if found.get(split)}
+
+
+def read_trained(path: str | Path) -> Trained:
+    """Read a checkpoint, or the last one of a run's folder; one of many heads is read from its folder.
+
+    Raises:
+        UserError: if there is none, or it can't be read.
+    """
+    refuse_empty(path, "ckpt")
+    file = find_trained(Path(path))
+    try:
+        return read_head(file) if file.name == "head.pt" else read_checkpoint(file)
+    except UserError:
+        raise
+    except Exception as error:  # torch.load raises nearly anything on a file that is not its own
+        ours = is_zipfile(file) and not isinstance(error, UnpicklingError)  # else torch speaks of its own affairs
+        why = f" ({first_line(str(error) or type(error).__name__)})" if ours else ""
+        raise UserError(
+            f"{file} is no checkpoint of this project{why}: name one that a run has left; weights alone are read with "
+            "backbone=NAME backbone.weights=FILE."
+        ) from error
+
+
+def read_checkpoint(file: Path) -> Trained:
+    """A checkpoint that Lightning has written for a run."""
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    kept, arguments, folder = content.get("run", {}), dict(content["hyper_parameters"]), file.parent.parent
+    config = kept.get("config") or read_yaml(folder / "config.yaml")
+    if config:
+        arguments["image_size"] = config["data"]["image_size"]  # checkpoints of earlier versions lack it
+    refuse_not_finite(content["state_dict"], file)
+    model = TransferClassifier(**arguments)
+    model.load_state_dict(content["state_dict"])
+    record = read_yaml(folder / "result.json")
+    if not record or record.get("id") != kept.get("record", {}).get("id", record.get("id")):
+        record = kept.get("record")  # the file has left its run's folder
+    return Trained(file, model.eval(), config, record or {}, content.get("temperature", 1.0))
+
+
+def read_head(file: Path) -> Trained:
+    """One of many heads, on the network that it was trained on."""
+    config, answers = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent)
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    refuse_not_finite(state, file)
+    with torch.random.fork_rng(devices=[]):  # where the backbone had random weights, it has the same again
+        torch.manual_seed(derive_seed(config["seed"]))
+        model = make_model(config, len(next(iter(state.values()))), answers.class_names)
+    weights = first_weights(config)
+    load_weights(model.backbone, weights)
+    record = read_yaml(file.parent / "result.json")
+    now = fingerprint_weights(config["backbone"]["name"], weights)
+    if record.get("weights_fingerprint", now) != now:
+        raise UserError(
+            f"{file} was trained on other weights than {weights} now is: put those back that it was trained on."
+        )
+    model.backbone.network.load_state_dict(state, strict=False)
+    return Trained(file, model.eval(), config, record)
+
+
+def keep_temperature(trained: Trained, temperature: float) -> None:
+    """Write the temperature into the checkpoint; all else in it stays.
+
+    Raises:
+        UserError: if it is one of many heads, whose file holds weights alone, or its run goes on and may write it too.
+    """
+    if trained.path.name == "head.pt":
+        raise UserError(f"{trained.path} holds a head's weights alone: train it as a run of its own to calibrate it.")
+    folder = trained.path.parent.parent
+    lock = FileLock(folder / ".lock")
+    if (folder / "config.yaml").is_file():
+        claim(lock, f"the run in {folder}")
+    content = torch.load(trained.path, map_location="cpu", weights_only=True)
+    with atomic_write(trained.path) as beside:
+        torch.save(content | {"temperature": temperature}, beside)
+    lock.release()
+
+
+def read_yaml(file: Path) -> Any:
+    """What a yaml or json file holds; None where there is no file."""
+    return yaml.safe_load(file.read_text()) if file.is_file() else None
+
+
+def find_trained(path: Path) -> Path:
+    """The file that a path means: itself, or what the run in the folder has left."""
+    if path.is_dir():
+        while (note := path / ELSEWHERE).is_file():  # a sweep's job whose run was made before
+            path = path / json.loads(note.read_text())["run"]
+        for file in (path / "checkpoints" / "last.ckpt", path / "head.pt"):
+            if file.is_file():
+                return file
+        below = sorted(str(file.parent.parent) for file in path.glob("*/checkpoints/last.ckpt"))
+        below += sorted(str(file.parent) for file in path.glob("*/head.pt"))
+        known = f"one of its runs: {shorten(below)}" if below else "a run's folder, or a checkpoint"
+        raise UserError(f"ckpt={path} is a folder without checkpoints/last.ckpt: name {known}.")
+    if not path.is_file():
+        raise UserError(f"ckpt={path} is not there: name a checkpoint (RUN/checkpoints/last.ckpt) or a run's folder.")
+    return path

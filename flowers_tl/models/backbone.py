@@ -1,0 +1,185 @@
+"""A torchvision network seen as an ordered row of named stages.
+
+Every network becomes ``stem | feature stages | neck | head``. A feature stage is what works at one resolution (in a
+ViT: one encoder layer). The neck is what lies between the features and the head: pooling, in some networks
+pretrained layers of the classifier, in SqueezeNet nothing. The head is the final Linear or Conv with the dropout before it, replaced by one
+with the data's number of classes. The torchvision module stays whole, so its state dict has the plain torchvision names.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+from torchvision.models import get_model
+
+from flowers_tl.utils.errors import UserError, suggest
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the row: which modules or bare parameters of the network it owns, and how it runs.
+
+    ``members`` are dotted names inside the torchvision network; ``run(network, x)`` maps the stage before's output to
+    this stage's.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    run: Callable[[nn.Module, Tensor], Tensor]
+
+    def owns(self, name: str) -> bool:
+        """Say whether the parameter, buffer or module ``name`` (dotted, inside the network) belongs to this stage."""
+        return any(name == member or name.startswith(member + ".") for member in self.members)
+
+
+class Backbone(nn.Module):
+    """A torchvision network with ``num_classes`` outputs and its row of stages; ``forward`` is torchvision's own.
+
+    Args:
+        name: an entry of :data:`ARCHITECTURES`.
+        num_classes: outputs of the new head.
+
+    Raises:
+        UserError: if the name is unknown; it names the nearest one.
+    """
+
+    def __init__(self, name: str, num_classes: int) -> None:
+        super().__init__()
+        if name not in ARCHITECTURES:
+            raise UserError(f"There is no backbone '{name}': {suggest(name, ARCHITECTURES)}.")
+        self.name = name
+        self.network = get_model(name, weights=None)
+        self.final = replace_final_layer(self.network, num_classes)
+        self.stages: tuple[Stage, ...] = tuple(ARCHITECTURES[name](self.network))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pictures (n, 3, height, width), normalised float, to logits (n, num_classes)."""
+        return self.network(x)
+
+    def run(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
+        """Run the stages from ``start`` (by default the first) up to and without ``stop`` (by default to the end)."""
+        names = self.stage_names
+        first = 0 if start is None else names.index(start)
+        last = len(names) if stop is None else names.index(stop)
+        for stage in self.stages[first:last]:
+            x = stage.run(self.network, x)
+        return x
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return tuple(stage.name for stage in self.stages)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the stages that an index counts: stem and feature stages, not neck and head."""
+        return tuple(name for name in self.stage_names if name not in ("neck", "head"))
+
+    def parameters_of(self, stage: Stage) -> Iterator[nn.Parameter]:
+        return (parameter for name, parameter in self.network.named_parameters() if stage.owns(name))
+
+    def parameter_kinds(self) -> dict[str, dict[str, frozenset[str]]]:
+        """For each stage its parameters' names, with what kinds each is: ``norm``, ``bias`` or both, else ``weight``."""
+        norms = {name for name, module in self.network.named_modules() if isinstance(module, NORMS)}
+        kinds = {}
+        for name, _ in self.network.named_parameters():
+            parent, _, own = name.rpartition(".")
+            found = {kind for kind, holds in (("norm", parent in norms), ("bias", own.endswith("bias"))) if holds}
+            kinds[name] = frozenset(found or {"weight"})
+        return {stage.name: {n: kind for n, kind in kinds.items() if stage.owns(n)} for stage in self.stages}
+
+    def modules_of(self, stage: Stage) -> Iterator[nn.Module]:
+        return (module for name, module in self.network.named_modules() if stage.owns(name))
+
+
+def replace_final_layer(network: nn.Module, num_classes: int) -> str:
+    """Put a fresh Linear or Conv with ``num_classes`` outputs in the place of the last one; return its dotted name."""
+    name, old = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, num_classes)
+    else:
+        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=old.kernel_size)
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, new)
+    return name
+
+
+def chain(name: str, *members: str, flatten: bool = False) -> Stage:
+    """A stage that runs its member modules one after another, and then flattens if told to."""
+
+    def run(network: nn.Module, x: Tensor) -> Tensor:
+        for member in members:
+            x = network.get_submodule(member)(x)
+        return torch.flatten(x, 1) if flatten else x
+
+    return Stage(name, members, run)
+
+
+def resnet_stages(network: nn.Module) -> Iterator[Stage]:
+    yield chain("stem", "conv1", "bn1", "relu", "maxpool")
+    for number in (1, 2, 3, 4):
+        yield chain(f"layer{number}", f"layer{number}")
+    yield chain("neck", "avgpool", flatten=True)
+    yield chain("head", "fc")
+
+
+def sequential_stages(*starts: int) -> Callable[[nn.Module], Iterator[Stage]]:
+    """Stages of a network that is ``features`` and ``classifier``; stage k begins at ``features[starts[k]]``."""
+
+    def stages(network: nn.Module) -> Iterator[Stage]:
+        for k, (start, stop) in enumerate(pairwise((*starts, len(network.features)))):
+            yield chain(f"stage{k}" if k else "stem", *(f"features.{i}" for i in range(start, stop)))
+
+        # In the classifier the head begins with the last layer that has weights, or with the dropout just before it.
+        layers = list(network.classifier)
+        begin = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
+        begin -= isinstance(layers[begin - 1], nn.Dropout)
+        head = chain("head", *(f"classifier.{i}" for i in range(begin, len(layers))), flatten=True)
+        if isinstance(layers[-1], nn.AdaptiveAvgPool2d):  # SqueezeNet pools behind its final convolution
+            yield Stage("neck", (), lambda network, x: x)
+            yield head
+            return
+
+        def neck(network: nn.Module, x: Tensor) -> Tensor:
+            x = network.avgpool(x) if hasattr(network, "avgpool") else adaptive_avg_pool2d(x, 1)
+            if not any(isinstance(layer, nn.Flatten) for layer in layers):  # ConvNeXt flattens behind its norm
+                x = torch.flatten(x, 1)
+            for layer in network.classifier[:begin]:
+                x = layer(x)
+            return x
+
+        yield Stage("neck", ("avgpool", *(f"classifier.{i}" for i in range(begin))), neck)
+        yield head
+
+    return stages
+
+
+def vit_stages(network: nn.Module) -> Iterator[Stage]:
+    def embed(network: nn.Module, x: Tensor) -> Tensor:
+        x = network._process_input(x)
+        x = torch.cat([network.class_token.expand(len(x), -1, -1), x], dim=1)
+        return network.encoder.dropout(x + network.encoder.pos_embedding)
+
+    yield Stage("stem", ("conv_proj", "class_token", "encoder.pos_embedding", "encoder.dropout"), embed)
+    for k in range(len(network.encoder.layers)):
+        yield chain(f"layer{k + 1}", f"encoder.layers.encoder_layer_{k}")
+    yield Stage("neck", ("encoder.ln",), lambda network, x: network.encoder.ln(x)[:, 0])
+    yield chain("head", "heads")
+
+
+ARCHITECTURES: dict[str, Callable[[nn.Module], Iterator[Stage]]] = {
+    "resnet18": resnet_stages,
+    "resnet34": resnet_stages,
+    "resnet50": resnet_stages,
+    "mobilenet_v2": sequential_stages(0, 2, 4, 7, 14),
+    "mobilenet_v3_small": sequential_stages(0, 1, 2, 4, 9),
+    "mobilenet_v3_large": sequential_stages(0, 2, 4, 7, 13),
+    "efficientnet_b0": sequential_stages(0, 2, 3, 4, 6),
+    "convnext_tiny": sequential_stages(0, 1, 2, 4, 6),
+    "squeezenet1_1": sequential_stages(0, 2, 5, 8),
+    "vit_b_16": vit_stages,
+}

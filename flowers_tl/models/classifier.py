@@ -1,0 +1,203 @@
+"""The one LightningModule: a backbone, a strategy, and nothing that depends on a strategy's name."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from flowers_tl.data.sampling import derive_seed
+from flowers_tl.data.transforms import normalise
+from flowers_tl.models.backbone import Backbone, Stage
+from flowers_tl.models.metrics import MeanLoss, scores
+from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
+from flowers_tl.models.strategy import Group, Strategy
+from flowers_tl.utils.errors import UserError
+
+# Pictures, uint8 or normalised, and labels; or features, labels, and the name of the stage that the features enter.
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]
+
+
+class TransferClassifier(L.LightningModule):
+    """A backbone of which the strategy's stages learn, each from its epoch on, and the rest is frozen.
+
+    Frozen means: no gradient, no step of the optimizer, and in eval mode, so that neither weights nor BatchNorm
+    statistics move (``frozen_batchnorm: train`` exempts the statistics). The constructor leaves the weights random;
+    :func:`flowers_tl.models.pretrained.load_weights` or a checkpoint fills them.
+
+    Args:
+        backbone: name of an architecture, see :data:`flowers_tl.models.backbone.ARCHITECTURES`.
+        num_classes: number of classes.
+        strategy: a :class:`Strategy` as plain Python (:meth:`Strategy.to_dict`).
+        class_names, image_size: one name a class, and the side in pixels of the pictures it learns from; kept in the
+            checkpoint for whoever predicts with it.
+        class_weights: by which the training loss of each class's pictures is multiplied; None: all count alike.
+        seed: from which the randomness of training (dropout, mixing) follows, epoch by epoch.
+        optimizer: see :func:`flowers_tl.models.optim.make_optimizer`.
+        scheduler: see :func:`flowers_tl.models.optim.make_schedule`.
+        regularisation: ``label_smoothing``, ``mixup`` and ``cutmix``; all act on the training loss alone.
+
+    Raises:
+        UserError: if the backbone is unknown or the strategy does not fit it.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        strategy: Mapping[str, Any],
+        class_names: Sequence[str] = (),
+        image_size: int = 224,
+        class_weights: Sequence[float] | None = None,
+        seed: int = 0,
+        optimizer: Mapping[str, Any] = {"name": "adam"},
+        scheduler: Mapping[str, Any] = {"name": "constant"},
+        regularisation: Mapping[str, Any] = {},
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()  # plain Python, so that the checkpoint loads with weights_only=True
+        self.backbone = Backbone(backbone, num_classes)
+        self.strategy = Strategy.from_dict(strategy)
+        self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_names)
+        self.mixing = make_mixing(regularisation, num_classes)
+        self.label_smoothing = regularisation.get("label_smoothing") or 0.0
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"regularisation.label_smoothing={self.label_smoothing} must be at least 0 and below 1.")
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)  # the hyper-parameters hold them
+        self.train_scores = scores(num_classes, "accuracy")
+        self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
+        self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
+        self.losses = nn.ModuleDict({f"{split}_loss": MeanLoss() for split in ("train", "val", "test")})
+        # Until an epoch begins all that will ever learn asks for gradients: DDP, which wraps the module before, shares
+        # no gradient that was not asked for then.
+        self.enter_epoch(None)
+        if not self.parameter_counts["trainable"]:
+            raise UserError(
+                f"Strategy '{self.strategy.name}' names only stages that have no parameters: add one that has."
+            )
+
+    def enter_epoch(self, epoch: int | None) -> None:
+        """Let learn what the table lets learn in ``epoch`` (None: in any), and freeze the rest."""
+        begun = [group for group in self.groups if epoch is None or group.from_epoch <= epoch]
+        self.learning = {stage for group in begun for stage in group.stages}
+        names = {name for group in begun for name in group.parameters}
+        for name, parameter in self.backbone.network.named_parameters():
+            parameter.requires_grad_(name in names)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "TransferClassifier":
+        """Switch to train mode where the strategy says so: what is frozen stays in eval mode whoever calls this."""
+        super().train(mode)
+        for stage in self.backbone.stages if mode else ():
+            for module in self.backbone.modules_of(stage):
+                norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+                own = list(module.parameters(recurse=False))
+                # A norm layer of which nothing learns is frozen, statistics and all, though the stage around it may learn.
+                frozen = stage.name not in self.learning or (norm and own and not any(p.requires_grad for p in own))
+                module.training = not frozen or (norm and self.strategy.frozen_batchnorm == "train")
+        return self
+
+    def forward(self, inputs: Tensor, start: str | None = None) -> Tensor:
+        """Map normalised pictures (n, 3, height, width) to logits (n, num_classes).
+
+        With ``start`` the inputs are what enters that stage, (n, ...): features of the frozen stages before it.
+        """
+        if start is None:
+            return self.backbone(inputs)
+        return self.backbone.run(inputs.to(next(self.backbone.parameters()).dtype), start)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One parameter group for each of the table's, all from the start, whether it learns yet or not."""
+        optimizer = make_optimizer(self.parameters_by_group(), self.hparams.optimizer)
+        if self.hparams.scheduler["name"] == "constant":
+            return {"optimizer": optimizer}
+        trainer = self.trainer
+        steps = trainer.estimated_stepping_batches  # first: it also sets up the data, which knows the number of batches
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        schedule = make_schedule(optimizer, self.hparams.scheduler, steps, per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def parameters_by_group(self) -> list[tuple[Group, list[nn.Parameter]]]:
+        """Groups of the table that have parameters, with them; a neck that only pools has none."""
+        named = dict(self.backbone.network.named_parameters())
+        return [(group, [named[name] for name in group.parameters]) for group in self.groups if group.parameters]
+
+    def stage_rows(self) -> list[tuple[str, int, int, bool, list[Group]]]:
+        """For each stage: name, parameters, how many learn at any time, whether it is solved first, and its groups."""
+        rows = []
+        for stage in self.backbone.stages:
+            total = sum(parameter.numel() for parameter in self.backbone.parameters_of(stage))
+            solved = stage.name == "head" and self.strategy.head == "solved"
+            groups = [group for group in self.groups if stage.name in group.stages]
+            rows.append((stage.name, total, self.trainable(stage), solved, groups))
+        return rows
+
+    def trainable(self, stage: Stage) -> int:
+        """Number of the stage's parameters that learn at any time; a head that is solved has learned too."""
+        names = {name for group in self.groups for name in group.parameters}
+        solved = stage.name == "head" and self.strategy.head == "solved"
+        named = self.backbone.network.named_parameters()
+        return sum(p.numel() for name, p in named if stage.owns(name) and (solved or name in names))
+
+    @property
+    def parameter_counts(self) -> dict[str, int]:
+        """``total`` number of parameters, and how many are ``trainable`` at any time of the run."""
+        total = sum(parameter.numel() for parameter in self.backbone.parameters())
+        return {"total": total, "trainable": sum(self.trainable(stage) for stage in self.backbone.stages)}
+
+    def on_train_epoch_start(self) -> None:
+        self.enter_epoch(self.current_epoch)
+        # Lightning's checkpoints hold no random state: what this epoch draws must not depend on what came before it.
+        torch.manual_seed(derive_seed(self.hparams.seed, self.current_epoch, self.global_rank))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """On the device: normalise uint8 pictures, and mix those of a training batch.
+
+        Mixed labels (n,) become shares of the classes (n, num_classes).
+        """
+        pictures, labels, *start = batch
+        if start:
+            return batch
+        pictures = normalise(pictures) if pictures.dtype == torch.uint8 else pictures
+        if self.mixing is None or self._trainer is None or not self.trainer.training:
+            return pictures, labels
+        return self.mixing(pictures, labels)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs, labels, *start = batch
+        logits = self(inputs, *start)
+        loss = image_losses(logits, labels, self.class_weights, self.label_smoothing).mean()
+        self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels, batch_idx)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, batch_idx, "test")
+
+    def _evaluate(self, batch: Batch, batch_idx: int, split: str) -> Tensor:
+        """Count a batch into the split's scores and return its logits (n, num_classes).
+
+        The loss is plain cross-entropy, whatever the training loss was: so it can be compared between runs.
+        """
+        inputs, labels, *start = batch
+        logits = self(inputs, *start)
+        self._count(split, cross_entropy(logits, labels), logits, labels, batch_idx)
+        return logits
+
+    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor, batch_idx: int) -> None:
+        """Count a batch with mean ``loss`` (), ``logits`` (n, num_classes) and ``labels`` (n,) into the split's scores."""
+        mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
+        mean.update(loss.detach(), len(labels))
+        counted.update(logits.detach(), labels)
+        if batch_idx:  # Lightning computes a metric at the epoch's end; to show it again costs as much as a step
+            return
+        how = {"on_step": False, "on_epoch": True, "prog_bar": True}
+        self.log(f"{split}/loss", mean, **how)
+        for name, metric in counted.items():
+            self.log(f"{split}/{name}", metric, **how)

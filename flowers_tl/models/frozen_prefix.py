@@ -1,0 +1,99 @@
+"""The frozen prefix: all stages before the first that learns. It has no memory, so what it makes of a picture can be kept.
+
+Where it ends follows from the strategy's table and the epoch. It runs as one function of its own, faster than the network
+that it stands for: BatchNorm is folded into the convolutions, and channels lie last in memory. In fp32 both differ from
+the network by rounding alone.
+"""
+
+import copy
+import hashlib
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from flowers_tl.data.transforms import normalise
+from flowers_tl.models.backbone import Backbone, Stage
+from flowers_tl.models.classifier import TransferClassifier
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Pictures at a time: few enough for what passes between layers to stay in a CPU's cache, enough for a GPU to be busy.
+BATCH = {"cpu": 4, "cuda": 256}
+
+
+def entry_stage(model: TransferClassifier, epoch: int) -> str | None:
+    """Name of the stage at which ``epoch``'s pictures can enter, since all before it is frozen; None: at the first.
+
+    A prefix ends before the first stage that learns or draws at random while it trains, before the first BatchNorm whose
+    statistics follow the batches (``frozen_batchnorm: train``), and before the head at the latest.
+    """
+    learning = {stage for group in model.groups if group.from_epoch <= epoch for stage in group.stages}
+    parameters = {name for group in model.groups if group.from_epoch <= epoch for name in group.parameters}
+    network = dict(model.backbone.network.named_modules())
+
+    def moves(stage: Stage) -> bool:
+        modules = [module for name, module in network.items() if stage.owns(name)]
+        random = stage.name in learning and any(isinstance(module, _DropoutNd) for module in modules)
+        follows = model.strategy.frozen_batchnorm == "train" and any(isinstance(m, _BatchNorm) for m in modules)
+        return stage.name == "head" or random or follows or any(stage.owns(name) for name in parameters)
+
+    first = next(k for k, stage in enumerate(model.backbone.stages) if moves(stage))
+    return model.backbone.stage_names[first] if first else None
+
+
+class Stages(nn.Module):
+    """Some of a network's stages, one after another."""
+
+    def __init__(self, network: nn.Module, stages: tuple[Stage, ...]) -> None:
+        super().__init__()
+        self.network, self.stages = network, stages
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = stage.run(self.network, x)
+        return x
+
+
+class Prefix:
+    """The stages before ``stop`` as a function of pictures, made from a copy of the weights as they are now.
+
+    Args:
+        backbone: whose stages are copied.
+        stop: name of the first stage that is not part of it.
+        precision: ``fp32``, or ``bf16``, which computes and returns bfloat16.
+        device: where it computes.
+    """
+
+    def __init__(self, backbone: Backbone, stop: str, precision: str, device: torch.device) -> None:
+        self.stop, self.precision, self.device = stop, precision, device
+        stages = backbone.stages[: backbone.stage_names.index(stop)]
+        network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
+        part: nn.Module = Stages(network, stages)
+        if any(isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage)):
+            part = fuse(part.cpu())
+        self.part = part.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
+        self.fingerprint = fingerprint(backbone, stages)
+
+    @torch.no_grad()  # not inference mode, whose tensors no learning layer may take
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Map uint8 pictures (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
+        found, size = [], BATCH.get(self.device.type, BATCH["cuda"])
+        for part in pictures.split(size):
+            x = normalise(part.to(self.device)).to(PRECISIONS[self.precision])
+            if self.device.type == "cpu":  # convolutions of one picture round otherwise than those of several
+                x = torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])
+            x = self.part(x.contiguous(memory_format=torch.channels_last))
+            found.append(x[: len(part)].contiguous())
+        return torch.cat(found)
+
+
+def fingerprint(backbone: Backbone, stages: tuple[Stage, ...]) -> str:
+    """A hash of the stages' weights and statistics, and of the architecture."""
+    digest = hashlib.sha256(f"{backbone.name} {[stage.name for stage in stages]}".encode())
+    for name, tensor in sorted(backbone.network.state_dict().items()):
+        if any(stage.owns(name) for stage in stages) and not name.endswith("num_batches_tracked"):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,238 @@
+"""A strategy is a table over a network's stages: which learn, how fast, from when on. What is not named is frozen.
+
+    resnet18:            stem | layer1 | layer2 | layer3 | layer4 | neck | head
+    feature_extraction     .       .        .        .        .       .    1e-3
+    fine_tuning            .       .        .        .      1e-4      .    1e-3
+    gradual_unfreezing     @6     @5       @4       @3       @2      @1    1e-3
+
+It is plain data: a new strategy is a new yaml file in ``conf/strategy/``, not a new class. From the table and the epoch
+alone follow ``requires_grad``, the train or eval mode of every module, and the optimizer's parameter groups. All groups
+exist from the first epoch on and none is ever changed, so schedulers and resuming need to know nothing of unfreezing.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flowers_tl.utils.errors import UserError, suggest
+
+KINDS = ("norm", "bias", "weight")
+# The kinds of each parameter, by stage and by name: a norm layer's bias is both norm and bias, `weight` is the rest.
+Kinds = Mapping[str, Mapping[str, frozenset[str]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Args:
+        stage: a stage's name (``head``), an index over the stem and feature stages (``-1`` is the last one), a slice of
+            them (``"2:"``), a slice that names stages and runs over the whole row (``":head"``, ``"neck::-1"``), or ``all``.
+        lr: learning rate there, or a factor of the rate above: with ``x0.5`` each stage of the row learns half as fast as
+            the one before it, beginning from the row above.
+        from_epoch: the epoch, counted from 0, with which learning begins.
+        every: the row's stages begin one after the other, so many epochs apart; None: all at once.
+        weight_decay: decay of these weights; None: the optimizer's.
+        only: kinds of parameters that learn, out of :data:`KINDS`; empty: all.
+    """
+
+    stage: str | int
+    lr: float | str
+    from_epoch: int = 0
+    every: int | None = None
+    weight_decay: float | None = None
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row, or one stage of a row that runs stage by stage, applied to a network: one group of the optimizer.
+
+    ``parameters`` are dotted names inside the torchvision network; a stage that only pools has none.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    parameters: tuple[str, ...]
+    lr: float
+    from_epoch: int
+    weight_decay: float | None
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The table, what backbone and head begin from, and what BatchNorm does in frozen stages.
+
+    Args:
+        name: what the strategy is called in records and comparisons; nothing branches on it.
+        table: rows; stages that no row names are frozen.
+        weights: ``pretrained`` begins from the backbone's weights, ``random`` ignores them.
+        head: ``random`` begins from a fresh head, ``solved`` from the best one on the features as they are
+            (:mod:`flowers_tl.models.linear_probe`).
+        frozen_batchnorm: ``eval`` keeps the statistics of frozen BatchNorm layers; ``train`` lets them follow the
+            batches, as a plain notebook that calls ``model.train()`` does.
+    """
+
+    name: str
+    table: tuple[Row, ...]
+    weights: str = "pretrained"
+    head: str = "random"
+    frozen_batchnorm: str = "eval"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Strategy":
+        """Build a strategy from plain Python (a yaml file's content, a checkpoint's hyper-parameters)."""
+        rows = tuple(Row(**{**row, "only": tuple(row.get("only") or ())}) for row in values["table"])
+        strategy = cls(**{**values, "table": rows})
+        if not re.fullmatch(r"\w[\w.-]*", strategy.name):
+            raise UserError(
+                f"strategy.name='{strategy.name}' can't name a folder: use letters, digits, '_', '-' and '.'."
+            )
+        choices = {
+            "weights": ("pretrained", "random"),
+            "head": ("random", "solved"),
+            "frozen_batchnorm": ("eval", "train"),
+        }
+        for key, known in choices.items():
+            if getattr(strategy, key) not in known:
+                raise UserError(
+                    f"strategy.{key}={getattr(strategy, key)} is unknown: {suggest(getattr(strategy, key), known)}."
+                )
+        return strategy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python, which a checkpoint holds and :meth:`from_dict` reads."""
+        return asdict(self) | {"table": [asdict(row) | {"only": list(row.only)} for row in self.table]}
+
+    def groups(self, stages: Kinds, features: Sequence[str]) -> tuple[Group, ...]:
+        """Apply the table to a network's row of ``stages``, of which ``features`` are those that an index counts.
+
+        Raises:
+            UserError: if the table lets nothing learn, names a stage that is not there or a parameter twice, or has a
+                value that makes no sense; the sentence says what would be right.
+        """
+        if not self.table and self.head != "solved":
+            raise UserError(f"Strategy '{self.name}' has no rows, so nothing would learn: add one to strategy.table.")
+        groups: list[Group] = []
+        claimed: dict[str, str] = {}
+        for row in self.table:
+            self._check(row)
+            selected = self._select(row, stages, features)
+            for stage, parameters in selected.items():
+                # A stage without parameters can be named twice too.
+                for claim in parameters or (() if row.only else (stage,)):
+                    if claim in claimed:
+                        raise UserError(
+                            f"Strategy '{self.name}' names stage {stage} twice, in rows '{claimed[claim]}' and '{row.stage}': "
+                            "give each stage one row."
+                        )
+                    claimed[claim] = str(row.stage)
+            groups += self._apply(row, selected, groups[-1].lr if groups else None)
+        return tuple(groups)
+
+    def _select(self, row: Row, stages: Kinds, features: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Names of the parameters that the row lets learn, by stage."""
+        names = self._resolve(row.stage, tuple(stages), features)
+        selected = {
+            n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names
+        }
+        if row.only and not any(selected.values()):
+            raise UserError(
+                f"Strategy '{self.name}' lets only {' and '.join(row.only)} parameters learn in stage '{row.stage}', and this "
+                "network has none there: choose another backbone or strategy, or leave `only` out."
+            )
+        return selected
+
+    def _apply(self, row: Row, selected: Mapping[str, tuple[str, ...]], above: float | None) -> Iterator[Group]:
+        """Turn a row into its groups: one, or where rate or beginning go stage by stage, one a stage."""
+        lr, factor = self._rate(row, above)
+        one_by_one = factor is not None or row.every is not None
+        for k, part in enumerate([(name,) for name in selected] if one_by_one else [tuple(selected)]):
+            kept = tuple(stage for stage in part if selected[stage] or not row.only)
+            if not kept:  # counts as a step of factor and epochs, so that rates do not depend on `only`
+                continue
+            name = kept[0] if len(kept) == 1 else f"{kept[0]}-{kept[-1]}"
+            yield Group(
+                name=" ".join([name, "+".join(row.only)]) if row.only else name,
+                stages=kept,
+                parameters=tuple(parameter for stage in kept for parameter in selected[stage]),
+                lr=float(f"{lr * (factor or 1) ** k:.6g}"),  # 0.00036, not 0.00035999999999999997
+                from_epoch=row.from_epoch + (row.every or 0) * k,
+                weight_decay=row.weight_decay,
+            )
+
+    def _rate(self, row: Row, above: float | None) -> tuple[float, float | None]:
+        """Return the rate of the row's first stage, and the factor from stage to stage where it has one."""
+        text = str(row.lr)
+        try:
+            value = float(text.removeprefix("x"))
+        except ValueError:
+            raise UserError(
+                f"Strategy '{self.name}' gives stage {row.stage} the learning rate '{text}', which is neither a number nor a "
+                "factor of the row above, such as x0.5."
+            ) from None
+        if not (value > 0 and math.isfinite(value)):
+            raise UserError(
+                f"Strategy '{self.name}' gives stage {row.stage} the learning rate {text}, which must be above 0 and finite; "
+                "to freeze a stage, leave its row out."
+            )
+        if not text.startswith("x"):
+            return value, None
+        if above is None:
+            raise UserError(
+                f"Strategy '{self.name}' begins with the learning rate {text}, but no row is above: give the first row a number."
+            )
+        return above * value, value
+
+    def _check(self, row: Row) -> None:
+        """Refuse a row whose other values make no sense."""
+        for key, least in (("from_epoch", 0), ("every", 1), ("weight_decay", 0)):
+            value = getattr(row, key)
+            if value is not None and not value >= least:  # so that NaN is refused too
+                raise UserError(
+                    f"Strategy '{self.name}' gives stage {row.stage} {key}={value}: it must be at least {least}."
+                )
+        for kind in row.only:
+            if kind not in KINDS:
+                raise UserError(
+                    f"Strategy '{self.name}' lets only '{kind}' learn in stage {row.stage}: {suggest(kind, KINDS)}."
+                )
+
+    def _resolve(self, stage: str | int, stages: Sequence[str], features: Sequence[str]) -> tuple[str, ...]:
+        """Turn a row's ``stage`` into the names that it stands for."""
+        text = str(stage)
+        if text == "all":
+            return tuple(stages)
+        if text in stages:
+            return (text,)
+        try:
+            if ":" not in text:
+                return (features[int(text)],)
+            parts = [part.strip() for part in text.split(":")]
+            if set(parts) & set(stages):  # over the whole row, where a negative index still counts the feature stages
+                places = [stages.index(part) if part in stages else part and int(part) for part in parts[:2]]
+                places = [len(features) + place if isinstance(place, int) and place < 0 else place for place in places]
+                names = stages[slice(*(None if place == "" else place for place in places), *map(int, parts[2:]))]
+            else:
+                names = features[slice(*(int(part) if part else None for part in parts))]
+        except (ValueError, IndexError, TypeError):
+            names = ()
+        if not names:
+            raise UserError(
+                f"Strategy '{self.name}' names stage '{text}', which this backbone lacks: {suggest(text, [*stages, 'all'])}; "
+                f"an index counts {', '.join(features)}."
+            )
+        return tuple(names)
+
+
+def refuse_late(strategy: str, groups: Sequence[Group], epochs: int) -> None:
+    """Raise UserError if a group would begin to learn only after the run's last epoch."""
+    for group in groups:
+        if group.from_epoch >= epochs:
+            last = max(group.from_epoch for group in groups)
+            raise UserError(
+                f"Strategy '{strategy}' lets {group.name} learn from epoch {group.from_epoch} on (counted from 0), but the run "
+                f"ends after {epochs}: set trainer.max_epochs to {last + 1} or more, or an earlier from_epoch or every."
+            )

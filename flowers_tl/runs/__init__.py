@@ -1,0 +1,1 @@
+"""A run on disk: its record, its id, and how it goes on where it stopped."""

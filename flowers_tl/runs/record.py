@@ -1,0 +1,198 @@
+"""What a run leaves in its folder: the resolved config, ``history.csv`` and ``result.json``."""
+
+import csv
+import io
+import json
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock
+
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.files import atomic_write
+from flowers_tl.utils.phase_timer import PHASES, Clock
+from flowers_tl.utils.strict_json import dumps
+
+PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
+
+# A note in the folder of a sweep's job whose run was made before: where it lies, from there.
+ELSEWHERE = "elsewhere.json"
+
+# All that a run writes into its folder, beside its lock. A run begins only where none of it is, so what there is of it
+# later is the run's own, and may be overwritten and removed: the record last, by which the rest is known after a kill.
+FILES = (
+    "events.out.tfevents.*", "hparams.yaml", "head.pt", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    "history.csv", "config.yaml", "result.json",
+)  # fmt: skip
+
+
+class RunFolder:
+    """A run's folder, claimed on entry; on exit ``result.json`` says how the run ended.
+
+    Args:
+        folder: where the run leaves its files; it may exist, but not hold a run.
+        config: resolved config as yaml text, kept as ``config.yaml``.
+        record: False in the helper processes of a run on several devices, which write nothing.
+        continues: folder of the run that this one goes on with; it may be ``folder`` itself.
+        first_epoch: with ``continues``: the epoch that comes next.
+        clock: that counts the run's time since before the folder was claimed; None: it begins now.
+
+    Raises:
+        UserError: if the folder holds a run's files already, or another process works on it. None of them is touched then.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        config: str,
+        record: bool = True,
+        continues: str | Path | None = None,
+        first_epoch: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.folder, self.config, self.record = Path(folder), config, record
+        self.continues, self.first_epoch = None if continues is None else Path(continues), first_epoch
+        self.result: dict[str, Any] = {"status": "running"}
+        self.clock = clock or Clock()
+        self.history: list[dict[str, float]] = []
+        # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
+        self.lock = FileLock(self.folder / ".lock")
+
+    def __enter__(self) -> "RunFolder":
+        if self.record:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            goes_on = self.continues is not None and self.continues.resolve() == self.folder.resolve()
+            self._refuse_earlier(goes_on)
+            claim(self.lock, f"the run in {self.folder}")
+            self._refuse_earlier(goes_on)  # one that began and ended just now
+            try:
+                self._take_over()
+            except BaseException:
+                self.lock.release()
+                raise
+            self._replace("config.yaml", self.config)
+            self.write()
+        return self
+
+    def _refuse_earlier(self, goes_on: bool) -> None:
+        if not goes_on:
+            try:
+                refuse_taken(self.folder)
+            except UserError:
+                self.lock.release()
+                raise
+
+    def _take_over(self) -> None:
+        """Take over from the run that this one goes on with what it found, and its history before ``first_epoch``."""
+        if self.continues is None:
+            return
+        try:
+            if (file := self.continues / "result.json").is_file():
+                earlier = json.loads(file.read_text())
+                self.result |= {key: earlier[key] for key in ("solved_head", "proof") if key in earlier}
+                spent = dict(earlier.get("seconds", {}))
+                for phase in PHASES:
+                    self.clock.seconds[phase] += spent.get(phase, 0.0)
+            if (file := self.continues / "history.csv").is_file():
+                with open(file, newline="") as text:
+                    rows = [row for row in csv.DictReader(text) if int(row["epoch"]) < self.first_epoch]
+                for row in rows:
+                    counts = {name: int(row[name]) for name in ("epoch", "step")}
+                    self.history.append({name: float(value) for name, value in row.items() if value} | counts)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
+        # What was trained after the last whole epoch is lost, and trained again.
+        self.clock.seconds["fit"] = self.history[-1].get("seconds", 0.0) if self.history else 0.0
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.result["status"] = "finished"
+        else:
+            failed = isinstance(error, Exception)
+            self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")
+            if failed:
+                self.result["error"] = str(error) or kind.__name__
+        self.write()
+        self.lock.release()
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Add to what ``result.json`` says, and write it: what is known stays known if the run dies."""
+        self.result |= values
+        self.write()
+
+    def write(self) -> None:
+        """Write ``result.json`` as far as it is known: also how long it took so far, for a run that goes on with this one."""
+        self.result["seconds"] = self.clock.summary()
+        self._replace("result.json", dumps(self.result, indent=2) + "\n")
+
+    def append_history(self, row: Mapping[str, float]) -> None:
+        """Add one epoch's row to ``history.csv``; a cell stays empty where an epoch has no value (no validation, say)."""
+        self.history.append(dict(row))
+        columns = dict.fromkeys(key for row in self.history for key in row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self.history)
+        self._replace("history.csv", text.getvalue())
+
+    def _replace(self, name: str, text: str) -> None:
+        if self.record:
+            with atomic_write(self.folder / name) as beside:
+                beside.write_text(text, newline="")
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files in a folder that a run has written there, half-written ones among them."""
+    return [file for name in FILES for pattern in (name, f"{name}.new") for file in folder.glob(pattern)]
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise UserError if a run in the folder would overwrite a file."""
+    if files := run_files(folder):
+        what = "a run" if (folder / "config.yaml").exists() else f"{files[0].relative_to(folder)}"
+        raise UserError(
+            f"{folder} holds {what} already: name another folder with hydra.run.dir=DIR, for a sweep with hydra.sweep.dir=DIR."
+        )
+
+
+def remove_files(folder: Path) -> None:
+    """Remove the files that a run has written into its folder, the record last, and nothing else."""
+    for file in run_files(folder):
+        file.unlink()
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What ``result.json`` says; nothing where there is none, or it is not a run's."""
+    try:
+        found = json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    own = isinstance(found, dict) and "status" in found and isinstance(found.get("seconds"), dict)
+    return found if own else {}
+
+
+def head_of(result: Mapping[str, Any]) -> str | None:
+    """Id of the run of many heads of which this is the record of one; None where it is no such head's."""
+    return (result.get("heads_of") or {}).get("run")
+
+
+def divergence(result: Mapping[str, Any]) -> str | None:
+    """Why a record is that of a run that diverged; None where it is not. Earlier versions called such runs finished."""
+    if result.get("status") == "diverged":
+        return str(result.get("error"))
+    if result.get("status") != "finished":
+        return None
+    losses = {split: (result.get(split) or {}).get("loss") for split in ("val", "test")}
+    wrong = [f"its {split} loss is {loss}" for split, loss in losses.items() if not math.isfinite(loss or 0)]
+    return f"{' and '.join(wrong)}." if wrong else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result may depend on."""
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}

@@ -1,0 +1,172 @@
+"""Going on where a run stopped: which checkpoint, and what the run's own settings say."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from flowers_tl.config.schema import WITHOUT_EFFECT
+from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.frozen_prefix import entry_stage
+from flowers_tl.models.pretrained import refuse_not_finite
+from flowers_tl.runs.record import divergence
+from flowers_tl.utils.errors import UserError, shorten
+
+# What may differ from the run that is gone on with: it changes no result, or only what comes after.
+FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
+
+
+def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:
+    """Return the checkpoint that ``ckpt_path`` names: ``last`` is the newest in the run's ``folder``.
+
+    Raises:
+        UserError: if it is not there: a run that was told to go on never begins anew without a word.
+    """
+    if ckpt_path == "last":
+        checkpoint = Path(folder) / "checkpoints" / "last.ckpt"
+        if not checkpoint.is_file():
+            raise UserError(
+                f"ckpt_path=last finds nothing to go on from: {checkpoint} is not there; name the run's folder with "
+                "hydra.run.dir=DIR, or leave ckpt_path out to begin anew."
+            )
+        return checkpoint
+    checkpoint = Path(ckpt_path)
+    if not checkpoint.is_file():
+        raise UserError(
+            f"ckpt_path={ckpt_path} is not a file: name a checkpoint, or say ckpt_path=last hydra.run.dir=DIR."
+        )
+    return checkpoint
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """Load a checkpoint; raise UserError if it can't be gone on from."""
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        _ = content["epoch"], content["state_dict"], content["loops"], content["hyper_parameters"]["strategy"]
+    except Exception as error:  # torch.load raises nearly anything on a file that is not its own
+        raise UserError(
+            f"{checkpoint} is no checkpoint that training can go on from: name one that a run has left."
+        ) from error
+    refuse_not_finite(content["state_dict"], checkpoint)
+    return content
+
+
+def settle(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> dict[str, Any]:
+    """Return the settings with which to go on: the run's own, in which the command line may only repeat them.
+
+    Args:
+        config: what was composed from defaults and command line.
+        checkpoint: whose run's ``config.yaml`` lies two folders up; without one, ``config`` is taken as it is.
+        given: keys and groups that the command line names (``strategy``, ``trainer.max_epochs``).
+
+    Raises:
+        UserError: if the command line names a setting that the run does not have, but for :data:`FREE`.
+    """
+    file = checkpoint.parent.parent / "config.yaml"
+    if not file.is_file():
+        return config
+    try:
+        saved = dict(yaml.safe_load(file.read_text()))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
+    wrong: list[str] = []
+
+    def merged(new: Any, old: Any, path: str) -> Any:
+        if isinstance(new, dict) and isinstance(old, dict):
+            keys = [*old, *(key for key in new if key not in old)]
+            return {
+                key: merged(new.get(key), old.get(key, new.get(key)), f"{path}.{key}" if path else key) for key in keys
+            }
+        named = any(path == key or path.startswith(key + ".") or key.startswith(path + ".") for key in given)
+        if named and new != old and path not in FREE:
+            wrong.append(f"{path}={old}")
+        return new if named and path in FREE else old
+
+    settled = merged(config, saved, "") | {"ckpt_path": config["ckpt_path"], "print_strategy": config["print_strategy"]}
+    if wrong:
+        raise UserError(
+            f"The run of {checkpoint} can't go on with other settings than its own, which were {shorten(wrong)}: leave them out, "
+            "or begin a new run without ckpt_path."
+        )
+    name, longer = settled["scheduler"]["name"], settled["trainer"]["max_epochs"] != saved["trainer"]["max_epochs"]
+    if longer and name != "constant":
+        raise UserError(
+            f"trainer.max_epochs can't change while scheduler={name} counts on {saved['trainer']['max_epochs']}: begin a new run."
+        )
+    return settled
+
+
+def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
+    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
+
+    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``. Raises
+    UserError if the run diverged: with its own settings, which it must keep, it would again.
+    """
+    file = Path(folder) / "result.json"
+    try:
+        result = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
+    if config["ckpt_path"] != "last":
+        return None
+    if why := divergence(result):
+        raise UserError(
+            f"The run in {folder} diverged and would again, so it can't go on ({why.rstrip('.')}): begin a new run with lower "
+            "learning rates in another folder."
+        )
+    if result.get("status") != "finished":
+        return None
+    if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
+        return None
+    print(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
+    return result
+
+
+def only_test_left(config: dict[str, Any], checkpoint: Path, done: int, folder: str | Path) -> bool:
+    """Whether all epochs are done. Raises UserError where more are than shall be, or the run's test is not made here."""
+    epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
+    here = checkpoint.parent.parent.resolve() == Path(folder).resolve()
+    if (epochs and done > epochs) or (done >= epochs and not here):
+        raise UserError(
+            f"{checkpoint} has {done} epochs behind it already: set trainer.max_epochs above that to train on."
+        )
+    return done >= epochs
+
+
+def refuse_other_pictures(content: dict[str, Any], data: PictureDataModule, checkpoint: Path) -> None:
+    """Raise UserError if classes or pictures are not those that the checkpoint's run began with."""
+    names = content["hyper_parameters"].get("class_names", data.class_names)
+    now = data.fingerprints()
+    begun = content.get("run", {}).get("record", {}).get("protocol", {}).get("splits", now)
+    other = [f"{split} pictures" for split, own in now.items() if begun.get(split) != own]
+    if list(names) != data.class_names:
+        other = ["classes"]
+    if other:
+        raise UserError(
+            f"The {' and '.join(other)} are not those that {checkpoint} was trained with: put them back as they were, or "
+            "begin a new run."
+        )
+
+
+def refuse_mismatch(content: dict[str, Any], model: TransferClassifier, first_epoch: int, checkpoint: Path) -> None:
+    """Raise UserError if a checkpoint's network or strategy is not this run's, or was begun from other frozen weights."""
+    for key in ("backbone", "num_classes", "strategy", "seed"):
+        theirs, ours = content["hyper_parameters"].get(key), model.hparams[key]
+        if theirs != ours:
+            raise UserError(
+                f"{checkpoint} was trained with another {key}: {theirs}, not {ours}; give this run the same."
+            )
+    stop = entry_stage(model, first_epoch)
+    names = model.backbone.stage_names
+    for stage in model.backbone.stages[: names.index(stop) if stop else 0]:
+        for name, tensor in model.backbone.network.state_dict().items():
+            saved = content["state_dict"].get(f"backbone.network.{name}")
+            if stage.owns(name) and (saved is None or not torch.equal(saved, tensor)):
+                raise UserError(
+                    f"{checkpoint} was begun from other weights: the frozen {name} differs; put the weights back that "
+                    "backbone.weights named then, or begin a new run."
+                )

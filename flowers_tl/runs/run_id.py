@@ -1,0 +1,55 @@
+"""Which run this is: a hash of all that its result follows from, and the protocol under which it is measured."""
+
+import hashlib
+import json
+import os
+from typing import Any
+
+import torch
+from torchvision.models import get_model_weights
+
+from flowers_tl import __version__
+from flowers_tl.config.schema import WITHOUT_EFFECT
+from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.models.pretrained import find_file, first_weights
+from flowers_tl.results.load_runs import flatten
+
+# Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
+OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
+METRIC = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
+
+
+def identify(config: dict[str, Any], data: PictureDataModule) -> dict[str, Any]:
+    """Say which run a config makes of data that is set up.
+
+    Returns:
+        For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
+        splits' fingerprints and what is measured; ``weights_fingerprint``.
+    """
+    own = {key: value for key, value in flatten(config).items() if key not in OUTSIDE}
+    if own["trainer.accelerator"] in ("auto", "gpu"):
+        own["trainer.accelerator"] = "cuda" if torch.cuda.is_available() else own["trainer.accelerator"]
+    # Earlier versions had another loss here, so theirs are other runs.
+    if own.get("data.balance") == "weights" and own["regularisation.label_smoothing"]:
+        own["loss"] = "weight times smoothed loss"
+    protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
+    made_of = {
+        "protocol": protocol,
+        "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], first_weights(config)),
+    }
+    text = json.dumps(made_of | {"config": own, "version": __version__}, sort_keys=True, default=str)
+    return {"id": hashlib.sha256(text.encode()).hexdigest()[:12], **made_of}
+
+
+def fingerprint_weights(backbone: str, weights: str | None) -> str:
+    """What tells weights apart: the hash of a file, the file's name (which holds one) of torchvision's, or ``random``."""
+    if weights is None:
+        return "random"
+    known = get_model_weights(backbone).__members__
+    if weights in known:
+        return known[weights].url.rsplit("/", 1)[-1]
+    file = find_file(weights, os.environ.get("FLOWERS_TL_WEIGHTS"))
+    if file is None:
+        return weights  # loading it will say so
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A run from its plain config to its record."""

@@ -1,0 +1,214 @@
+"""What is recorded while a run trains: one row an epoch, each group's curves, and what the training pictures look like."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_only
+from rich.progress import BarColumn, ProgressColumn
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.nn.utils import get_total_norm
+from torchvision.utils import make_grid
+
+from flowers_tl.data.transforms import denormalise, normalise
+from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.runs.record import RunFolder
+
+GRID_TILE = 112  # most pixels of a picture's side in TensorBoard's grid
+
+
+class GroupCurves(Callback):
+    """Log for each group by epoch its learning rate, mean gradient norm, and distance from where its weights began.
+
+    The rate is the one at the epoch's beginning, 0 as long as the group does not learn. The norms are Euclidean, over
+    all of the group's weights; the gradient's is taken before clipping.
+    """
+
+    def __init__(self) -> None:
+        self.start: dict[str, Tensor] = {}
+
+    def setup(self, trainer: L.Trainer, module: TransferClassifier, stage: str) -> None:
+        if stage == "fit":  # before a checkpoint is loaded: these are the pretrained weights, in a resumed run too
+            groups, self.head = module.parameters_by_group(), module.backbone.stages[-1]
+            self.start = {n: p.detach().clone() for g, ps in groups for n, p in zip(g.parameters, ps, strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        # A head that was solved is not had again by a run that goes on.
+        return {"head": {name: start for name, start in self.start.items() if self.head.owns(name)}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.start |= state["head"]
+
+    def on_train_start(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+        self.start = {name: start.to(module.device) for name, start in self.start.items()}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+        rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
+        begun = {group.name for group in module.groups if group.from_epoch <= trainer.current_epoch}
+        self.rates = {name: rate if name in begun else 0.0 for name, rate in rates.items()}
+        self.norms: dict[str, list[Tensor]] = {name: [] for name in rates if name in begun}
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, module: TransferClassifier, optimizer: Any) -> None:
+        for group in optimizer.param_groups:
+            gradients = [p.grad for p in group["params"] if p.grad is not None]
+            if gradients and group["name"] in self.norms:
+                self.norms[group["name"]].append(get_total_norm(gradients))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+        values = {f"lr/{name}": rate for name, rate in self.rates.items()}
+        values |= {f"grad_norm/{name}": torch.stack(norms).mean() for name, norms in self.norms.items() if norms}
+        with torch.no_grad():
+            for group, parameters in module.parameters_by_group():
+                moves = [p - self.start[name] for name, p in zip(group.parameters, parameters, strict=True)]
+                values[f"distance/{group.name}"] = get_total_norm(moves)
+        module.log_dict(values)
+
+
+class History(Callback):
+    """Write all that is logged in an epoch as a row of ``history.csv`` (TensorBoard has it from the module)."""
+
+    validated_at = -1  # the step at which the val scores were last measured
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.validated_at = trainer.global_step
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.began_at = trainer.global_step
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        stale = self.validated_at <= self.began_at  # Lightning still shows the val scores of an earlier epoch
+        for name, value in trainer.callback_metrics.items():
+            if not (stale and name.startswith("val/")):
+                score = name.startswith(("train/", "val/"))
+                row[name] = round(float(value), 6) if score else float(f"{float(value):.6g}")
+        self.run.append_history(row | {"seconds": round(self.run.clock.elapsed("fit"), 2)})
+
+
+class Provenance(Callback):
+    """Keep in each checkpoint the run's config and what is known of it, so that it says wherever it lies what it is."""
+
+    def __init__(self, config: Mapping[str, Any], run: RunFolder) -> None:
+        self.config, self.run = config, run
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = {"config": self.config, "record": self.run.result}
+
+
+class Answers(Callback):
+    """Keep the logits of the last validation and of the last test."""
+
+    def __init__(self) -> None:
+        self.logits: dict[str, list[Tensor]] = {"val": [], "test": []}
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.logits["val"] = []
+
+    def on_test_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.logits["test"] = []
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *batch: Any
+    ) -> None:
+        self.logits["val"].append(outputs.detach())
+
+    def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *batch: Any) -> None:
+        self.logits["test"].append(outputs.detach())
+
+    def gathered(self, split: str) -> np.ndarray | None:
+        """Logits of all processes, float32 (n, classes), in the order of the split's first n pictures; None without any.
+
+        Every process must call it. Process r of w has taken pictures r, r + w, r + 2w, ...
+        """
+        if not self.logits[split]:
+            return None
+        own = torch.cat(self.logits[split]).float().cpu().numpy()
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return own
+        parts: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, own)
+        whole = np.empty((sum(map(len, parts)), own.shape[1]), np.float32)
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        return whole
+
+
+class PictureGrid(Callback):
+    """Show one training batch in TensorBoard as the network sees it: cropped, flipped, mixed, in natural colours."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
+            # Of a batch of features the data module still knows the pictures.
+            pictures = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_pictures())
+            if pictures.shape[-1] > GRID_TILE:  # a screen shows no more, and a PNG takes its time
+                pictures = interpolate(pictures, (GRID_TILE, GRID_TILE), mode="area")
+            grid = make_grid(denormalise(pictures).cpu(), nrow=8)
+            trainer.logger.experiment.add_image("train/pictures", grid, 0)
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights, with which val and test are measured and which the checkpoint holds.
+
+    What has not moved is its own average, bit for bit: Lightning's EMAWeightAveraging computes it anew, and rounds.
+    Counters (``num_batches_tracked``) are taken over.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(mean: Tensor, new: Tensor, count: Tensor) -> Tensor:
+            return torch.where(mean == new, new, mean.lerp(new, 1 - decay)) if new.is_floating_point() else new
+
+        super().__init__(avg_fn=average)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        super().on_train_end(trainer, module)
+        self._average_model = None  # the module is the average now; to swap it when the best is tested would be wrong
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: Mapping[str, Any]) -> None:
+        if self._average_model is not None:  # else Lightning would only warn, and the average is what was loaded
+            super().on_load_checkpoint(trainer, module, checkpoint)
+
+
+class KeepBest(ModelCheckpoint):
+    """Keep the weights with the best val accuracy; a run that goes on in another folder takes its best so far along."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        there, here = Path(state_dict["best_model_path"]), Path(self.dirpath) / "best.ckpt"
+        if state_dict["dirpath"] == self.dirpath or not there.is_file():
+            there = here if here.is_file() else None  # moved with its folder, or gone
+        elif rank_zero_only.rank == 0:
+            here.parent.mkdir(parents=True, exist_ok=True)
+            # The run's folder was refused if it held a best.ckpt: see FILES in results/run.py.
+            shutil.copyfile(there, here)
+        if there is None:
+            return
+        score, paths = state_dict["best_model_score"], ("best_model_path", "kth_best_model_path")
+        moved = {"dirpath": self.dirpath, "best_k_models": {str(here): score}} | dict.fromkeys(paths, str(here))
+        super().load_state_dict(state_dict | moved)
+
+
+class ProgressBar(RichProgressBar):
+    """One line an epoch that stays when it is done and fits into 80 columns: loss and accuracy of train and val."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=True)
+
+    def configure_columns(self, trainer: L.Trainer) -> list[ProgressColumn]:
+        description, _, batches, time, _ = super().configure_columns(trainer)
+        return [description, BarColumn(bar_width=6), batches, time]
+
+    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, str]:
+        now = trainer.progress_bar_metrics
+        return {
+            split: f"{now[f'{split}/loss']:.3f} {now[f'{split}/accuracy']:.0%}"
+            for split in ("train", "val")
+            if f"{split}/loss" in now
+        }

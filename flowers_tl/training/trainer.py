@@ -1,0 +1,208 @@
+"""Lightning's Trainer as every run uses it: what it records and keeps, and how devices share the work."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.results.images import confusion_picture, mistakes_picture
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.runs.record import RunFolder
+from flowers_tl.training.callbacks import (
+    Answers,
+    GroupCurves,
+    History,
+    KeepBest,
+    MovingAverage,
+    PictureGrid,
+    ProgressBar,
+    Provenance,
+)
+from flowers_tl.training.divergence import Divergence
+from flowers_tl.training.factory import validates
+from flowers_tl.training.freeze_check import Proof
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import atomic_write
+
+# Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
+# mixing belongs to the module, its own use of PyTorch is its own.
+REMARKS = (
+    r"Found \d+ module\(s\) in eval mode",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"You have overridden `on_after_batch_transfer`",
+    r"Checkpoint directory .* exists and is not empty",
+    r"The dirpath has changed",
+    r"It is recommended to use `self.log\('(lr|grad_norm|distance)/",  # the same in all processes
+)
+
+
+@contextmanager
+def quiet(level: int = logging.INFO) -> Iterator[None]:
+    """Around a run: without remarks that do not apply, and nothing that Lightning or a run sets for the process is left set.
+
+    Args:
+        level: of Lightning's own messages below which none is shown.
+    """
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = [(logger, logger.propagate, logger.level) for logger in loggers]
+    memory, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    deterministic, only_warn = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+    def is_no_tip(record: logging.LogRecord) -> bool:
+        return "Tip:" not in record.getMessage()
+
+    # Where it is told to be deterministic PyTorch also fills all memory that it takes, which costs as much as a layer does,
+    # and helps only against operations that read what they have not written. None here does.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    tips.addFilter(is_no_tip)
+    for logger in loggers:
+        logger.propagate = False  # they print by themselves; the root logger would repeat it
+        logger.setLevel(max(level, logger.level))
+    try:
+        with warnings.catch_warnings():
+            for remark in REMARKS:
+                warnings.filterwarnings("ignore", message=remark)
+            yield
+    finally:
+        for logger, propagate, shown in before:
+            logger.propagate = propagate
+            logger.setLevel(shown)
+        tips.removeFilter(is_no_tip)
+        torch.utils.deterministic.fill_uninitialized_memory = memory
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warn)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def make_trainer(
+    config: dict[str, Any], run: RunFolder, model: TransferClassifier, *callbacks: Callback, first_step: int = 0
+) -> L.Trainer:
+    """Build the Trainer with what every run records and keeps: history, curves, proof, best and last checkpoint.
+
+    Args:
+        config: the run's config; ``trainer``, ``regularisation`` and ``proof`` matter here.
+        run: where everything goes.
+        model: whose strategy says whether stages begin late.
+        callbacks: further ones, which act after :class:`Divergence` and before all others.
+        first_step: a run that goes on takes this as its first step: later ones that a killed run had written to
+            TensorBoard are taken back.
+    """
+    arguments = checked(config["trainer"], any(group.from_epoch for group in model.groups))
+    if not validates(config):
+        arguments["limit_val_batches"] = 0
+    logger = {"purge_step": first_step} if first_step else {}
+    try:
+        return L.Trainer(
+            **arguments | {"plugins": [*as_list(arguments.get("plugins")), WholeCheckpoints()]},
+            callbacks=[Divergence(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
+            logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
+            default_root_dir=run.folder,
+            use_distributed_sampler=False,  # the data module deals the pictures out itself, none twice in val and test
+        )
+    except (ValueError, TypeError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise UserError(f"Lightning's Trainer refuses the values under trainer: {error}") from error
+
+
+def checked(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
+    """Arguments for Trainer that are set, made consistent; ``late`` says that a stage begins after the first epoch."""
+    if arguments["max_epochs"] < 1:
+        raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
+    if arguments["fast_dev_run"]:
+        arguments = arguments | {"max_epochs": 1}  # Lightning runs one epoch; so it is recorded
+    if late and str(arguments["devices"]) != "1" and arguments["strategy"] in ("auto", "ddp"):
+        # DDP would wait for the gradients of stages that do not learn yet.
+        arguments = arguments | {"strategy": "ddp_find_unused_parameters_true"}
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]:
+    """In the order in which they act at an epoch's end: average, prove, log, record, and only then keep."""
+    chosen = config["regularisation"]
+    if (decay := chosen["ema"]) is not None:
+        if not 0 < decay < 1:
+            raise UserError(
+                f"regularisation.ema={decay} must lie between 0 and 1: it is the share that stays at each step."
+            )
+        yield MovingAverage(decay)
+    if config["proof"]:
+        yield Proof()
+    yield GroupCurves()
+    yield History(run)
+    yield Provenance(config, run)
+    yield Answers()
+    yield PictureGrid()
+    if (patience := chosen["early_stopping"]) is not None:
+        if patience < 1:
+            raise UserError(f"regularisation.early_stopping={patience} must be at least 1 epoch.")
+        yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
+    keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
+    if validates(config):
+        yield KeepBest(**keep, filename="best", monitor="val/accuracy", mode="max")
+    # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
+    yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
+    if config["trainer"]["enable_progress_bar"]:
+        yield ProgressBar()
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint beside its place and rename it, so that a kill leaves the old one or the new one.
+
+    Lightning moves it from the system's folder for temporary files: a copy, where that is another disk. Only the run's own
+    checkpoints are there to be overwritten: see FILES in results/run.py.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with atomic_write(path) as beside:
+            super().save_checkpoint(checkpoint, beside, storage_options)
+
+
+def as_list(value: Any) -> list[Any]:
+    """A value, several, or none as a list."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def find(trainer: L.Trainer, kind: type[Callback]) -> Any:
+    """The trainer's callback of a kind, or None."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
+
+
+@contextmanager
+def without_loggers(trainer: L.Trainer) -> Iterator[None]:
+    """Measure something beside the fit: the curves are the fit's alone."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def log_answers(writer: Any, answers: Predictions, root: Path) -> None:
+    """Show in TensorBoard which classes are confused, and the worst mistakes."""
+    for name, split in answers.splits.items():
+        writer.add_image(f"{name}/confusion", confusion_picture(split), 0, dataformats="HWC")
+        if (mistakes := mistakes_picture(answers, split, root)) is not None:
+            writer.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
+
+
+def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:
+    """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics, or it refuses them."""
+    chosen = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
+    chosen["data"] = result["data"]["name"]
+    chosen |= {f"lr_{name}": rate for name, rate in result["learning_rates"].items()}
+    found = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
+    for logger in trainer.loggers:  # none in a fast_dev_run
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(chosen, {name: value for name, value in found.items() if value is not None})
+            logger.finalize("success")

@@ -1,0 +1,152 @@
+"""What a search may choose from, in the words of Hydra's sweeps: a,b  range(1,4)  tag(log,interval(1e-5,1e-2))."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import OmegaConf
+
+from flowers_tl.config.error_messages import REFUSALS, compose_beside, explain
+from flowers_tl.config.schema import CONF, TrainConfig
+from flowers_tl.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One key and its values: ``choices`` without order, else numbers from ``low`` to ``high``, both included."""
+
+    key: str
+    choices: tuple[str, ...] | None = None
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole ones."""
+        return isinstance(self.low, int)
+
+    def suggest(self, trial: Any) -> str:
+        """Let Optuna's ``trial`` choose; return the override."""
+        if self.choices is not None:
+            return self.override(trial.suggest_categorical(self.key, self.choices))
+        if self.whole:
+            return self.override(trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log))
+        return self.override(trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log))
+
+    def override(self, value: str | float) -> str:
+        """The override that sets a value. Of a float four digits are enough, and can be typed."""
+        return f"{self.key}={value:.4g}" if isinstance(value, float) else f"{self.key}={value}"
+
+    def values(self) -> list[Any] | None:
+        """All its values as Optuna knows them; None where they can't be counted."""
+        if self.choices is not None:
+            return list(self.choices)
+        if self.log or not (self.whole or self.step):
+            return None
+        step = self.step or 1
+        # A float's last step may lie a rounding above the end.
+        return [min(self.low + k * step, self.high) for k in range(round((self.high - self.low) / step) + 1)]
+
+    def ends(self) -> list[str]:
+        """Overrides that show whether the config takes its values."""
+        return [f"{self.key}={value}" for value in self.choices or (self.low, self.high)]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched, and what all trials have in common."""
+
+    parameters: tuple[Parameter, ...]
+    fixed: tuple[str, ...]
+
+    def untried(self, tried: Sequence[Sequence[str]], most: int) -> list[dict[str, Any]] | None:
+        """The combinations of values that are not among the ``tried`` overrides; None if there are more than ``most`` in all."""
+        values = [parameter.values() for parameter in self.parameters]
+        if any(found is None for found in values) or math.prod(map(len, values)) > most:
+            return None
+        combinations = {
+            tuple(p.override(value) for p, value in zip(self.parameters, combination, strict=True)): combination
+            for combination in itertools.product(*values)
+        }
+        left = [combination for overrides, combination in combinations.items() if list(overrides) not in tried]
+        return [dict(zip((p.key for p in self.parameters), combination, strict=True)) for combination in left]
+
+    def compose(self, chosen: Sequence[str]) -> dict[str, Any]:
+        """The config of one trial as plain Python. Raises UserError where it can't be composed."""
+        try:
+            config = compose_beside("train", [*self.fixed, *chosen])
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through
+        except REFUSALS as error:
+            raise UserError(explain(error)) from error
+        return plain
+
+    def configs(self) -> Iterator[dict[str, Any]]:
+        """Configs in which each value of a choice, and each end of a range, stands once."""
+        for parameter in self.parameters:
+            others = [other.ends()[0] for other in self.parameters if other is not parameter]
+            for end in parameter.ends():
+                yield self.compose([*others, end])
+
+
+def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Space:
+    """Read overrides: those that name several values are searched, the others are every trial's.
+
+    Raises:
+        UserError: if one can't be read, or none names several values.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+            overrides = parser.parse_overrides(list(arguments))
+            parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
+    except REFUSALS as error:
+        raise UserError(explain(error)) from error
+    if wrong := [override.key_or_group for override in overrides if override.is_hydra_override()]:
+        raise UserError(f"{wrong[0]} says nothing to a search: its trials run one after another below --folder.")
+    if not parameters:
+        raise UserError(
+            "There is nothing to search: give a key several values, as in 'optimizer.weight_decay=0,1e-4' or "
+            "'strategy.table.0.lr=tag(log,interval(1e-5,1e-2))'."
+        )
+    fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
+    return Space(parameters, (*([f"hydra.searchpath=[{config_dir}]"] if config_dir else []), *fixed))
+
+
+def parameter(override: Override) -> Parameter:
+    """The values of a key. Raises UserError where they make no sense."""
+    key, given = override.get_key_element(), override.value()
+    tags = getattr(given, "tags", set())
+    if tags - {"log"}:
+        raise UserError(f"{key}: there is no tag '{sorted(tags - {'log'})[0]}'; known: log.")
+    if isinstance(given, IntervalSweep):
+        low, high = given.start, given.end
+        if not low < high:
+            raise UserError(f"{key}: interval({low:g},{high:g}) holds nothing: the first end must be the lower.")
+        if tags and low <= 0:
+            raise UserError(f"{key}: on a log scale interval({low:g},{high:g}) must begin above 0.")
+        return Parameter(key, None, low, high, log=bool(tags))
+    if tags:
+        raise UserError(f"{key}: tag(log,...) goes with an interval, as in tag(log,interval(1e-5,1e-2)).")
+    if isinstance(given, RangeSweep):
+        # Hydra adds up steps, with their rounding: 0.30000000000000004 would lie beyond a range that ends at 0.3.
+        numbers = sorted(n if isinstance(n, int) else float(f"{n:.12g}") for n in given.range())
+        if len(numbers) > 1:
+            return Parameter(key, None, numbers[0], numbers[-1], abs(given.step))
+    else:
+        if hasattr(given, "shuffle"):
+            given.shuffle = False  # Optuna has no order of choices, but remembers it
+        numbers = list(override.sweep_string_iterator())
+    choices = tuple(dict.fromkeys(str(value) for value in numbers))
+    if not choices:
+        raise UserError(f"{override.input_line} holds no value.")
+    return Parameter(key, choices)

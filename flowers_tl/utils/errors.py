@@ -1,0 +1,84 @@
+"""What the user is told when the input is at fault: one sentence that names the thing and the remedy."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from io import TextIOWrapper
+from typing import Any
+
+
+class UserError(Exception):
+    """Bad input. The message is one sentence for the user; the doors print it without a stack trace."""
+
+    def __str__(self) -> str:
+        # A DataLoader worker hands its exception over as a whole printed traceback; the sentence is what stands last.
+        return super().__str__().rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
+
+
+def suggest(wrong: str, known: Iterable[str], most: int = 12) -> str:
+    """Say which of the ``known`` names is nearest to the wrong one, if any is near, and what is known.
+
+    >>> suggest("heat", ["stem", "head"])
+    "did you mean 'head'? Known: stem, head"
+    """
+    known = [str(name) for name in known]
+    near = get_close_matches(str(wrong), known, n=1, cutoff=0.5)
+    return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {shorten(known, most)}"
+
+
+def shorten(names: Sequence[str], most: int = 4) -> str:
+    """List the first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def refuse_empty(value: Any, key: str = "") -> None:
+    """Raise UserError if an option is an empty text, or holds one, however deep.
+
+    As a path it would mean the working directory, and with more behind it the root of the file system.
+    """
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            refuse_empty(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            refuse_empty(part, key)
+    elif isinstance(value, str) and not value.strip():
+        raise UserError(f"{key}= names nothing: give it a value, or leave it out.")
+
+
+def first_line(text: str) -> str:
+    """The first line of a message, without its full stop, to stand within a sentence."""
+    return text.strip().splitlines()[0].rstrip(".")
+
+
+def tell(sentence: object) -> None:
+    """Print an error's sentence where errors go."""
+    print(f"Error: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Around what a door does: tell an error's sentence and exit with 1; with 130 after Ctrl-C.
+
+    File names whose bytes are no text of this terminal's are printed with escapes.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stderr.close()  # Python would complain about what it can't flush
+        sys.exit(1)
+    except KeyboardInterrupt:
+        tell("interrupted.")
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") and not isinstance(error, UserError):
+            raise
+        from flowers_tl.config.error_messages import explain  # which knows Hydra, and Hydra takes its time to import
+
+        tell(f"{error}: check the path." if isinstance(error, OSError) else explain(error))
+        sys.exit(1)

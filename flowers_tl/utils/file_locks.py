@@ -1,0 +1,36 @@
+"""One process at a time: a lock that the operating system lets go of when its process dies.
+
+Locks' files hold nothing, are called ``.lock`` or ``.HASH.lock``, and are never removed: another process may wait for one.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from flowers_tl.utils.errors import UserError
+
+
+def claim(lock: FileLock, what: str) -> None:
+    """Take the lock; raise UserError where another process works on ``what`` it stands for."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"Another process works on {what}: wait for its end.") from error
+
+
+@contextmanager
+def hold(file: Path, told: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:
+    """Hold the lock in ``file``; where another process has it, print what is ``told`` and wait, within ``waiting``."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(told, flush=True)
+        with waiting or nullcontext():
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

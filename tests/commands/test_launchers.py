@@ -1,0 +1,215 @@
+"""Sweeps whose jobs run side by side, as a user starts them: devices, threads, failures, interruptions, the summary."""
+
+import json
+import os
+import signal as signals
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+from flowers_tl.cli.sweep_summary import Failure, Summary, read_records
+from flowers_tl.config import error_messages as refusals
+from hydra_plugins import flowers_tl_parallel
+from hydra_plugins.flowers_tl_parallel import find_devices
+
+# What Python runs first in each process: a job that is to be killed dies, the others say at their end what they saw.
+WITNESS = """
+import atexit, json, os, signal, sys, time
+begun, number = time.time(), [word for word in sys.orig_argv if word.startswith("hydra.job.num=")]
+if number and os.environ.get("KILLED") in sys.orig_argv:
+    os.kill(os.getpid(), signal.SIGKILL)
+def tell():
+    seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+    seen |= {"begun": begun, "ended": time.time(), "threads": sys.modules["torch"].get_num_threads()}
+    with open(os.path.join(os.environ["WITNESS"], number[0] + ".json"), "w") as file:
+        json.dump(seen, file)
+if number:
+    atexit.register(tell)
+"""
+
+
+@pytest.fixture
+def witness(tmp_path):
+    """Environment under which each job leaves a file on what it saw, and a function that reads them all."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "first" / "sitecustomize.py").write_text(WITNESS)
+    path = os.pathsep.join(filter(None, [str(tmp_path / "first"), os.environ.get("PYTHONPATH")]))
+
+    def seen() -> list[dict]:
+        return [json.loads(file.read_text()) for file in sorted((tmp_path / "seen").iterdir())]
+
+    return {"PYTHONPATH": path, "WITNESS": str(tmp_path / "seen")}, seen
+
+
+def results(folder: Path) -> dict[int, dict]:
+    """What the runs below a folder say, by seed."""
+    found = [json.loads(file.read_text()) for file in folder.rglob("result.json")]
+    return {result["seed"]: result for result in found if "seed" in result}
+
+
+def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(door, tiny, config, witness, tmp_path):
+    environment, seen = witness
+    launcher = ["hydra/launcher=parallel", "hydra.launcher.devices=[3,5]", "hydra.sweep.dir='my sweep'"]
+    process = door("train", *tiny(seed="0,1"), "-m", *launcher, cwd=tmp_path, **environment)
+    assert process.returncode == 0, process.stderr
+    first, second = seen()
+    assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"3", "5"}
+    assert max(first["begun"], second["begun"]) < min(first["ended"], second["ended"])
+    cores = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert [int(job["OMP_NUM_THREADS"]) for job in (first, second)] == [cores, cores]
+    assert first["threads"] == second["threads"] == cores
+    for seed in (0, 1):
+        folder = tmp_path / "my sweep" / f"{seed}_feature_extraction_seed{seed}"
+        assert yaml.safe_load((folder / "config.yaml").read_text()) == config(tiny(seed=seed))
+        assert "Run folder: " in (folder / "log.txt").read_text()
+        accuracy = json.loads((folder / "result.json").read_text())["val"]["accuracy"]
+        assert f"seed={seed}  val accuracy {accuracy:.1%}" in process.stdout
+    assert "2 of 2 jobs finished in my sweep" in process.stdout
+
+
+def test_a_job_that_fails_and_one_that_dies_take_no_other_along(door, tiny, witness, tmp_path):
+    environment, _ = witness
+    environment |= {"KILLED": "seed=7"}
+    launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2"]
+    process = door("train", *launcher, *tiny(seed="7,-1,2"), cwd=tmp_path, **environment)
+    assert process.returncode == 1
+    told = sorted(process.stderr.splitlines())
+    assert len(told) == 2
+    assert all(line.startswith("Error: job ") for line in told)
+    assert "seed=7): The job was ended by signal 9" in told[0]
+    assert "seed=-1): seed=-1 is too small" in told[1]
+    assert "1 of 3 jobs finished" in process.stdout
+    assert "seed=-1  failed: seed=-1 is too small" in process.stdout
+    assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
+
+
+def test_no_more_jobs_run_at_a_time_than_are_asked_for(door, tiny, witness, tmp_path):
+    environment, seen = witness
+    launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=1"]
+    door("train", *launcher, *tiny(seed="-2,-1"), cwd=tmp_path, **environment)
+    first, second = seen()
+    assert first["ended"] < second["begun"]
+
+
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_reaches_every_job(tiny, tmp_path, signal, code):
+    command = [sys.executable, "-m", "flowers_tl.train", "-m", *tiny(seed="0,1,2", trainer__max_epochs=2_000)]
+    command += ["hydra/launcher=parallel", "hydra.launcher.n_jobs=2"]
+
+    def as_in_a_terminal():  # a shell's background job, as CI may be, ignores Ctrl-C, and its children with it
+        signals.signal(signals.SIGINT, signals.SIG_DFL)
+
+    process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=as_in_a_terminal, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 100
+    while len(list(tmp_path.rglob("history.csv"))) < 2 and time.time() < deadline:
+        time.sleep(0.2)
+    try:
+        process.send_signal(getattr(signals, signal))
+        assert process.wait(timeout=100) == code
+    finally:
+        process.kill()
+    assert {seed: result["status"] for seed, result in results(tmp_path).items()} == {
+        0: "interrupted",
+        1: "interrupted",
+    }
+
+
+@pytest.mark.skipif(not find_spec("submitit"), reason="needs submitit: pip install 'flowers_tl[sweep]'")
+def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(door, tiny, tmp_path):
+    process = door("train", "-m", "hydra/launcher=submitit_local", *tiny(seed="0,-1"), cwd=tmp_path)
+    assert process.returncode == 1
+    assert "1 of 2 jobs finished" in process.stdout
+    assert "seed=-1  failed: seed=-1 is too small" in process.stdout
+    assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
+    assert len(list(tmp_path.rglob("*_0_result.pkl"))) == 2
+
+
+@pytest.mark.skipif(not find_spec("submitit"), reason="needs submitit: pip install 'flowers_tl[sweep]'")
+def test_the_slurm_preset_is_what_submitit_takes(door, tiny):
+    process = door("train", "hydra/launcher=slurm", "--cfg", "hydra", "--package", "hydra.launcher")
+    assert process.returncode == 0, process.stderr
+    found = yaml.safe_load(process.stdout)
+    assert found["_target_"].endswith("SlurmLauncher")
+    assert (found["gpus_per_node"], found["tasks_per_node"], found["timeout_min"]) == (1, 1, 240)
+
+
+def test_a_sweep_without_a_launcher_has_a_summary_too(door, tiny, tmp_path):
+    process = door("train", "-m", *tiny(seed="-1,0"), cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.count("Error: seed=-1 is too small") == 1
+    assert "1 of 2 jobs finished" in process.stdout
+    assert "seed=-1  failed: seed=-1 is too small" in process.stdout
+    assert "seed=0  val accuracy" in process.stdout
+
+
+def test_a_missing_launcher_is_one_sentence(monkeypatch):
+    error = MissingConfigException("Could not load 'hydra/launcher/submitit_slurm'", "hydra/launcher/submitit_slurm")
+    monkeypatch.setattr(refusals, "find_spec", lambda name: None)
+    assert refusals.explain(error) == "Slurm's launcher needs submitit: pip install 'flowers_tl[sweep]'."
+
+
+def test_the_devices_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-4")
+    assert find_devices(OmegaConf.create({"trainer": {"accelerator": "auto"}})) == ["2", "MIG-4"]
+    assert find_devices(OmegaConf.create({"trainer": {"accelerator": "cpu"}})) == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert find_devices(OmegaConf.create({"trainer": {"accelerator": "gpu"}})) == []
+
+
+def test_what_concerns_the_sweep_alone_is_not_handed_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "--config-dir", "mine", "seed=0,1"])
+    hydra = {"sweep": {"dir": "s"}, "overrides": {"hydra": ["hydra/launcher=parallel", "hydra.searchpath=[x]"]}}
+    launcher = flowers_tl_parallel.ParallelLauncher()
+    words = launcher.arguments(OmegaConf.create({"hydra": hydra}), tmp_path, 3, ["seed=1"])
+    assert words[:4] == ["--config-dir", "mine", "seed=1", "hydra.searchpath=[x]"]
+    assert words[-2:] == ["hydra.job.num=3", "hydra.mode=RUN"]
+    assert len(words) == 8
+
+
+def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, capsys):
+    def job(number: int, value: object) -> None:
+        hydra = {"job": {"num": number}, "sweep": {"dir": str(tmp_path)}, "runtime": {"output_dir": str(tmp_path)}}
+        config = OmegaConf.create({"hydra": hydra})
+        returned = JobReturn(overrides=["a=1", f"seed={number}"], status=JobStatus.COMPLETED, _return_value=value)
+        Summary().on_job_end(config, job_return=returned)
+
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    for values in ([0.5, Failure("No."), None], [0.25]):
+        Summary().on_multirun_start(config)
+        for number, value in enumerate(values):
+            job(number, value)
+        Summary().on_multirun_end(config)
+        assert Summary.failed == any(isinstance(value, Failure) for value in values)
+        assert len(read_records(config)) == len(values)
+    printed = capsys.readouterr().out
+    for line in (
+        "seed=0  val accuracy 50.0%",
+        "seed=1  failed: No.",
+        "seed=2  finished",
+        "a=1 seed=0  val accuracy 25.0%",
+    ):
+        assert line in printed
+
+
+def test_two_sweeps_never_work_in_one_folder_and_nothing_but_records_is_removed(tmp_path, capsys):
+    config, jobs = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}), tmp_path / ".jobs"
+    jobs.mkdir()
+    for name in ("0.json", "mine.json", "notes.txt"):
+        (jobs / name).write_text("{}")
+    with FileLock(jobs / ".lock"), pytest.raises(SystemExit) as end:
+        Summary().on_multirun_start(config)
+    assert end.value.code == 1
+    assert "Another process works on the sweep in" in capsys.readouterr().err
+    assert {file.name for file in jobs.iterdir()} >= {"0.json", "mine.json", "notes.txt"}
+    Summary().on_multirun_start(config)
+    assert {file.name for file in jobs.iterdir()} == {".lock", "mine.json", "notes.txt"}

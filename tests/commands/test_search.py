@@ -1,0 +1,265 @@
+"""The search: its space, its proposals, what it does to trials that fail, fall behind or are interrupted."""
+
+import json
+import math
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+import flowers_tl.search
+from flowers_tl.search import main
+from flowers_tl.training.factory import make_data
+from flowers_tl.training.run import train
+from flowers_tl.utils.errors import UserError
+
+pytestmark = pytest.mark.skipif(not find_spec("optuna"), reason="needs Optuna: pip install 'flowers_tl[search]'")
+RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Trials of no time: val accuracy is best at a rate of 1e-3; a list of the configs that ran."""
+    from flowers_tl.tuning import study
+
+    ran = []
+
+    def train(config, folder, callbacks=()):
+        ran.append(config)
+        rate = float(config["strategy"]["table"][0]["lr"])
+        return {"val": {"accuracy": 1 - abs(math.log10(rate) + 3) / 5}}
+
+    monkeypatch.setattr(study, "train", train)
+    return ran
+
+
+def chosen(study) -> list[list[str]]:
+    """The settings of all trials that were not interrupted."""
+    return [trial.user_attrs["chosen"] for trial in study.trials if trial.state.name == "COMPLETE"]
+
+
+def search(folder, *overrides, **more):
+    return flowers_tl.search.search([*overrides], folder=folder, **more)
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "flowers_tl.tuning.study", raising=False)
+    with pytest.raises(SystemExit):
+        main(["seed=0,1", "--folder", str(tmp_path / "s")])
+    assert capsys.readouterr().err == "Error: A search needs Optuna: pip install 'flowers_tl[search]'.\n"
+
+
+def test_help_is_quick():
+    code = "import sys; sys.argv[1:] = ['--help']; import atexit; atexit.register(lambda: print(*sys.modules))\n"
+    code += "from flowers_tl.search import main; main()"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--confirm-seeds" in process.stdout
+    assert not {"torch", "optuna", "lightning"} & set(process.stdout.split())
+
+
+def test_the_same_seed_proposes_the_same_and_another_does_not(fake, tmp_path):
+    one, again = (chosen(search(tmp_path / name, RATE, trials=6)) for name in "ab")
+    assert one == again
+    assert len({word for words in one for word in words}) == 6
+    assert chosen(search(tmp_path / "c", RATE, trials=6, seed=1)) != one
+
+
+def test_it_searches_where_it_is_good(fake, tmp_path):
+    search(tmp_path / "a", RATE, trials=30)
+    distances = [abs(math.log10(config["strategy"]["table"][0]["lr"]) + 3) for config in fake[10:]]
+    assert statistics.median(distances) < 0.8  # of random proposals it is 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(fake, monkeypatch, tmp_path):
+    from flowers_tl.tuning import study
+
+    whole, train = chosen(search(tmp_path / "whole", RATE, trials=13)), study.train
+
+    def interrupted(config, folder, callbacks=()):
+        if folder.name == "011":
+            raise KeyboardInterrupt
+        return train(config, folder)
+
+    monkeypatch.setattr(study, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "parts", RATE, trials=13)
+    monkeypatch.setattr(study, "train", train)
+    fake.clear()
+    parts = search(tmp_path / "parts", RATE, trials=13)
+    assert len(fake) == 2
+    assert chosen(parts) == whole
+    assert [trial.state.name for trial in parts.trials].count("FAIL") == 1
+
+
+def test_more_trials_go_on_and_another_search_is_refused(fake, tmp_path):
+    search(tmp_path / "a", RATE, trials=3)
+    search(tmp_path / "a", RATE, trials=5)
+    assert len(fake) == 5
+    with pytest.raises(UserError, match="holds something else than this search"):
+        search(tmp_path / "a", RATE, "backbone=resnet34", trials=5)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "letter.txt").write_text("Dear")
+    with pytest.raises(UserError, match="holds something else than this search"):
+        search(tmp_path / "b", RATE, trials=5)
+
+
+def test_one_folder_is_searched_by_one_process(fake, monkeypatch, tmp_path):
+    from flowers_tl.tuning import study
+
+    def meanwhile(config, folder, callbacks=()):
+        command = [sys.executable, "-m", "flowers_tl.search", RATE, "--folder", str(tmp_path / "a")]
+        process = subprocess.run(command, capture_output=True, text=True)
+        assert process.returncode == 1
+        assert "Another process works on the search" in process.stderr
+        return {"val": {"accuracy": 0.5}}
+
+    monkeypatch.setattr(study, "train", meanwhile)
+    search(tmp_path / "a", RATE, trials=1)
+
+
+def test_few_combinations_are_each_tried_once(fake, tmp_path):
+    study = search(tmp_path / "a", "strategy.table.0.lr=1e-2,1e-3", "seed=range(0,3)", trials=50)
+    assert len(fake) == len(study.trials) == 6
+    assert len({tuple(words) for words in chosen(study)}) == 6
+
+
+def test_more_trials_try_each_combination_that_fewer_have_left_out(fake, tmp_path):
+    space = ("strategy.table.0.lr=0.01,0.001", "seed=range(0,3)")
+    for trials in (3, 20, 20):
+        study = search(tmp_path / "a", *space, trials=trials)
+    assert len(fake) == 6  # each once, whatever Optuna proposed when there were to be fewer
+    every = {(f"strategy.table.0.lr={rate}", f"seed={seed}") for rate in (0.01, 0.001) for seed in range(3)}
+    assert {tuple(words) for words in chosen(study)} == every
+
+
+def test_a_range_of_floats_is_tried_to_its_end(fake, tmp_path):
+    study = search(tmp_path / "a", "optimizer.weight_decay=range(0.1,0.35,0.1)", trials=20)
+    assert [words[0].partition("=")[2] for words in chosen(study)] == ["0.1", "0.2", "0.3"]
+
+
+def test_what_was_tried_is_not_run_again(fake, tmp_path):
+    study = search(
+        tmp_path / "a", "strategy.table.0.lr=interval(0.01,0.010001)", trials=3
+    )  # four digits are one number
+    assert [trial.user_attrs.get("same") for trial in study.trials] == [None, 0, 0]
+    assert len({trial.value for trial in study.trials}) == len(fake) == 1
+
+
+def test_a_trial_that_fails_is_told_and_the_search_goes_on(fake, monkeypatch, tmp_path, capsys):
+    from flowers_tl.tuning import study
+
+    train = study.train
+
+    def failing(config, folder, callbacks=()):
+        if config["seed"] == 1:
+            raise UserError("One is bad.")
+        return train(config, folder)
+
+    monkeypatch.setattr(study, "train", failing)
+    found = search(tmp_path / "a", "seed=0,1,2", trials=3)
+    assert [trial.state.name for trial in found.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert capsys.readouterr().err == "Error: trial 1: seed=1: One is bad.\n"
+    with pytest.raises(UserError, match=r"All 1 trials failed; the first: One is bad\."):
+        search(tmp_path / "b", "seed=1,1", trials=3)
+
+
+def test_no_trial_measures_test(fake, tmp_path):
+    search(tmp_path / "a", RATE, trials=2)
+    assert [config["trainer"]["limit_test_batches"] for config in fake] == [0, 0]
+
+
+@pytest.fixture
+def spoiled(config, tiny, tmp_path):
+    """Overrides for drawn flowers whose test pictures are so in name only: to decode one fails."""
+    keys = tiny(**MORE, data__root=tmp_path / "data", cache__dir=tmp_path / "cache", runs=tmp_path / "runs")
+    data = make_data(config(keys))
+    data.prepare_data()
+    data.setup()
+    for file in data.pictures["test"].files:
+        file.write_bytes(b"no picture")
+    return keys
+
+
+MORE = dict(data__train_per_class=20, data__val_per_class=20, trainer__max_epochs=6, proof="false")
+
+
+def test_the_better_value_is_found_without_a_look_at_test(spoiled, config, tmp_path, capsys):
+    main([*spoiled, "strategy.table.0.lr=1e-9,1e-2", "--folder", str(tmp_path / "s")])
+    assert capsys.readouterr().out.endswith("strategy.table.0.lr=0.01\n")
+    results = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("s/trials/*/result.json"))]
+    assert [result["test"]["accuracy"] for result in results] == [None, None]
+    assert results[0]["val"]["accuracy"] < results[1]["val"]["accuracy"]
+    with pytest.raises(UserError, match="can't be read as a picture"):  # a run that is tested does look
+        train(config(spoiled), tmp_path / "run")
+
+
+def test_nor_is_there_a_look_at_test_where_nothing_is_frozen(spoiled, config, tmp_path):
+    keys = [*spoiled, "strategy=full_fine_tuning", "backbone=squeezenet1_1", "trainer.max_epochs=1"]
+    main([*keys, "seed=0,1", "--folder", str(tmp_path / "s")])
+    with pytest.raises(UserError, match="can't be read as a picture"):
+        train(config(keys), tmp_path / "run")
+
+
+def test_a_hopeless_trial_is_pruned(tiny, tmp_path, capsys):
+    command = [*tiny(**MORE), "strategy.table.0.lr=0.01,0.011,0.009,0.008,1e-9"]
+    main([*command, "--folder", str(tmp_path / "s")])
+    printed = capsys.readouterr()
+    assert "trial 4: strategy.table.0.lr=1e-09: pruned at" in printed.out
+    assert "1 trials were pruned, 0 failed" in printed.out
+    assert printed.err == ""
+    result = json.loads((tmp_path / "s" / "trials" / "004" / "result.json").read_text())
+    assert result["status"] == "pruned"
+    assert "`pruned`" in (Path(__file__).parents[1] / "docs" / "runs.md").read_text()
+    assert re.match(r"after epoch [1-4] val accuracy .* was below the other trials' median", result["error"])
+
+
+def test_the_best_is_confirmed_with_other_seeds_and_tested(tiny, tmp_path, capsys):
+    command = [*tiny(runs=tmp_path / "runs"), "optimizer.weight_decay=0,0.1", "--folder", str(tmp_path / "s")]
+    main([*command, "--confirm-seeds", "2"])
+    printed = capsys.readouterr().out
+    results = [json.loads((tmp_path / f"s/confirm/seed{seed}/result.json").read_text()) for seed in (1, 2)]
+    assert [result["seed"] for result in results] == [1, 2]
+    mean = 100 * statistics.mean(result["test"]["accuracy"] for result in results)
+    assert f"test accuracy {mean:.1f} ±" in printed.splitlines()[-1]
+    main([*command, "--confirm-seeds", "2"])  # nothing is run again
+    assert capsys.readouterr().out.splitlines()[-1] == printed.splitlines()[-1]
+    again = [json.loads((tmp_path / f"s/confirm/seed{seed}/result.json").read_text()) for seed in (1, 2)]
+    assert again == results
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_compare_reads_it(door, tiny, tmp_path):
+    keys = tiny(trainer__max_epochs=30)
+    arguments = [*keys, RATE, "--trials", "3", "--folder", str(tmp_path / "s")]
+    process = subprocess.Popen([sys.executable, "-m", "flowers_tl.search", *arguments], stdout=subprocess.DEVNULL)
+    deadline = time.time() + 100
+    while not (tmp_path / "s" / "trials" / "001" / "history.csv").exists() and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    trials = tmp_path / "s" / "trials"
+    first = (trials / "000" / "result.json").read_text()
+    assert json.loads((trials / "001" / "result.json").read_text())["status"] == "running"
+    process = door("search", *arguments)
+    assert process.returncode == 0, process.stderr
+    assert (trials / "000" / "result.json").read_text() == first
+    configs = [yaml.safe_load((trials / name / "config.yaml").read_text()) for name in ("001", "002")]
+    assert configs[0] == configs[1]
+    assert len(list(trials.iterdir())) == 4
+    assert "Best of 3 whole trials" in process.stdout
+    best = shlex.split(process.stdout.split("The best: ")[1])
+    assert best[:-1] == ["python", "-m", "flowers_tl.train", *keys]
+    assert best[-1].startswith("strategy.table.0.lr=")
+    compared = door("compare", str(tmp_path / "s"))
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.count("is left out") == 1

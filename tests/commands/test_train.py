@@ -1,0 +1,371 @@
+"""Runs, as a user starts them: what they print, what they leave, what they refuse."""
+
+import json
+import shutil
+import signal as signals
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from flowers_tl.training.run import train
+
+
+def networks(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def run(config, tiny, tmp_path_factory):
+    """Train in this process: a function of overrides that returns the run's folder."""
+
+    def trained(**more) -> Path:
+        folder = tmp_path_factory.mktemp("run") / "run"
+        train(config(tiny(**more)), folder)
+        return folder
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def finished(door, tiny, tmp_path_factory):
+    """One run as a user starts it, in a folder of his own."""
+    cwd = tmp_path_factory.mktemp("user")
+    arguments = tiny(strategy="fine_tuning", trainer__enable_progress_bar="true", test_best="true", cache__dir="cache")
+    return door("train", *arguments, cwd=cwd), cwd
+
+
+def test_a_run_leaves_what_it_should(finished):
+    process, _ = finished
+    assert process.returncode == 0, process.stderr
+    folder = Path(process.stdout.strip().splitlines()[-1].removeprefix("Run folder: "))
+    assert {path.name for path in folder.iterdir()} >= {"config.yaml", "history.csv", "result.json", "checkpoints"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["strategy"] == "fine_tuning"
+    assert (result["backbone"], result["weights"], result["seed"], result["epochs"]) == ("resnet18", "random", 0, 2)
+    assert result["parameters"] == {"total": 11_176_512 + 513 * 3, "trainable": 8_393_728 + 513 * 3}
+    assert result["data"] | {"root": None} == {"name": "synthetic", "root": None, "train": 12, "val": 6, "test": 9}
+    for scores in (result["val"], result["test"], result["best"]["val"], result["best"]["test"]):
+        assert set(scores) == {"accuracy", "balanced_accuracy", "loss"}
+    seconds = result["seconds"]
+    assert list(seconds) == ["decode", "prefix", "solve", "fit", "test", "other", "total"]
+    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"], abs=0.05)
+    assert min(seconds[phase] for phase in ("decode", "prefix", "fit", "test")) > 0
+    assert f"fit {seconds['fit']:.1f} s" in process.stdout
+    assert result["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert yaml.safe_load((folder / "config.yaml").read_text())["strategy"]["name"] == "fine_tuning"
+
+
+def test_it_prints_the_table_and_a_progress_bar_with_loss_and_accuracy(finished):
+    output = finished[0].stdout
+    for part in ("layer4", "8,393,728", "frozen", "0.0001", "Epoch 1/1", "train: ", "val: ", "test  accuracy"):
+        assert part in output
+
+
+def test_names_that_it_writes_can_be_typed_for_hydra(finished):
+    for path in finished[1].rglob("*"):
+        assert not set("=,[]{}()") & set(str(path.relative_to(finished[1]))), path
+
+
+def test_history_ends_with_what_the_result_says(finished):
+    folder = next(finished[1].rglob("result.json")).parent
+    header, *rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr/layer4", "lr/head"} <= set(header)
+    last = dict(zip(header, map(float, rows[-1]), strict=True))
+    result = json.loads((folder / "result.json").read_text())
+    assert last["val/loss"] == result["val"]["loss"]
+    assert last["val/accuracy"] == result["val"]["accuracy"]
+    assert (last["lr/layer4"], last["lr/head"]) == (1e-4, 1e-3)
+
+
+def test_tensorboard_shows_curves_rates_pictures_and_hyperparameters(finished):
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(finished[1] / "outputs")).Reload()
+    (tags,) = events.Runs().values()
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr/layer4", "lr/head"} <= set(tags["scalars"])
+    assert {"final/val_accuracy", "final/test_accuracy"} <= set(tags["scalars"])
+    assert {"train/pictures", "val/confusion", "test/confusion"} <= set(tags["images"])
+    (name,) = events.Runs()
+    assert len(events.Scalars(name, "val/loss")) == 2  # the best checkpoint's test adds no point
+    assert "_hparams_/session_start_info" in events.GetAccumulator(name).summary_metadata
+
+
+def test_a_run_is_repeatable_and_workers_do_not_matter(run):
+    keys = {"backbone": "mobilenet_v2", "strategy": "fine_tuning"}  # it has dropout in its head
+    first, again, workers = (networks(run(**keys, **more)) for more in ({}, {}, {"data__num_workers": 2}))
+    for key, value in first.items():
+        assert torch.equal(value, again[key]), key
+        assert torch.equal(value, workers[key]), key
+
+
+def test_another_seed_is_another_run(run):
+    one, other = networks(run()), networks(run(seed=1))
+    assert not torch.equal(one["backbone.network.fc.weight"], other["backbone.network.fc.weight"])
+
+
+def test_the_test_is_run_with_the_final_weights(run, config, tiny):
+    from flowers_tl.data.synthetic import SyntheticDataModule
+    from flowers_tl.models.classifier import TransferClassifier
+
+    folder = run(strategy="from_scratch", trainer__max_epochs=3)
+    model = TransferClassifier.load_from_checkpoint(folder / "checkpoints" / "last.ckpt", map_location="cpu").eval()
+    arguments = {key: value for key, value in config(tiny())["data"].items() if key != "name"}
+    data = SyntheticDataModule(**arguments)
+    data.prepare_data()
+    data.setup()
+    with torch.no_grad():
+        parts = [(model(pictures), labels) for pictures, labels in data.test_dataloader()]
+    logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    result = json.loads((folder / "result.json").read_text())["test"]
+    assert result["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=2e-5)
+    assert result["accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item(), abs=1e-6)
+
+
+def test_pretrained_weights_are_taken_over_and_stay(run):
+    source = run(strategy="from_scratch", data__first_species=50)
+    weights = source / "checkpoints" / "last.ckpt"
+    target = run(backbone__weights=weights)
+    before, after = networks(source), networks(target)
+    for key in before:
+        if key.startswith("backbone.network.") and ".fc." not in key:
+            assert torch.equal(before[key], after[key]), key
+    assert json.loads((target / "result.json").read_text())["weights"] == str(weights)
+
+
+def test_from_scratch_wins_over_pretrained_weights(run):
+    folder = run(strategy="from_scratch", backbone__weights="/not/even/there.pth")
+    assert json.loads((folder / "result.json").read_text())["weights"] == "random"
+
+
+@pytest.mark.parametrize("more", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}, {"max_steps": 5}])
+def test_val_is_measured_with_the_final_weights_whenever_lightning_validates(run, more):
+    keys = {"strategy": "from_scratch", "backbone": "squeezenet1_1", "data__batch_size": 4}
+    plain = run(**keys, trainer__max_epochs=3, **({"trainer__max_steps": 5} if "max_steps" in more else {}))
+    other = run(**keys, trainer__max_epochs=3, **{f"trainer__{key}": value for key, value in more.items()})
+    found = [json.loads((folder / "result.json").read_text()) for folder in (plain, other)]
+    assert found[0]["val"] == found[1]["val"]
+    assert found[0]["test"] == found[1]["test"]
+    last = torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert last == (5 if "max_steps" in more else 9)
+
+
+def test_what_is_limited_to_nothing_is_not_measured(run):
+    folder = run(trainer__limit_val_batches=0, trainer__limit_test_batches=0, test_best="true")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["val"] == result["test"] == {"accuracy": None, "balanced_accuracy": None, "loss": None}
+    assert result["best"] is None
+
+
+@pytest.mark.parametrize(
+    "key", ["fast_dev_run=true", "overfit_batches=1", "accumulate_grad_batches=2", "precision=bf16-mixed"]
+)
+def test_trainer_keys_work(run, key):
+    name, value = key.split("=")
+    assert json.loads((run(**{f"trainer__{name}": value}) / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
+    command = [sys.executable, "-m", "flowers_tl.train", *tiny(trainer__max_epochs=10_000)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def as_in_a_terminal():  # a shell's background job, as CI may be, ignores Ctrl-C, and its children with it
+        signals.signal(signals.SIGINT, signals.SIG_DFL)
+
+    def checkpoint() -> int:
+        return max((file.stat().st_mtime_ns for file in tmp_path.rglob("last.ckpt")), default=0)
+
+    for _ in range(2):  # the second goes on in the first one's folder
+        before, deadline = checkpoint(), time.time() + 100
+        process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=as_in_a_terminal, **pipes)
+        while checkpoint() == before and time.time() < deadline:
+            time.sleep(0.2)
+        try:
+            process.send_signal(getattr(signals, signal))
+            errors = process.communicate(timeout=100)[1]
+        finally:
+            process.kill()  # a run that shrugs it off must not go on behind the tests
+        assert process.returncode == code
+        (record,) = tmp_path.rglob("result.json")
+        go_on = f"hydra.run.dir={record.parent.relative_to(tmp_path)} ckpt_path=last."
+        assert f"Error: interrupted; to go on from the last epoch that was finished: {go_on}" in errors
+        assert "Traceback" not in errors
+        assert json.loads(record.read_text())["status"] == "interrupted"
+
+
+BAD = [
+    (["strategy=fine_tunin"], "There is no strategy 'fine_tunin': did you mean 'fine_tuning'"),
+    (["backbone=resnet81"], "There is no backbone 'resnet81': did you mean 'resnet18'"),
+    (["trainer.max_epoch=3"], "There is no key 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
+    (["data.train_per_clas=3"], "There is no key 'data.train_per_clas': did you mean 'data.train_per_class'"),
+    (["trainer.precision=bf16-true"], "trainer.precision=bf16-true casts frozen weights too"),
+    (["sead=1"], "There is no key 'sead': did you mean 'seed'"),
+    (["trainer.max_epochs=many"], "trainer.max_epochs: Value 'many'"),
+    (["strategy.table=[{stage: head, lrr: 1}]"], "There is no key 'lrr': did you mean 'lr'"),
+    (["strategy.table.0.lrr=1"], "There is no key 'strategy.table.0.lrr': did you mean 'strategy.table.0.lr'"),
+    (["+trainer.max_epoch=1"], "There is no key 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
+    (["stratgy=fine_tuning"], "There is no key 'stratgy': did you mean 'strategy'"),
+    (["strategy.name=null"], "strategy.name: field 'strategy.name' is not Optional"),
+    (["a=b=c"], "can't be read as key=value"),
+    (["strategy=nope,fine_tuning"], "-m runs a job for each value"),
+    (["hydra.run.dir=/dev/null/run"], "name another folder for the run with hydra.run.dir=DIR"),
+]
+BAD_LATER = [
+    (["strategy.table.0.stage=heda"], "did you mean 'head'"),
+    (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file here"),
+    (["trainer.precision=99"], "Lightning's Trainer refuses"),
+    (["trainer.max_epochs=0"], "must be at least 1"),
+    (["data.test_per_class=0"], "data.test_per_class=0 is too few"),
+    (["seed=-1"], "seed=-1 is too small"),
+    (["backbone=vit_b_16"], "Wrong image height"),
+    (["strategy.name='a,b'"], "can't name a folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD + BAD_LATER, ids=lambda value: value[0] if isinstance(value, list) else ""
+)
+def test_bad_input_is_one_sentence_and_exit_code_1(door, tiny, arguments, message):
+    process = door("train", *tiny(), *arguments)
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert process.stderr.startswith("Error: ")
+    assert process.stderr.count("\n") == 1
+    assert "Traceback" not in process.stdout
+
+
+def test_the_stack_trace_is_shown_on_request(door, tiny):
+    process = door("train", *tiny(), "strategy.table.0.stage=heda", HYDRA_FULL_ERROR="1")
+    assert process.returncode == 1
+    assert "Traceback" in process.stderr
+
+
+def test_an_earlier_runs_folder_is_refused_and_left_alone(door, tiny, finished, tmp_path):
+    folder = tmp_path / "earlier"
+    shutil.copytree(next(finished[1].rglob("result.json")).parent, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    process = door("train", *tiny(), f"hydra.run.dir={folder}")
+    assert process.returncode == 1
+    assert "holds a run already" in process.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
+    arguments = tiny(strategy="feature_extraction,fine_tuning", backbone__weights="null,nothing.pth")
+    process = door("train", *arguments, "-m", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.count("Error: backbone.weights=nothing.pth is neither") == 2
+    found = sorted(
+        (r["status"], r["strategy"])
+        for r in map(json.loads, (p.read_text() for p in tmp_path.rglob("result.json")))
+        if "strategy" in r
+    )
+    assert found == [("finished", "feature_extraction"), ("finished", "fine_tuning")]
+    process = door("compare", *(str(path) for path in (tmp_path / "outputs").glob("[!.]*")))
+    assert process.returncode == 0
+    assert process.stdout.count("is left out: its status is 'failed'") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["-m", "strategy=feature_extraction,fine_tunning"],
+            "There is no strategy 'fine_tunning': did you mean 'fine_tu",
+        ),
+        (["-m", "seed=0,x", "hydra/launcher=parallel"], "seed: Value 'x'"),
+        (["-m", "seed=0,1", "trainer.max_epoch=1,2"], "There is no key 'trainer.max_epoch': did you mean"),
+        (["experiment=article", "seed=0,x"], "seed: Value 'x'"),
+        (
+            ["sweep=data_size", "seed=0", "hydra.sweeper.max_batch_size=1", "optimizer=adam,adem"],
+            "There is no optimizer 'adem'",
+        ),
+    ],
+)
+def test_what_can_not_be_composed_stops_a_sweep_before_any_job_and_folder(door, tiny, tmp_path, words, sentence):
+    keys = [word for word in tiny() if not word.startswith("trainer.max_epochs")]
+    process = door("train", *keys, *words, cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"Error: {sentence}")
+    assert process.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_strategy_of_ones_own_lies_in_any_folder(door, tiny, tmp_path):
+    (tmp_path / "mine" / "strategy").mkdir(parents=True)
+    (tmp_path / "mine" / "strategy" / "last_two.yaml").write_text(
+        'name: last_two\ntable:\n  - {stage: "-2:", lr: 1e-4}\n  - {stage: head, lr: 1e-3}\n'
+    )
+    process = door("train", *tiny(strategy="last_two,nope"), "--config-dir", "mine", "-m", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith("Error: There is no strategy 'nope'")
+    process = door("train", *tiny(strategy="last_two"), "--config-dir", "mine", "-m", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
+    assert result["status"] == "finished"
+    assert result["learning_rates"] == {"layer3-layer4": 1e-4, "head": 1e-3}
+
+
+def test_the_article_runs_both_strategies(door, tiny, tmp_path):
+    process = door("train", "experiment=article", *tiny(trainer__max_epochs=1), cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    configs = [yaml.safe_load(path.read_text())["strategy"] for path in sorted(tmp_path.rglob("config.yaml"))]
+    assert [c["name"] for c in configs] == ["feature_extraction", "fine_tuning"]
+    assert [c["frozen_batchnorm"] for c in configs] == ["train", "train"]
+
+
+def test_help_is_quick_to_import(door):
+    process = door("train", "--help")
+    assert process.returncode == 0
+    for part in ("feature_extraction", "resnet18", "synthetic", "max_epochs"):
+        assert part in process.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_picture_once_and_a_sweep_may_use_them(door, tiny, tmp_path):
+    arguments = tiny(strategy="feature_extraction,fine_tuning", trainer__devices=2, data__test_per_class=5)
+    process = door("train", "-m", *arguments, cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert process.returncode == 0, process.stderr
+    results = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+    assert sorted(r["strategy"] for r in results) == ["feature_extraction", "fine_tuning"]
+    for result in results:
+        right = result["test"]["accuracy"] * 15
+        assert right == pytest.approx(round(right), abs=1e-4)
+        assert result["test"]["accuracy"] == pytest.approx(result["test"]["balanced_accuracy"], abs=1e-5)
+    assert len(list((tmp_path / "outputs").glob("[!.]*/*"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_one_epoch_on_real_flowers_learns(config, tmp_path):
+    overrides = ["backbone=mobilenet_v2", "backbone.weights=mobilenet_v2-imagenet-backbone.pth", "trainer.max_epochs=1"]
+    more = ["trainer.limit_test_batches=4", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    result = train(config([*overrides, *more]), tmp_path / "run")
+    assert result["parameters"]["trainable"] == 130_662
+    assert [result["data"][key] for key in ("name", "train", "val", "test")] == ["flowers", 1020, 1020, 6149]
+    assert result["val"]["accuracy"] > 0.2  # one in 102 is chance
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"optimizer__fused": "true"},
+        {"compute__channels_last": "false"},
+        pytest.param({"compute__compile": "true"}, marks=pytest.mark.slow),
+    ],
+)
+def test_what_makes_it_faster_changes_no_more_than_rounding(run, keys):
+    plain, fast = (networks(run(strategy="fine_tuning", **more)) for more in ({}, keys))
+    for key, value in plain.items():
+        torch.testing.assert_close(value, fast[key], rtol=1e-2, atol=1e-3, msg=key)

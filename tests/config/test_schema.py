@@ -1,0 +1,92 @@
+"""Everything in conf/ composes, fits every network, and has a meaning that is written down."""
+
+import inspect
+import re
+
+import lightning as L
+import pytest
+
+from flowers_tl.config import data_schema as data_config
+from flowers_tl.config import schema
+from flowers_tl.config.schema import CONF, find_conf
+from flowers_tl.models.backbone import ARCHITECTURES
+from flowers_tl.utils.errors import UserError
+
+
+def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_path):
+    package = tmp_path / "flowers_tl"
+    (package).mkdir()
+    (tmp_path / "conf").mkdir()
+    with pytest.raises(UserError, match="lacks its folder conf"):
+        find_conf(package)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "another"\n')
+    with pytest.raises(UserError, match="lacks its folder conf"):
+        find_conf(package)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "flowers_tl"\n')
+    assert find_conf(package) == tmp_path / "conf"
+    (package / "conf").mkdir()
+    assert find_conf(package) == package / "conf"
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "choice"), FILES)
+def test_every_yaml_composes(config, group, choice):
+    composed = config([f"{group}={choice}"])
+    if group not in ("experiment", "sweep"):
+        assert composed[group]["name"] == choice
+
+
+def test_a_backbone_file_for_every_architecture():
+    assert choices("backbone") == sorted(ARCHITECTURES)
+
+
+def test_defaults_are_the_articles(config):
+    composed = config([])
+    assert composed["strategy"]["name"] == "feature_extraction"
+    assert composed["backbone"] == {"name": "resnet18", "weights": "IMAGENET1K_V1"}
+    assert composed["data"]["batch_size"] == 32
+    assert composed["data"]["image_size"] == 224
+    assert composed["trainer"]["max_epochs"] == 15
+    assert composed["seed"] == 0
+    table = config(["strategy=fine_tuning"])["strategy"]["table"]
+    assert [(row["stage"], row["lr"]) for row in table] == [(-1, 1e-4), ("head", 1e-3)]
+    rest = {"from_epoch": 0, "every": None, "weight_decay": None, "only": None}
+    assert all(row.items() >= rest.items() for row in table)
+    assert composed["optimizer"]["name"] == "adam"
+    assert composed["optimizer"]["weight_decay"] == 0
+    assert composed["scheduler"]["name"] == "constant"
+    assert composed["data"]["augmentation"] == "crop"
+    off = {key: value for key, value in composed["regularisation"].items() if key != "name"}
+    assert not any(off.values())
+    assert composed["trainer"]["gradient_clip_val"] is None
+
+
+def test_a_row_can_be_overridden_from_the_command_line(config):
+    table = config(["strategy=fine_tuning", "strategy.table.1.lr=0.01"])["strategy"]["table"]
+    assert [row["lr"] for row in table] == [1e-4, 0.01]
+
+
+def test_the_article_leaves_batchnorm_as_a_notebook_does(config):
+    composed = config(["experiment=article", "strategy=fine_tuning"])
+    assert composed["strategy"]["frozen_batchnorm"] == "train"
+    assert composed["backbone"]["name"] == "resnet18"
+
+
+def test_trainer_keys_are_lightnings(config):
+    assert set(config([])["trainer"]) <= set(inspect.signature(L.Trainer).parameters)
+
+
+SCHEMAS = {name: found for name, found in (vars(schema) | vars(data_config)).items() if name.endswith("Config")}
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEMAS) - {"TrainerConfig", "SyntheticConfig"}))
+def test_every_key_says_what_it_means(name):
+    source = inspect.getsource(SCHEMAS[name])
+    for key in re.findall(r"^    (\w+):", source, re.MULTILINE):
+        assert re.search(rf"^    {key}: .*\n    \"\"\"", source, re.MULTILINE), f"{name}.{key} has no docstring"

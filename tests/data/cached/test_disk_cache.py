@@ -1,0 +1,248 @@
+"""What is kept is whole, is what it is called, is made once, and makes room; the door lists and clears it."""
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowers_tl.cache import main
+from flowers_tl.data.cached import disk_cache as room
+from flowers_tl.data.cached.disk_cache import Cache, clear, entries
+from flowers_tl.utils.errors import UserError
+
+VALUES = torch.arange(60, dtype=torch.float32).view(5, 12)
+
+
+def keep(cache: Cache, values: torch.Tensor = VALUES, made: list | None = None, **description) -> torch.Tensor:
+    def build(writer):
+        if made is not None:
+            made.append(description)
+        for row in values:
+            writer.write(row)
+
+    entry = cache.get("things", "some things", description or {"a": 1}, "decode", build)
+    return entry.tensor(torch.float32).view(-1, 12)
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """Each test is a process that has checked nothing yet."""
+    monkeypatch.setattr(room, "_sums", {})
+
+
+def test_what_was_made_is_found_and_made_once(tmp_path):
+    made = []
+    for _ in range(2):
+        assert torch.equal(keep(Cache(tmp_path), made=made), VALUES)
+    assert len(made) == 1
+
+
+def test_another_description_is_another_entry(tmp_path):
+    cache = Cache(tmp_path)
+    assert torch.equal(keep(cache, weights="old"), VALUES)
+    assert torch.equal(keep(cache, VALUES + 1, weights="new"), VALUES + 1)
+    assert torch.equal(keep(cache, weights="old"), VALUES)
+    assert len(entries(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("fault", ["a byte", "the end", "meta.json", "half of meta.json", "a shape", "no shapes"])
+def test_a_damaged_entry_is_made_anew(tmp_path, capsys, monkeypatch, fault):
+    keep(Cache(tmp_path))
+    (folder,) = tmp_path.glob("things-*")
+    data = bytearray((folder / "data.bin").read_bytes())
+    if fault == "a byte":
+        data[17] ^= 1
+        (folder / "data.bin").write_bytes(data)
+    elif fault == "the end":
+        (folder / "data.bin").write_bytes(data[:-4])
+    elif fault == "meta.json":
+        (folder / "meta.json").unlink()
+    elif fault == "half of meta.json":
+        (folder / "meta.json").write_text((folder / "meta.json").read_text()[:30])
+    else:
+        meta = json.loads((folder / "meta.json").read_text())
+        meta["shapes"] = [[11], *meta["shapes"][1:]] if fault == "a shape" else []
+        (folder / "meta.json").write_text(json.dumps(meta))
+    monkeypatch.setattr(room, "_sums", {})
+    made = []
+    assert torch.equal(keep(Cache(tmp_path), made=made), VALUES)
+    assert len(made) == 1
+    assert capsys.readouterr().out.count("is damaged") == (fault != "meta.json")
+
+
+def test_half_an_entry_is_never_found(tmp_path):
+    class Stop(BaseException):
+        pass
+
+    def build(writer):
+        writer.write(VALUES[0])
+        raise Stop
+
+    with pytest.raises(Stop):
+        Cache(tmp_path).get("things", "some things", {"a": 1}, "decode", build)
+    assert entries(tmp_path) == []
+    assert torch.equal(keep(Cache(tmp_path)), VALUES)
+
+
+def slowly(folder: Path, made: Path) -> None:
+    def build(writer):
+        with open(made, "a") as file:
+            file.write("made\n")
+        for row in VALUES:
+            writer.write(row)
+            time.sleep(0.1)
+
+    entry = Cache(folder).get("things", "some things", {"a": 1}, "decode", build)
+    assert torch.equal(entry.tensor(torch.float32).view(-1, 12), VALUES)
+
+
+def test_two_processes_at_once_make_it_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=slowly, args=(tmp_path / "cache", tmp_path / "made")) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
+FULL = """
+import resource, signal, sys, torch
+from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.utils.errors import UserError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as a disk that takes no more
+try:
+    Cache(sys.argv[1]).get("things", "things", {}, "decode", lambda writer: writer.write(torch.zeros(100_000)))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_told(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, timeout=60)
+    assert "can't be written" in done.stdout, done.stderr
+    assert "make room there, name another folder with cache.dir=DIR" in done.stdout
+    assert not list(tmp_path.glob("*/data.bin"))
+
+
+def test_what_was_not_used_for_longest_makes_room(tmp_path, monkeypatch):
+    size = VALUES.nbytes
+    for k in range(3):
+        keep(Cache(tmp_path, max_gb=3.5 * size / 1e9), number=k)
+        time.sleep(0.02)
+    keep(Cache(tmp_path, max_gb=3.5 * size / 1e9), number=0)  # used again
+    time.sleep(0.02)
+    keep(Cache(tmp_path, max_gb=3.5 * size / 1e9), number=3)
+    kept = {json.loads((e["folder"] / "meta.json").read_text())["made_from"]["number"] for e in entries(tmp_path)}
+    assert kept == {0, 2, 3}
+
+
+def test_what_the_process_uses_stays(tmp_path):
+    cache = Cache(tmp_path, max_gb=1.5 * VALUES.nbytes / 1e9)
+    first, second = keep(cache, number=0), keep(cache, VALUES + 1, number=1)
+    assert torch.equal(first, VALUES)
+    assert torch.equal(second, VALUES + 1)
+    assert len(entries(tmp_path)) == 2
+
+
+def test_what_another_process_removes_stays_with_those_who_use_it(tmp_path, monkeypatch):
+    rename = room.os.rename
+
+    def removed_at_once(old, new):
+        rename(old, new)
+        shutil.rmtree(new)
+
+    monkeypatch.setattr(room.os, "rename", removed_at_once)
+    assert torch.equal(keep(Cache(tmp_path)), VALUES)
+    monkeypatch.setattr(room.os, "rename", rename)
+    keep(Cache(tmp_path))
+    entry = Cache(tmp_path).get("things", "some things", {"a": 1}, "decode", pytest.fail)
+    clear(tmp_path)
+    assert torch.equal(entry.tensor(torch.float32).view(-1, 12), VALUES)
+
+
+def test_a_bound_of_nothing_is_refused():
+    with pytest.raises(UserError, match=r"cache.max_gb=0 must be above 0; cache.enabled=false keeps nothing"):
+        Cache(max_gb=0)
+
+
+def test_the_door_lists_and_clears(door, tmp_path):
+    keep(Cache(tmp_path))
+    (tmp_path / "mine.txt").write_text("a user's own file")
+    (tmp_path / ".building-things-0").mkdir()
+    (tmp_path / ".building-things-0" / "data.bin").write_bytes(b"half")
+    listed = door("cache", "list", f"dir={tmp_path}")
+    assert "some things" in listed.stdout
+    assert "1 entries" in listed.stdout
+    assert "Removed 0.00 GB" in door("cache", "clear", f"dir={tmp_path}", "unused_days=1").stdout
+    assert len(entries(tmp_path)) == 1
+    assert door("cache", "clear", f"dir={tmp_path}").returncode == 0
+    assert entries(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {"mine.txt"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["folder=x"], "There is no option 'folder'"),
+        (["dir"], "dir names nothing"),
+        (["dir="], "dir= names nothing"),
+        (["dir=nowhere"], "dir=nowhere is no folder"),
+        (["unused_days=-1"], "unused_days=-1 is not a number of days"),
+        (["unused_days=nan"], "unused_days=nan is not a number of days"),
+        (["unused_days=1", "unused_days=2"], "unused_days is named twice"),
+    ],
+)
+def test_nothing_is_cleared_by_a_slip(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    keep(Cache())
+    with pytest.raises(SystemExit):
+        main(["clear", *words])
+    assert sentence in capsys.readouterr().err
+    assert len(entries(tmp_path / "flowers_tl")) == 1
+
+
+def test_only_entries_are_listed_and_those_without_a_part_too(tmp_path):
+    keep(Cache(tmp_path))
+    (folder,) = tmp_path.glob("things-*")
+    (folder / "meta.json").unlink()
+    (tmp_path / "my-project").mkdir()
+    (tmp_path / "my-project" / "data.bin").write_bytes(b"a user's own file")
+    assert [(entry["folder"], entry["what"]) for entry in entries(tmp_path)] == [(folder, "damaged")]
+    clear(tmp_path)
+    assert (tmp_path / "my-project" / "data.bin").is_file()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["photos-0123456789abcdef0123", ".building-photos-0123456789abcdef0123", ".building-my-house"]
+)
+def test_a_folder_of_the_users_own_is_never_removed_whatever_it_is_called(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "data.bin").write_bytes(b"x" * 1000)
+    (tmp_path / name / "notes.txt").write_text("mine")
+    keep(Cache(tmp_path, max_gb=1e-9))  # makes room
+    clear(tmp_path)
+    assert {file.name for file in (tmp_path / name).iterdir()} == {"data.bin", "notes.txt"}
+
+
+def test_clearing_leaves_what_another_process_makes(tmp_path):
+    from filelock import FileLock
+
+    building = tmp_path / ".building-things-0"
+    building.mkdir()
+    with FileLock(tmp_path / ".things-0.lock"):
+        code = f"from flowers_tl.data.cached.disk_cache import clear; from pathlib import Path; clear(Path({str(tmp_path)!r}))"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        assert building.is_dir()
+    clear(tmp_path)
+    assert not building.exists()

@@ -1,0 +1,173 @@
+"""What is drawn of what networks see: the right things, in the right places, and all of it readable."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from flowers_tl.inference.explanations import Heat, View, look, look_for_the_same, prepare_first
+from flowers_tl.inference.figures import PANEL, draw_answers, draw_heat
+from flowers_tl.inference.predictor import Predictor
+from flowers_tl.models.backbone import Backbone
+from flowers_tl.utils.errors import UserError
+
+pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
+
+SHAPES = {
+    "wide, [a=b] $\\frac$.jpg": (90, 40),
+    "a tall one of 100 letters " + 75 * "x" + ".png": (40, 110),
+    "花.jpg": (50, 50),
+}
+LONG = "a daisy whose name is as long as only botanists know how to make them, subspecies "
+NAMES = ("rose", *(LONG + f"number {k}" for k in range(50)))
+SHORT = ("rose", "oxeye daisy", "poppy", "lily", "tulip", "bee orchid", "aster", "iris")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos of mine")
+    rng = np.random.default_rng(0)
+    for name, (width, height) in SHAPES.items():
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """All figures that are saved, and saved they are."""
+    kept, save = [], Figure.savefig
+
+    def keep(figure, *arguments, **more):
+        kept.append(figure)
+        return save(figure, *arguments, **more)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return kept
+
+
+def make(names=NAMES, seed=0, size=64, name="the network") -> Predictor:
+    torch.manual_seed(seed)
+    return Predictor(Backbone("resnet18", len(names)), names, size, device="cpu", name=name)
+
+
+def prepared(network: Predictor, folder: Path) -> dict:
+    return prepare_first(network, sorted(folder.iterdir()), 12, pytest.fail)
+
+
+def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_named(pictures):
+    first, second = make(size=96), make(NAMES[::-1], seed=1, size=64)  # another order of classes, another size
+    seen = look_for_the_same([first, second], prepared(first, pictures), top=len(NAMES))
+    for a, b in zip(*seen, strict=True):
+        assert a.asked == a.answers[0]
+        assert b.asked in b.answers
+        assert a.asked[0] == b.asked[0]
+        assert a.heat.values.shape == b.heat.values.shape
+        assert (a.pixels.shape, b.pixels.shape) == ((96, 96, 3), (64, 64, 3))
+    seen = look_for_the_same([first, second], prepared(first, pictures), wanted="rose")
+    assert {view.asked[0] for views in seen for view in views} == {"rose"}
+    with pytest.raises(UserError, match="has no class 'rosse': did you mean 'rose'"):
+        look_for_the_same([first, second], prepared(first, pictures), wanted="rosse")
+    with pytest.raises(UserError, match="other has no class 'rose'"):
+        look_for_the_same([first, make(["tulip", "lily"], name="other")], prepared(first, pictures), wanted="rose")
+
+
+def test_what_is_shown_is_what_the_network_sees(tmp_path):
+    shown = np.zeros((80, 160, 3), np.uint8)
+    shown[:, 40:120] = 255  # of a wide picture it sees the middle
+    Image.fromarray(shown).save(tmp_path / "wide.png")
+    network = make()
+    (view,) = look(network, prepared(network, tmp_path), heat=False)
+    assert view.pixels.shape == (64, 64, 3)
+    assert view.pixels.min() > 0.98
+    assert view.heat is None
+
+
+def test_heat_compares_networks_whose_logits_differ_in_size(pictures):
+    network, louder = make(), make()
+    with torch.no_grad():
+        louder.backbone.network.fc.weight *= 10
+    own, other = look_for_the_same([network, louder], prepared(network, pictures), stage="layer1")
+    for a, b in zip(own, other, strict=True):
+        assert a.heat.values.max() > 0
+        assert a.heat.values.min() >= 0
+        np.testing.assert_allclose(a.heat.values, b.heat.values, rtol=1e-3, atol=1e-4)
+
+
+def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_path, figures):
+    top_left, right = np.zeros((2, 224, 224), np.float32)
+    top_left[20:60, 20:60], right[:, 150:] = 2, 1
+    views = [
+        View(
+            "f.png", np.full((64, 64, 3), 0.5, np.float32), (("rose", 1.0),), ("rose", 1.0), Heat("layer1", 16, values)
+        )
+        for values in (top_left, right)
+    ]
+    draw_heat([views[:1], views[1:]], tmp_path / "f.png", ["one", "two"])
+    _, first, second, difference = figures[0].axes[:4]
+    hot = first.images[0].get_array().sum(axis=2)
+    assert hot[20:60, 20:60].min() > hot[80:, 80:].max()
+    line = np.concatenate([path.vertices for path in first.collections[0].get_paths()])
+    assert line.min() > 0.05
+    assert line.max() < 0.3  # x from the left, y from the top
+    assert second.images[0].get_array().sum(axis=2)[:, 150:].max() < hot[20:60, 20:60].min()  # one scale: half as hot
+    red, green, blue = np.moveaxis(difference.images[0].get_array(), 2, 0)
+    assert (red > blue + 0.1)[:, 150:].all()  # B looks more
+    assert (blue > red + 0.1)[20:60, 20:60].all()  # A looks more
+    assert np.ptp([red[100:, :100], green[100:, :100], blue[100:, :100]]) < 0.01  # both alike
+
+
+@pytest.mark.parametrize("kind", ["answers", "answers with heat", "heat", "pair"])
+@pytest.mark.parametrize(("count", "names"), [(1, SHORT), (1, NAMES), (3, NAMES)], ids=["short", "long", "three"])
+def test_all_text_is_inside_and_none_lies_on_another(kind, count, names, pictures, tmp_path, figures, recwarn):
+    network, path = (
+        make(names, name="a_strategy of resnet18, " + 6 * "outputs/2026-01-31/" * (names is NAMES)),
+        tmp_path / "f.png",
+    )
+    inputs = dict(list(prepared(network, pictures).items())[:count])
+    views = look(network, inputs, heat=kind != "answers", asked=[names[1]] * count, stage="layer1", top=50)
+    if kind.startswith("answers"):
+        draw_answers(views, path, network.name)
+    else:
+        draw_heat([views, views] if kind == "pair" else [views], path, [network.name] * (1 + (kind == "pair")))
+    (figure,) = figures
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    frame = figure.bbox.padded(1)
+    shown = [text for text in all_text(figure) if text.get_visible() and text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
+    for text, box in boxes:
+        assert frame.contains(box.x0, box.y0), text
+        assert frame.contains(box.x1, box.y1), text
+    panels = [axis for axis in figure.axes if axis.images]
+    assert min(axis.bbox.width for axis in panels) > 0.8 * PANEL * figure.dpi  # however much text there is
+    for axis in figure.axes:
+        for text in (axis.title, axis.xaxis.label):
+            assert not [other for other in figure.axes if text.get_window_extent().overlaps(other.bbox.padded(-1))]
+    for k, (text, box) in enumerate(boxes):
+        assert not [other for other, its in boxes[:k] if box.padded(-1).overlaps(its.padded(-1))], text
+
+
+def all_text(figure: Figure) -> list:
+    texts = [figure._suptitle]
+    for axis in figure.axes:
+        ticks = [tick.label1 for tick in axis.xaxis.get_major_ticks() if axis.xaxis.label.get_text()]
+        shown = [tick for tick in ticks if axis.get_xlim()[0] <= tick.get_position()[0] <= axis.get_xlim()[1]]
+        texts += [axis.title, axis.xaxis.label, *axis.texts, *shown]
+    return texts
+
+
+def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(pictures, tmp_path, figures):
+    first, second = make(), make(seed=1)
+    seen = look_for_the_same([first, second], prepared(first, pictures), stage="layer1")
+    draw_heat(seen, tmp_path / "f.png", ["one", "two"])
+    heat, apart = figures[0].axes[-2:]
+    most = max(view.heat.values.max() for views in seen for view in views)
+    assert heat.get_xlim() == pytest.approx((0, most))
+    assert apart.get_xlim()[0] == -apart.get_xlim()[1]
+    assert apart.get_xlim()[1] == pytest.approx(
+        max(abs(b.heat.values - a.heat.values).max() for a, b in zip(*seen, strict=True))
+    )

@@ -1,0 +1,102 @@
+"""The frozen prefix ends where learning begins, and computes what the network would."""
+
+import pytest
+import torch
+
+from flowers_tl.data.transforms import normalise
+from flowers_tl.models.backbone import ARCHITECTURES, Backbone
+from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.frozen_prefix import Prefix, entry_stage, fingerprint
+
+CPU = torch.device("cpu")
+HEAD = {"stage": "head", "lr": 1e-3}
+
+
+def stops(backbone: str, table: list, epochs: int = 1, **more) -> list[str | None]:
+    with torch.device("meta"):
+        model = TransferClassifier(backbone, 3, {"name": "some", "table": table, **more})
+    return [entry_stage(model, epoch) for epoch in range(epochs)]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "table", "expected"),
+    [
+        ("resnet18", [HEAD], "head"),
+        ("resnet18", [HEAD, {"stage": -1, "lr": 1e-4}], "layer4"),
+        ("resnet18", [HEAD, {"stage": "neck", "lr": 1e-4}], "head"),  # only pools: nothing in it can learn
+        ("resnet18", [HEAD, {"stage": "layer2", "lr": 1e-4}], "layer2"),  # what is frozen behind it is no prefix
+        ("resnet18", [HEAD, {"stage": ":head", "lr": 1e-3, "only": ["norm"]}], None),
+        ("resnet18", [{"stage": "all", "lr": 1e-3}], None),
+        ("mobilenet_v3_small", [HEAD, {"stage": "neck", "lr": 1e-4}], "neck"),
+        ("vit_b_16", [HEAD, {"stage": -1, "lr": 1e-4}], "layer12"),
+        ("squeezenet1_1", [HEAD], "head"),
+        ("vit_b_16", [{"stage": "layer3", "lr": 1e-3, "only": ["bias"]}], "layer3"),
+    ],
+)
+def test_it_ends_before_the_first_stage_that_learns(backbone, table, expected):
+    assert stops(backbone, table) == [expected]
+
+
+def test_it_follows_the_unfreezing():
+    table = [HEAD, {"stage": "neck::-1", "lr": "x0.5", "from_epoch": 1, "every": 1}]
+    assert stops("resnet18", table, 8) == ["head", "head", "layer4", "layer3", "layer2", "layer1", None, None]
+
+
+def test_it_ends_before_the_first_batchnorm_that_follows_the_batches():
+    assert stops("resnet18", [HEAD], frozen_batchnorm="train") == [None]
+    assert stops("vit_b_16", [HEAD], frozen_batchnorm="train") == ["head"]
+
+
+def test_nothing_learns_but_a_solved_head():
+    assert stops("resnet18", [], head="solved") == ["head"]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_it_computes_what_the_network_does(name):
+    torch.manual_seed(0)
+    backbone = Backbone(name, 3)
+    for module in backbone.modules():  # statistics as after training, not the identity
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    pictures = torch.randint(0, 256, (9, 3, *[224 if name == "vit_b_16" else 64] * 2), dtype=torch.uint8)
+    backbone.eval()
+    for stop in backbone.stage_names[1:] if name != "vit_b_16" else ("layer2", "head"):
+        with torch.no_grad():
+            expected = backbone.run(normalise(pictures), stop=stop)
+        scale = expected.abs().max()
+        found = Prefix(backbone, stop, "fp32", CPU)(pictures)
+        assert found.is_contiguous()
+        assert (found - expected).abs().max() < 1e-5 * scale, stop
+        rough = Prefix(backbone, stop, "bf16", CPU)(pictures)
+        assert rough.dtype == torch.bfloat16
+        assert 1e-5 * scale < (rough.float() - expected).abs().max() < 0.05 * scale, stop
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_the_batch_does_not_matter():
+    torch.manual_seed(0)
+    prefix = Prefix(Backbone("mobilenet_v2", 3), "head", "fp32", CPU)
+    pictures = torch.randint(0, 256, (32, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(prefix(pictures), torch.cat([prefix(part) for part in pictures.split(8)]))
+
+
+def test_its_fingerprint_is_that_of_its_own_weights_and_statistics():
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18", 3)
+    stages = backbone.stages[: backbone.stage_names.index("layer2")]
+    first = fingerprint(backbone, stages)
+    assert fingerprint(backbone, backbone.stages[:1]) != first
+    torch.nn.init.zeros_(backbone.network.fc.weight)
+    torch.nn.init.zeros_(backbone.network.layer2[0].bn1.weight)
+    assert fingerprint(backbone, stages) == first
+    backbone.network.layer1[1].bn2.running_var[3] += 1e-3
+    changed = fingerprint(backbone, stages)
+    assert changed != first
+    with torch.no_grad():
+        backbone.network.conv1.weight[0, 0, 0, 0] += 1e-3
+    assert fingerprint(backbone, stages) not in (first, changed)
+    assert fingerprint(Backbone("resnet34", 3), Backbone("resnet34", 3).stages[:1]) != fingerprint(
+        backbone, backbone.stages[:1]
+    )

@@ -1,0 +1,149 @@
+"""Weights are what the config says, or an error that names what is wrong with them."""
+
+import urllib.error
+
+import pytest
+import torch
+
+from flowers_tl.models import pretrained as module
+from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.pretrained import load_weights
+from flowers_tl.utils.errors import UserError
+
+
+@pytest.fixture
+def source():
+    torch.manual_seed(1)
+    return Backbone("mobilenet_v3_small", 5)
+
+
+@pytest.fixture
+def target():
+    torch.manual_seed(2)
+    return Backbone("mobilenet_v3_small", 7)
+
+
+def save(state, tmp_path, name="weights.pth"):
+    torch.save(state, tmp_path / name)
+    return str(tmp_path / name)
+
+
+def test_everything_but_the_head_is_loaded(source, target, tmp_path):
+    fresh_head = target.network.get_parameter(target.final + ".weight").clone()
+    load_weights(target, save(source.network.state_dict(), tmp_path))
+    for key, value in source.network.state_dict().items():
+        if key.startswith(target.final):
+            continue
+        assert torch.equal(target.network.state_dict()[key], value), key
+    assert torch.equal(target.network.get_parameter(target.final + ".weight"), fresh_head)
+
+
+def test_a_head_of_the_right_shape_is_not_taken_over_either(source, tmp_path):
+    same_size = Backbone("mobilenet_v3_small", 5)
+    fresh_head = same_size.network.get_parameter(same_size.final + ".weight").clone()
+    load_weights(same_size, save(source.network.state_dict(), tmp_path))
+    assert torch.equal(same_size.network.get_parameter(same_size.final + ".weight"), fresh_head)
+
+
+def test_null_keeps_random_weights(target):
+    before = {key: value.clone() for key, value in target.network.state_dict().items()}
+    load_weights(target, None)
+    assert all(torch.equal(before[key], value) for key, value in target.network.state_dict().items())
+
+
+def test_the_classifier_may_be_missing_and_a_random_neck_is_told(source, target, tmp_path, capsys):
+    features = {key: value for key, value in source.network.state_dict().items() if key.startswith("features")}
+    load_weights(target, save(features, tmp_path))
+    assert torch.equal(target.network.features[0][0].weight, source.network.features[0][0].weight)
+    assert "neck begins from random weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("features.1.block.0.0.weight"), "lacks features.1.block.0.0.weight"),
+        (lambda state: state.update({"extra.weight": torch.zeros(1)}), "has the unknown extra.weight"),
+        (
+            lambda state: state.update({"features.0.0.weight": torch.zeros(1)}),
+            "has another shape in features.0.0.weight",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(source, target, tmp_path, change, message):
+    state = dict(source.network.state_dict())
+    change(state)
+    before = {key: value.clone() for key, value in target.network.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        load_weights(target, save(state, tmp_path))
+    assert all(torch.equal(before[key], value) for key, value in target.network.state_dict().items())
+
+
+def test_weights_of_another_network_are_refused(target, tmp_path):
+    with pytest.raises(
+        UserError, match=r"does not fit mobilenet_v3_small: it lacks .* and \d+ more, and it has the unknown"
+    ):
+        load_weights(target, save(Backbone("squeezenet1_1", 5).network.state_dict(), tmp_path))
+
+
+def test_a_bare_file_name_is_looked_for_in_the_folder_of_weights(source, target, tmp_path, monkeypatch):
+    save(source.network.state_dict(), tmp_path, "mine.pth")
+    monkeypatch.setenv("FLOWERS_TL_WEIGHTS", str(tmp_path))
+    load_weights(target, "mine.pth")
+    assert torch.equal(target.network.features[0][0].weight, source.network.features[0][0].weight)
+
+
+def test_an_official_file_in_the_folder_of_weights_is_not_downloaded(source, target, tmp_path, monkeypatch):
+    save(source.network.state_dict(), tmp_path, "mobilenet_v3_small-047dcff4.pth")
+    monkeypatch.setenv("FLOWERS_TL_WEIGHTS", str(tmp_path))
+    load_weights(target, "IMAGENET1K_V1")
+    assert torch.equal(target.network.features[0][0].weight, source.network.features[0][0].weight)
+
+
+def test_without_a_network_the_file_and_its_place_are_named(target, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.delenv("FLOWERS_TL_WEIGHTS", raising=False)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    with pytest.raises(
+        UserError, match=r"can't be downloaded .*put https://.*mobilenet_v3_small-047dcff4.pth into .*checkpoints"
+    ):
+        load_weights(target, "IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize("name", ["IMAGENET1K_V9", "nothing.pth"])
+def test_unknown_weights_are_refused(target, name, monkeypatch):
+    monkeypatch.delenv("FLOWERS_TL_WEIGHTS", raising=False)
+    with pytest.raises(
+        UserError, match=r"neither a file here, nor null.*nor a weights name of mobilenet_v3_small.*IMAGENET1K_V1"
+    ):
+        load_weights(target, name)
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint", b""])
+def test_a_file_that_holds_no_weights_is_refused(target, tmp_path, content):
+    (tmp_path / "bad.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad.pth can't be read as weights"):
+        load_weights(target, str(tmp_path / "bad.pth"))
+
+
+def test_nothing_but_tensors_is_unpickled(target, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (print, ("unpickled",))
+
+    with pytest.raises(UserError, match=r"can't be read as weights"):
+        module.read_weights(target.name, save({"features.0.0.weight": Trap()}, tmp_path))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1"])
+def test_real_weights_load(name):
+    file = {"mobilenet_v2": "mobilenet_v2-imagenet-backbone.pth", "squeezenet1_1": "squeezenet1_1-imagenet.pth"}[name]
+    backbone = Backbone(name, 102)
+    load_weights(backbone, file)
+    state = module.read_weights(name, file)
+    assert torch.equal(
+        backbone.network.features[0].state_dict()["0.weight" if name == "mobilenet_v2" else "weight"],
+        state["features.0.0.weight" if name == "mobilenet_v2" else "features.0.weight"],
+    )

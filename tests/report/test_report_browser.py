@@ -1,0 +1,195 @@
+"""The report in a real browser: it asks the network for nothing, sorts, switches, and fits a phone."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_report import write_run
+
+from flowers_tl.report import Comparisons, measure, write_report
+from flowers_tl.results.load_runs import find_runs, group_runs
+
+pytestmark = pytest.mark.slow
+NAMES = [f"species {k}" for k in range(12)]
+LONG = "fine_tuning" + "_of_a_long_name" * 4
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A report of three groups, two of them with two seeds, on 120 drawn pictures."""
+    folder = tmp_path_factory.mktemp("browser")
+    rng = np.random.default_rng(0)
+    truth = np.arange(120) % 12
+    (folder / "jpg").mkdir()
+    pictures = [f"jpg/image_{k}.jpg" for k in range(120)]
+    for k, picture in enumerate(pictures):
+        Image.new("RGB", (160, 120), (2 * k, 90, 200 - k)).save(folder / picture)
+    for strategy, skill, seeds, trainable in ((LONG, 3.0, 2, 900), ("linear_probe", 2.0, 1, 50), ("other", 1.0, 2, 50)):
+        for seed in range(seeds):
+            logits = rng.normal(size=(120, 12)).astype(np.float32)
+            logits[np.arange(120), truth] += skill
+            write_run(
+                folder / "runs" / f"{strategy}{seed}", strategy, seed, skill / 4, None, truth, NAMES, logits,
+                trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, pictures,
+            )  # fmt: skip
+    groups, _ = group_runs(find_runs([folder / "runs"])[0])
+    return write_report(measure(groups), Comparisons(), folder / "report")
+
+
+@pytest.fixture
+def browser(chromium, page):
+    """The report, freshly opened at the size of a desk."""
+    size(chromium, 1280)
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    for log in ("browser", "performance"):
+        chromium.get_log(log)  # what earlier tests left
+    chromium.get(page.as_uri())
+    yield chromium
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []  # no error and no warning in any test
+
+
+def size(browser, width):
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+def find(browser, selector):
+    return browser.find_element("css selector", selector)
+
+
+def cells(browser, table, column):
+    script = (
+        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map(r => r.cells[arguments[1]].textContent)"
+    )
+    return browser.execute_script(script, table, column)
+
+
+def press(browser, element, key):
+    browser.execute_script("arguments[0].focus()", element)
+    element.send_keys(key)
+
+
+def test_nothing_is_asked_of_the_network_and_all_pictures_are_there(browser, page):
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert page.as_uri() in asked  # else the log has missed something
+    assert [url[:60] for url in asked if url != page.as_uri() and not url.startswith("data:")] == []
+    loaded = browser.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth)")
+    assert len(loaded) > 10
+    assert min(loaded) > 0
+
+
+def test_the_policy_forbids_the_network(browser, page):
+    """With the tag gone from the page this fails: the picture would be asked for."""
+    script = "const done = arguments[0]; document.addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
+    script += "const i = new Image(); i.onerror = () => setTimeout(() => done('asked'), 500); i.src = 'http://127.0.0.1:9/x.png'"
+    assert browser.execute_async_script(script) == "img-src"
+    browser.get_log("browser")  # where the refusal is told
+
+
+def test_tables_sort_by_click_and_by_key(browser):
+    header = browser.find_elements("css selector", "#groups thead th")[2]
+    button = header.find_element("css selector", "button")
+    button.click()
+    falling = cells(browser, "groups", 2)
+    assert header.get_attribute("aria-sort") == "descending"
+    assert falling == sorted(falling, key=lambda text: -float(text.split()[0]))
+    press(browser, button, "\ue007")  # Enter
+    assert header.get_attribute("aria-sort") == "ascending"
+    assert cells(browser, "groups", 2) == falling[::-1]
+    press(browser, browser.find_elements("css selector", "#groups thead button")[0], " ")
+    assert cells(browser, "groups", 0) == sorted(cells(browser, "groups", 0))
+    states = [th.get_attribute("aria-sort") for th in browser.find_elements("css selector", "#groups thead th")]
+    assert states == ["ascending"] + ["none"] * (len(states) - 1)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_a_dash_sorts_last_either_way(browser, row):
+    script = "const c = document.querySelectorAll('#groups tbody tr')[arguments[0]].cells[2];"
+    browser.execute_script(script + "c.textContent = '-'; delete c.dataset.value", row)
+    button = browser.find_elements("css selector", "#groups thead button")[2]
+    for _ in range(2):
+        button.click()
+        assert cells(browser, "groups", 2)[-1] == "-"
+
+
+def test_the_boxes_change_the_species_and_change_them_back(browser):
+    from selenium.webdriver.support.ui import Select
+
+    def shown():
+        return find(browser, "#species").get_property("innerText")
+
+    before, rows = shown(), cells(browser, "all-species", 4)
+    Select(find(browser, "#second")).select_by_visible_text("other")
+    changed = cells(browser, "all-species", 4)
+    assert changed != rows
+    assert changed == sorted(changed, key=lambda text: -float(text.replace("\u2212", "-")))
+    assert find(browser, "#all-species .second").text == "other"
+    first, gain = find(browser, "#gains li .name").text, find(browser, "#gains li .gap").text
+    assert (first, gain) == (cells(browser, "all-species", 0)[0], f"+{changed[0]} points")
+    Select(find(browser, "#second")).select_by_visible_text("linear_probe")
+    assert shown() == before  # the script writes what the page came with
+
+
+def test_the_slider_shows_the_values_of_its_epoch(browser):
+    losses = cells(browser, "values", 1)
+    press(browser, find(browser, "#epoch"), "\ue012")  # left
+    assert find(browser, ".slider output").text == "2"
+    assert cells(browser, "values", 1) == [text if text == "-" else "1.000" for text in losses]
+    assert find(browser, "svg.curves .cursor").value_of_css_property("visibility") == "visible"
+    pick = find(browser, ".pick")
+    press(browser, pick, "\ue007")
+    assert pick.get_attribute("aria-pressed") == "true"
+    faint = browser.execute_script(
+        "return [...document.querySelectorAll('svg.curves .series')].map(s => getComputedStyle(s).opacity)"
+    )
+    assert sorted(set(faint)) == ["0.13", "1"]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_only_tables_scroll_sideways(browser, width):
+    size(browser, width)
+    script = """const page = document.documentElement;
+        const wide = [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll table')
+            && !e.classList.contains('skip') && e.getBoundingClientRect().right > page.clientWidth + 1);
+        return [page.scrollWidth - page.clientWidth, wide.map(e => e.outerHTML.slice(0, 80))]"""
+    assert browser.execute_script(script) == [0, []]
+    if width == 360:
+        box = find(browser, "#table .scroll")
+        assert box.get_property("scrollWidth") > box.get_property("clientWidth")
+
+
+def test_dark_and_light(browser):
+    def paper():
+        return find(browser, "body").value_of_css_property("background-color")
+
+    light = paper()
+    find(browser, "#theme").click()
+    dark = paper()
+    assert dark != light
+    assert find(browser, "#theme").get_attribute("aria-pressed") == "true"
+    find(browser, "#theme").click()
+    assert paper() == light
+    preferred = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", preferred)
+    browser.refresh()
+    assert paper() == dark
+    find(browser, "#theme").click()
+    assert paper() == light
+
+
+def test_the_first_stop_of_the_keyboard_skips_to_the_report(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    find(browser, "body").send_keys(Keys.TAB)
+    link = browser.switch_to.active_element
+    assert link.text == "Skip to the report"
+    assert link.rect["x"] >= 0
+    link.send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "main"
+
+
+def test_it_prints(browser):
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})["data"]
+    assert len(pdf) > 20_000

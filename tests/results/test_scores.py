@@ -1,0 +1,60 @@
+"""Scores of a split agree with torchmetrics and scikit-learn's definitions, class by class too."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy as torch_cross_entropy
+
+from flowers_tl.models.metrics import scores
+from flowers_tl.results.scores import by_class, confusion, score, worst_mistakes
+
+
+@pytest.fixture(scope="module")
+def answered():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 6, 200)
+    labels[labels == 4] = 5  # a class that does not occur
+    logits = rng.normal(size=(200, 7)).astype(np.float32)
+    logits[np.arange(200), labels] += 1.5
+    return logits, labels
+
+
+def test_scores_are_those_that_training_reports(answered):
+    logits, labels = answered
+    found = score(logits, labels)
+    counted = scores(7, "accuracy", "balanced_accuracy")(torch.tensor(logits), torch.tensor(labels))
+    assert found["accuracy"] == pytest.approx(counted["accuracy"].item(), abs=1e-6)
+    assert found["balanced_accuracy"] == pytest.approx(counted["balanced_accuracy"].item(), abs=1e-6)
+    assert found["loss"] == pytest.approx(
+        torch_cross_entropy(torch.tensor(logits), torch.tensor(labels)).item(), abs=1e-6
+    )
+    assert found["right"] == round(found["accuracy"] * found["pictures"])
+    assert found["top5"] > found["accuracy"]
+
+
+def test_confusion_counts_true_classes_in_rows():
+    logits = np.eye(3)[[0, 1, 1, 2]]
+    counts = confusion(logits, np.array([0, 0, 1, 1]))
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    assert confusion(logits[:1], np.array([4])).tolist() == [[0] * 5] * 4 + [[1, 0, 0, 0, 0]]  # no output for class 4
+
+
+def test_the_surest_mistake_comes_first_and_what_is_no_number_is_none():
+    shares = np.array([[0.9, 0.1, 0], [0.7, 0.3, 0], [0.2, 0.4, 0.4], [0.1, 0.9, 0], [np.nan] * 3, [0.9, 0.1, 0]])
+    labels = np.array([0, 1, 0, 2, 1, 1])
+    assert worst_mistakes(shares, labels, 8).tolist() == [3, 5, 1, 2]  # of equals the first
+    assert worst_mistakes(shares, labels, 1).tolist() == [3]
+    assert worst_mistakes(shares[:1], labels[:1], 8).tolist() == []
+
+
+def test_classes_come_least_recognised_first_with_what_they_are_taken_for():
+    counts = np.array([[8, 2, 0, 0], [3, 4, 3, 0], [0, 0, 0, 0], [0, 0, 0, 5]])
+    rows = by_class(counts, ["a", "b", "c", "d"])
+    assert [row["class"] for row in rows] == ["b", "a", "d"]
+    assert rows[0] == {"class": "b", "pictures": 10, "recall": 0.4, "precision": 4 / 6, "taken_for": "a", "times": 3}
+    assert rows[2]["taken_for"] is None
+
+
+def test_a_class_that_is_never_answered_has_no_precision():
+    (row, _) = by_class(np.array([[0, 4], [0, 4]]), ["a", "b"])
+    assert row["precision"] is None
