@@ -65,10 +65,13 @@ def rates(count: int) -> list[str]:
 
 def run(command: list[str], log: Path) -> tuple[dict[str, Any], str]:
     """Run a module with its arguments; return seconds and memory, and what it printed, which ``log`` keeps."""
+    # The plain loop is no part of the package, and this command may have been started in any folder.
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path}
     # In a benchmark's own folder, where a log can only be that of the same command, cut short.
     with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
         began = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors)
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors, env=environment)
         try:
             memory = watch(process)
         except BaseException:

@@ -28,7 +28,7 @@ def find_conf(package: Path) -> Path:
     raise UserError(f"{package} lacks its folder conf: install flowers_tl again.")
 
 
-CONF = find_conf(Path(__file__).parent)
+CONF = find_conf(Path(__file__).parents[1])
 
 # Keys on which no result depends.
 WITHOUT_EFFECT = (

@@ -17,7 +17,7 @@ from torchvision.models import get_model
 from flowers_tl.exporting.verify import Answer
 from flowers_tl.utils.errors import UserError, suggest
 
-USAGE = Path(__file__).parent / "usage"  # the lines of code by which each is used
+USAGE = Path(__file__).parent / "templates"  # the lines of code by which each is used
 
 
 @dataclass(frozen=True)

@@ -85,5 +85,5 @@ def fill(skeleton: str, **parts: str) -> str:
 
 
 def resource(name: str) -> str:
-    """A file that lies beside this module."""
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    """A file in templates/."""
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 # tests/old_runs/README.md says how it was made.
-DATA = Path(__file__).parent / "old_runs" / "old_runs.tar.xz"
+DATA = Path(__file__).parents[1] / "old_runs" / "old_runs.tar.xz"
 # Other processors, numbers of threads and versions of PyTorch round otherwise.
 ROUNDING = {"rel": 1e-3, "abs": 1e-4}
 LATE = [

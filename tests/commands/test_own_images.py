@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = (Path(__file__).parents[1] / "docs" / "data.md").read_text().replace("\\\n", " ")
+DOCS = (Path(__file__).parents[2] / "docs" / "data.md").read_text().replace("\\\n", " ")
 
 COUNTS = {"rose": 14, "aster, blue": 10, "poppy=red": 8}
 

@@ -219,7 +219,7 @@ def test_a_hopeless_trial_is_pruned(tiny, tmp_path, capsys):
     assert printed.err == ""
     result = json.loads((tmp_path / "s" / "trials" / "004" / "result.json").read_text())
     assert result["status"] == "pruned"
-    assert "`pruned`" in (Path(__file__).parents[1] / "docs" / "runs.md").read_text()
+    assert "`pruned`" in (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
     assert re.match(r"after epoch [1-4] val accuracy .* was below the other trials' median", result["error"])
 
 

@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
+from written_runs import NAMES, TRUTH, logits_of, write_run
 
 from flowers_tl.compare import main as compare
 from flowers_tl.report import Comparisons, measure, write_report
@@ -20,70 +20,9 @@ from flowers_tl.report import summary as measures
 from flowers_tl.report.axes import Axis, linear_ticks, log_ticks
 from flowers_tl.report.paired_tests import holm
 from flowers_tl.results.load_runs import find_runs, group_runs
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.statistics import difference, mcnemar, mean_interval, paired_difference
 from flowers_tl.utils.errors import UserError
-
-NAMES = ["daisy", "rose", "tulip"]
-TRUTH = np.array([0] * 4 + [1] * 2 + [2] * 4)
-
-
-def logits_of(answers, classes=3, sure=3.0):
-    """Logits whose largest is the answer's."""
-    return (sure * np.eye(classes, dtype=np.float32))[np.asarray(answers)]
-
-
-def write_run(
-    folder,
-    strategy="fine_tuning",
-    seed=0,
-    val=0.9,
-    test=None,
-    truth=TRUTH,
-    names=NAMES,
-    logits=None,
-    trainable=250,
-    seconds=20.0,
-    epochs=3,
-    root=None,
-    pictures=None,
-    kept=True,
-    **config,
-):
-    """Write a run's folder by hand; ``logits`` default to right answers."""
-    folder.mkdir(parents=True)
-    logits = logits_of(truth, len(names)) if logits is None else logits
-    test = float((logits.argmax(axis=1) == truth).mean()) if test is None else test
-    settings = {"strategy": {"name": strategy}, "seed": seed} | config
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    if epochs:
-        rows = [f"{e},{2 / (1 + e)},{1.5 / (1 + e)},{val * (1 - 0.5 ** (e + 1))}" for e in range(epochs)]
-        (folder / "history.csv").write_text("\n".join(["epoch,train/loss,val/loss,val/accuracy", *rows]) + "\n")
-    pictures = [f"jpg/image_{k}.jpg" for k in range(len(truth))] if pictures is None else pictures
-    result = {
-        "status": "finished",
-        "strategy": strategy,
-        "seed": seed,
-        "epochs": epochs,
-        "backbone": "resnet18",
-        "learning_rates": {"head": 1e-3},
-        "parameters": {"total": 1000, "trainable": trainable},
-        "data": {
-            "name": "drawn",
-            "train": 30,
-            "val": 10,
-            "test": len(truth),
-            "root": None if root is None else str(root),
-        },
-        "val": {"accuracy": val, "loss": 0.4},
-        "test": {"accuracy": test, "balanced_accuracy": test, "loss": 0.4},
-        "seconds": {"total": seconds},
-        "versions": {"torch": "2.11"},
-    }
-    (folder / "result.json").write_text(json.dumps(result))
-    if kept:
-        Predictions(names, {"test": Split(logits, truth, pictures)}).write(folder)
-    return folder
 
 
 @pytest.fixture

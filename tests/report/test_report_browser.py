@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import write_run
+from written_runs import write_run
 
 from flowers_tl.report import Comparisons, measure, write_report
 from flowers_tl.results.load_runs import find_runs, group_runs

@@ -19,7 +19,7 @@ import torchvision
 from torch.torch_version import TorchVersion
 from torchvision.datasets import Flowers102
 
-ARCHIVE = Path(__file__).parent / "old_runs" / "old_runs.tar.xz"
+ARCHIVE = Path(__file__).parents[1] / "old_runs" / "old_runs.tar.xz"
 FOLDER = ["data=folder", "data.root=photos", "data.image_size=32", "data.batch_size=6", "backbone=mobilenet_v3_small"]
 FOLDER += ["backbone.weights=weights.pth", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
 DRAWN = ["data=synthetic", "data.root=drawn", "data.num_classes=3", "data.train_per_class=4", "data.val_per_class=2"]

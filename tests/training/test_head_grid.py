@@ -130,7 +130,7 @@ def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
     assert list((tmp_path / "heads" / found["best_head"]).glob("events.out.tfevents*"))
     record = json.loads((tmp_path / "heads" / "result.json").read_text())
     assert "best" not in record  # which holds scores, in a run of one network
-    documented = set(re.findall(r"`([\w.]+)`", (Path(__file__).parents[1] / "docs" / "runs.md").read_text()))
+    documented = set(re.findall(r"`([\w.]+)`", (Path(__file__).parents[2] / "docs" / "runs.md").read_text()))
     assert {"head.pt", *record, *runs[0].result} <= documented
     record["best"] = record.pop("best_head")  # as earlier versions wrote it
     (tmp_path / "heads" / "result.json").write_text(json.dumps(record))

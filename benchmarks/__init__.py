@@ -1,0 +1,1 @@
+"""Tools that measure this project, and what they measured; see README.md."""
