@@ -25,7 +25,7 @@ demo: install  ## Offline: pretrain on drawn flowers, carry over to other specie
 	    data.first_species=0 data.num_classes=12 data.train_per_class=10 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
 	$(BIN)/python -m flowers_tl.compare $(DEMO)/target
 
-test: install  ## Pass all tests; those on real pictures run where FLOWERS102_ROOT and FLOWERS_TL_WEIGHTS are set
+test: install  ## Pass all tests; those on real images run where FLOWERS102_ROOT and FLOWERS_TL_WEIGHTS are set
 	$(BIN)/python -m pytest
 
 test-fast: install  ## Pass the tests that take seconds

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.utils.errors import UserError, refuse_empty, tell, told
+from flowers_tl.utils.errors import UserError, exit_on_error, print_error, validate_not_empty
 from flowers_tl.utils.files import new_folder
 from flowers_tl.utils.strict_json import dumps
 
@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=where)
     given = parser.parse_intermixed_args(arguments)
     asked = {name: value for name, value in vars(given).items() if name != "folder"}
-    with told():
-        refuse_empty({"folder": given.folder})
+    with exit_on_error():
+        validate_not_empty({"folder": given.folder})
         if given.repeats < 1 or given.sweep < 0 or given.sweep == 1:
             raise UserError("--repeats must be at least 1, and --sweep 0 or at least 2.")
         if wrong := [word for word in given.overrides if "=" not in word]:
@@ -58,7 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             measure_all(kept, folder)
         except KeyboardInterrupt:
-            tell(f"interrupted; {folder} holds what was measured: --folder {folder} with the same options goes on.")
+            print_error(
+                f"interrupted; {folder} holds what was measured: --folder {folder} with the same options goes on."
+            )
             sys.exit(130)
 
 
@@ -126,18 +128,18 @@ def read_once(overrides: list[str]) -> None:
     """Read all pictures' files, so that no command pays for the disk; refuse overrides that do not compose."""
     from omegaconf import OmegaConf
 
-    from flowers_tl.config.error_messages import REFUSALS, compose_beside, explain
+    from flowers_tl.config.error_messages import COMPOSE_ERRORS, compose_config, explain_error
     from flowers_tl.training.factory import make_data
 
     try:
-        config = OmegaConf.to_container(compose_beside("train", overrides), resolve=True)
-    except REFUSALS as error:
-        raise UserError(explain(error)) from error
+        config = OmegaConf.to_container(compose_config("train", overrides), resolve=True)
+    except COMPOSE_ERRORS as error:
+        raise UserError(explain_error(error)) from error
     data = make_data(config)
     data.prepare_data()
     data.setup()
-    for pictures in data.pictures.values():
-        for file in pictures.files:
+    for images in data.images.values():
+        for file in images.files:
             Path(file).read_bytes()
 
 

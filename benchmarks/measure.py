@@ -29,7 +29,7 @@ class Bench:
         self.folder, self.overrides = folder, overrides
 
     def measure(self, number: str, kind: str, strategy: str, sweep: int) -> Iterator[dict[str, Any]]:
-        """Yield what was measured of a command: kind, strategy, seconds, GB of memory, pictures, and what
+        """Yield what was measured of a command: kind, strategy, seconds, GB of memory, images, and what
         the run recorded.
 
         Kinds: ``plain``; ``flowers_tl`` (followed by ``again``, the same command with the cache as it then is);
@@ -86,23 +86,23 @@ def run(command: list[str], log: Path) -> tuple[dict[str, Any], str]:
 
 
 def read_plain(output: str) -> dict[str, Any]:
-    """Phases, pictures and test accuracy that the plain loop printed."""
+    """Phases, images and test accuracy that the plain loop printed."""
     found = json.loads(output.strip().splitlines()[-1])
     return {"phases": found["seconds"], "pictures": found["pictures"], "test": found["test"]}
 
 
 def read_runs(folder: Path) -> dict[str, Any]:
-    """Phases and test accuracy of the run in the folder, as far as it is one; pictures of all runs in and below it."""
+    """Phases and test accuracy of the run in the folder, as far as it is one; images of all runs in and below it."""
     whole = folder / "result.json"
     result = json.loads(whole.read_text()) if whole.is_file() else {}
     runs = [json.loads(file.read_text()) for file in folder.glob("*/result.json")] or [result]
     found = {"phases": result["seconds"]} if result else {}
     found |= {"test": result["test"]["accuracy"]} if "test" in result else {}
-    return found | {"pictures": sum(map(pictures_seen, runs))}
+    return found | {"pictures": sum(map(images_seen, runs))}
 
 
-def pictures_seen(result: dict[str, Any]) -> int:
-    """Pictures that a run trained on, validated or tested: those of every epoch, whether computed anew or not."""
+def images_seen(result: dict[str, Any]) -> int:
+    """Images that a run trained on, validated or tested: those of every epoch, whether computed anew or not."""
     sizes = result["data"]
     return result["epochs"] * (sizes["train"] + sizes["val"]) + sizes["test"]
 

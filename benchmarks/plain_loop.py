@@ -1,6 +1,6 @@
 """What the benchmark measures against: the article's notebook as a script, in plain PyTorch and torchvision.
 
-Every picture is decoded and pushed through the whole network in every epoch, by a DataLoader with two workers. Batches,
+Every image is decoded and pushed through the whole network in every epoch, by a DataLoader with two workers. Batches,
 transforms, rates, epochs and modes are those of flowers_tl; frozen stages ask for no gradients and stay in eval mode, as in
 a notebook by someone who knows. Takes the same ``key=value`` as ``flowers_tl.train`` and obeys strategy, data, backbone,
 seed and trainer.max_epochs; prints one line of JSON.
@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from flowers_tl.config.error_messages import compose_beside
-from flowers_tl.data.cached.files import FilePictures
+from flowers_tl.config.error_messages import compose_config
+from flowers_tl.data.cached.files import ImageFiles
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.pretrained import load_weights
 from flowers_tl.training.factory import make_data
@@ -29,9 +29,9 @@ WORKERS = 2
 
 
 def main(overrides: list[str]) -> None:
-    """Train and test as the overrides say; print strategy, val and test accuracy, pictures seen, seconds by phase."""
+    """Train and test as the overrides say; print strategy, val and test accuracy, images seen, seconds by phase."""
     began = time.perf_counter()
-    config = OmegaConf.to_container(compose_beside("train", overrides), resolve=True)
+    config = OmegaConf.to_container(compose_config("train", overrides), resolve=True)
     strategy, device = config["strategy"]["name"], torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config["seed"])
     loaders, classes = make_loaders(config)
@@ -52,9 +52,9 @@ def main(overrides: list[str]) -> None:
     for _ in range(config["trainer"]["max_epochs"]):
         for module in learning:
             module.train()
-        for pictures, labels in loaders["train"]:
+        for images, labels in loaders["train"]:
             optimizer.zero_grad()
-            cross_entropy(network(pictures.to(device)), labels.to(device)).backward()
+            cross_entropy(network(images.to(device)), labels.to(device)).backward()
             optimizer.step()
         val = accuracy(network, loaders["val"], device)
     test = time.perf_counter()
@@ -76,8 +76,8 @@ def make_loaders(config: dict) -> tuple[dict[str, DataLoader], int]:
     train = transforms.Compose([resize, transforms.RandomCrop(size), flip, *normalise])
     plain = transforms.Compose([resize, transforms.CenterCrop(size), *normalise])
     loaders = {}
-    for split, pictures in data.pictures.items():
-        seen, batch = FilePictures(pictures, train if split == "train" else plain), config["data"]["batch_size"]
+    for split, images in data.images.items():
+        seen, batch = ImageFiles(images, train if split == "train" else plain), config["data"]["batch_size"]
         loaders[split] = DataLoader(seen, batch, shuffle=split == "train", num_workers=WORKERS)
     return loaders, data.num_classes
 

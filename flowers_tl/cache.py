@@ -5,10 +5,10 @@ import math
 import time
 from pathlib import Path
 
-from flowers_tl.utils.errors import UserError, told
+from flowers_tl.utils.errors import UserError, exit_on_error
 
 HELP = (
-    "What runs keep to compute nothing twice: decoded pictures, and what frozen stages make of them. "
+    "What runs keep to compute nothing twice: decoded images, and what frozen stages make of them. "
     "All of it can be cleared at any time: the next run makes anew what it needs."
 )
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = "dir=DIR: the folder that cache.dir names in runs; unused_days=N: clear what was not used for N days"
     parser.add_argument("options", nargs="*", metavar="key=value", help=options)
     given = parser.parse_args(arguments)
-    with told():
+    with exit_on_error():
         folder, days = read_options(given.options)
         if given.action == "clear":
             print_cleared(folder, days)

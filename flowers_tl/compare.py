@@ -5,12 +5,12 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from flowers_tl.utils.errors import UserError, refuse_empty, suggest, told
+from flowers_tl.utils.errors import UserError, exit_on_error, suggest, validate_not_empty
 from flowers_tl.utils.files import new_folder
-from flowers_tl.utils.overwriting import refuse_overwrite
+from flowers_tl.utils.overwriting import validate_overwrite
 
 HELP = """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation.
-Runs that were not measured in the same way, on the same pictures, are refused.
+Runs that were not measured in the same way, on the same images, are refused.
 
 out=FOLDER        where comparison.md and comparison.png go; default: the folder, if only one is named, else a new one in outputs
 report=FOLDER     also write report.html, one page with intervals, tests, curves and mistakes, and report.csv and report.md
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("options", nargs="*", metavar="key=value", help="see above")
     given = parser.parse_args(arguments).runs
-    with told():
+    with exit_on_error():
         folders, options = read(given)
         compare(folders, options.get("out"), options.get("report"), options["allow_mixed"])
 
@@ -45,7 +45,7 @@ def read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
             raise UserError(f"allow_mixed={value} must be true or false.")
         else:
             options[key] = value == "true" if key == "allow_mixed" else value
-    refuse_empty({"FOLDER": folders, **options})
+    validate_not_empty({"FOLDER": folders, **options})
     if not folders:
         raise UserError("No run folder is named: python -m flowers_tl.compare FOLDER... [key=value].")
     return folders, options
@@ -70,12 +70,12 @@ def compare(folders: list[str], out: str | None, report: str | None = None, allo
     figures = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(parts) + 1)]
     place = Path(out or folders[0]) if out or len(folders) == 1 else None
     if place:
-        refuse_overwrite(place, ["comparison.md", *figures], "](comparison.png)", "out")
+        validate_overwrite(place, ["comparison.md", *figures], "](comparison.png)", "out")
     places = [
         Path(report) / (str(number + 1) if len(parts) > 1 else "") for number in range(len(parts) if report else 0)
     ]
     for place in places:
-        refuse_overwrite(place, REPORT_FILES, REPORT_SIGN, "report")
+        validate_overwrite(place, REPORT_FILES, REPORT_SIGN, "report")
     try:
         out = place or new_folder("comparison")
         out.mkdir(parents=True, exist_ok=True)

@@ -6,18 +6,18 @@ from typing import Any
 
 from flowers_tl.cli.image_arguments import (
     SHOWN,
-    Unreadable,
+    UnreadableImages,
     add_images,
     add_network,
-    named_pictures,
-    read_network,
-    say_drawn,
+    load_network,
+    named_images,
+    print_figure_path,
 )
 from flowers_tl.cli.options import Options
-from flowers_tl.utils.errors import UserError, told
+from flowers_tl.utils.errors import UserError, exit_on_error
 
-HELP = f"""Heat maps (Grad-CAM) of what in a picture speaks for a class, for the first {SHOWN} pictures. Two networks (ckpt=A
-ckpt=B) stand side by side: their maps for the same class, and the difference. A picture that can't be read is told, and
+HELP = f"""Heat maps (Grad-CAM) of what in an image speaks for a class, for the first {SHOWN} images. Two networks (ckpt=A
+ckpt=B) stand side by side: their maps for the same class, and the difference. An image that can't be read is told, and
 left out; the exit code is 1 then."""
 
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add("class", "the class to look for; default: the most likely, to the first network")
     options.add("top", "how many classes to name beneath a map, at most 10", 3, type=int)
     options.add("figure", "draw into this PNG, SVG or PDF")
-    with told():
+    with exit_on_error():
         chosen = options.read(arguments)
         if chosen["figure"] is None:
             raise UserError("No figure is named: figure=PATH.")
@@ -39,25 +39,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 def explain(chosen: dict[str, Any]) -> int:
     """Draw what the options ask for; return the exit code."""
-    from flowers_tl.inference.explanations import look_for_the_same, prepare_first
-    from flowers_tl.inference.figures import draw_heat, refuse_figure
+    from flowers_tl.inference.explanations import explain_same_classes, prepare_first
+    from flowers_tl.inference.figures import draw_heat, validate_figure
 
-    pictures, figure = named_pictures(chosen), Path(chosen["figure"])
-    refuse_figure(figure, pictures)
+    images, figure = named_images(chosen), Path(chosen["figure"])
+    validate_figure(figure, images)
     checkpoints = chosen["ckpt"] or [None]
     if len(checkpoints) > 2:
         raise UserError(f"ckpt=PATH names {len(checkpoints)} networks: name one, or two to compare.")
-    networks = [read_network(chosen | {"ckpt": path}) for path in checkpoints]
-    unreadable = Unreadable()
-    prepared = prepare_first(networks[0], pictures, SHOWN, unreadable)
+    networks = [load_network(chosen | {"ckpt": path}) for path in checkpoints]
+    unreadable = UnreadableImages()
+    prepared = prepare_first(networks[0], images, SHOWN, unreadable)
     if prepared:
-        seen = look_for_the_same(networks, prepared, chosen["top"], chosen["class"], chosen["stage"])
+        seen = explain_same_classes(networks, prepared, chosen["top"], chosen["class"], chosen["stage"])
         names = [
             ", ".join([network.name, *filter(None, [path])])
             for network, path in zip(networks, checkpoints, strict=True)
         ]
         draw_heat(seen, figure, names)
-        say_drawn(figure, len(prepared), len(pictures) - len(unreadable))
+        print_figure_path(figure, len(prepared), len(images) - len(unreadable))
     return unreadable.exit_code(len(prepared) + len(unreadable))
 
 

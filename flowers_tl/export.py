@@ -3,10 +3,10 @@
 from typing import Any
 
 from flowers_tl.cli.options import Options
-from flowers_tl.utils.errors import UserError, told
+from flowers_tl.utils.errors import UserError, exit_on_error
 
 HELP = """Write a trained network as files that others' tools read, with a model card: ONNX, a torch.export program, and a
-safetensors state dict with torchvision's names. Each is compared with the checkpoint on pictures before it is there."""
+safetensors state dict with torchvision's names. Each is compared with the checkpoint on images before it is there."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -17,10 +17,10 @@ def main(arguments: list[str] | None = None) -> None:
     options.add("formats", "which files", "onnx,torch,safetensors", metavar="A,B")
     options.add(
         "images",
-        "pictures to compare on: a file, a folder or a pattern; may be repeated (default: val pictures of its run)",
+        "images to compare on: a file, a folder or a pattern; may be repeated (default: val images of its run)",
         action="append",
     )
-    with told():
+    with exit_on_error():
         chosen = options.read(arguments)
         for key, example in (("ckpt", "PATH"), ("out", "DIR")):
             if not chosen[key]:
@@ -35,9 +35,9 @@ def export(chosen: dict[str, Any]) -> None:
     from flowers_tl.exporting import export as exporting
     from flowers_tl.exporting.model_card import same_class
     from flowers_tl.exporting.verify import TOLERANCE
-    from flowers_tl.inference.checkpoint import read_trained
+    from flowers_tl.inference.checkpoint import load_trained
 
-    trained, formats = read_trained(chosen["ckpt"]), chosen["formats"].split(",")
+    trained, formats = load_trained(chosen["ckpt"]), chosen["formats"].split(",")
     with Console(stderr=True).status("Reading") as status:
         words, found = exporting.export(trained, chosen["out"], formats, chosen["images"] or (), status.update)
     for file, one in found.items():

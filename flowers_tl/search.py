@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.utils.errors import UserError, refuse_empty, tell, told
+from flowers_tl.utils.errors import UserError, exit_on_error, print_error, validate_not_empty
 
 HELP = """Search for good settings with Optuna: what has several values is searched, by val accuracy with the final weights
 and never by test. The same command goes on where it was stopped, and with a larger --trials from where it ended."""
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = "what train takes; searched: KEY=a,b  KEY=range(1,4)  KEY=interval(0,0.3)  KEY=tag(log,interval(1e-5,1e-2))"
     parser.add_argument("overrides", nargs="+", metavar="key=value", help=words)
     given = parser.parse_intermixed_args(arguments)
-    with told():
+    with exit_on_error():
         try:
             search(**vars(given))
         except (KeyboardInterrupt, SystemExit) as stop:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
             terminated = type(stop).__name__ == "SIGTERMException"
             if not (terminated or isinstance(stop.__context__ or stop, KeyboardInterrupt)):
                 raise
-            tell("interrupted; the same command goes on.")
+            print_error("interrupted; the same command goes on.")
             raise SystemExit(143 if terminated else 130) from None
 
 
@@ -53,14 +53,14 @@ def search(
     Raises:
         UserError: if the space makes no sense, the folder holds another search, or all trials fail.
     """
-    refuse_empty({"folder": folder, "config-dir": config_dir})
+    validate_not_empty({"folder": folder, "config-dir": config_dir})
     if trials < 1 or confirm_seeds < 0 or seed < 0:
         raise UserError("--trials must be at least 1, --seed and --confirm-seeds at least 0.")
     from flowers_tl.tuning.search_space import read_space
 
     space = read_space(overrides, os.path.abspath(config_dir) if config_dir else None)
     for config in space.configs():
-        refuse_senseless(config)
+        validate_trial_config(config)
     asked = {"overrides": sorted(overrides), "seed": seed, "pruning": not no_pruning}
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
     try:
@@ -81,7 +81,7 @@ def search(
     return running.study
 
 
-def refuse_senseless(config: dict[str, Any]) -> None:
+def validate_trial_config(config: dict[str, Any]) -> None:
     """Raise UserError for what a trial can't be."""
     wrong = {
         "trainer.devices": str(config["trainer"]["devices"]) != "1",

@@ -3,15 +3,15 @@
 import socket
 from typing import TYPE_CHECKING, Any
 
-from flowers_tl.cli.image_arguments import add_network, read_network
-from flowers_tl.cli.options import Options, truth
-from flowers_tl.utils.errors import UserError, told
+from flowers_tl.cli.image_arguments import add_network, load_network
+from flowers_tl.cli.options import Options, parse_bool
+from flowers_tl.utils.errors import UserError, exit_on_error
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HELP = """A local page: drop a picture, see what the network takes it for, pictures of these classes where the run's training
-pictures are at hand, and a heat map. Only this machine can open it unless host= says otherwise."""
+HELP = """A local page: drop an image, see what the network takes it for, images of these classes where the run's training
+images are at hand, and a heat map. Only this machine can open it unless host= says otherwise."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -21,8 +21,10 @@ def main(arguments: list[str] | None = None) -> None:
     options.add("host", "address to listen on; 0.0.0.0 lets the whole network in", "127.0.0.1")
     options.add("port", "port to listen on", 7860, type=int)
     options.add("max_mb", "largest file that is taken, in megabytes", 20, type=int)
-    options.add("explain", "false: without the heat map, which needs captum", True, type=truth, metavar="true|false")
-    with told():
+    options.add(
+        "explain", "false: without the heat map, which needs captum", True, type=parse_bool, metavar="true|false"
+    )
+    with exit_on_error():
         serve(options.read(arguments))
 
 
@@ -35,8 +37,8 @@ def serve(chosen: dict[str, Any]) -> None:
             f"port={chosen['port']} must lie between 1 and 65535, and max_mb={chosen['max_mb']} be at least 1."
         )
     gradio = import_gradio()
-    refuse_address(chosen["host"], chosen["port"])
-    network = read_network(chosen)
+    validate_address(chosen["host"], chosen["port"])
+    network = load_network(chosen)
     examples = find_examples(chosen["ckpt"]) if chosen["ckpt"] else {}
     page = make_page(network, examples, chosen["explain"])
     theme = gradio.themes.Default(font=FONTS, font_mono="monospace")
@@ -54,7 +56,7 @@ def serve(chosen: dict[str, Any]) -> None:
     )
 
 
-def refuse_address(host: str, port: int) -> None:
+def validate_address(host: str, port: int) -> None:
     """Raise UserError where nothing can listen there: gradio would speak of its own settings."""
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
@@ -65,11 +67,11 @@ def refuse_address(host: str, port: int) -> None:
 
 
 def find_examples(ckpt: str) -> "dict[str, Path]":
-    """A training picture of each class of the network's run; none where the pictures are not at hand."""
-    from flowers_tl.inference.checkpoint import read_trained
+    """A training image of each class of the network's run; none where the images are not at hand."""
+    from flowers_tl.inference.checkpoint import load_trained
     from flowers_tl.training.factory import make_data
 
-    config = read_trained(ckpt).config
+    config = load_trained(ckpt).config
     if config is None:
         return {}
     data = make_data(config)
@@ -77,7 +79,7 @@ def find_examples(ckpt: str) -> "dict[str, Path]":
         data.setup()
     except (UserError, OSError, RuntimeError):  # gone, or never on this machine: the page does without
         return {}
-    train, first = data.pictures["train"], {}
+    train, first = data.images["train"], {}
     for file, label in zip(train.files, train.labels, strict=True):
         first.setdefault(train.classes[label], file)
     return first

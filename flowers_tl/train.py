@@ -4,11 +4,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.cli.hydra_main import door, going_on_in
+from flowers_tl.cli.hydra_main import continue_in, hydra_main
 from flowers_tl.config.schema import TrainConfig
 
 
-@door("train")
+@hydra_main("train")
 def main(cfg: DictConfig) -> float | None:
     """Run what the config says; return the final val accuracy, None where none is measured."""
     from hydra.core.hydra_config import HydraConfig
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> float | None:
         return None
     given = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
     beside = [Path(hydra.sweep.dir)] if in_sweep(hydra) else []
-    return train_once(plain, folder, given, beside, going_on_in)["val"]["accuracy"]
+    return train_once(plain, folder, given, beside, continue_in)["val"]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ class ParallelLauncher(Launcher):
     def run(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """Run one job to its end; what it prints goes to ``log.txt`` in its folder."""
         from flowers_tl.cli.hydra_main import FULL_ERROR
-        from flowers_tl.cli.sweep_summary import complete, line
-        from flowers_tl.utils.errors import tell
+        from flowers_tl.cli.sweep_summary import complete_record, describe_record
+        from flowers_tl.utils.errors import print_error
 
         config = self.load(self.config, list(overrides))
         with open_dict(config):
@@ -96,11 +96,11 @@ class ParallelLauncher(Launcher):
         self.slots.put(device)
         if self.stopped:
             return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
-        record = complete(config, number, overrides, folder, code)
+        record = complete_record(config, number, overrides, folder, code)
         if record["error"]:
-            tell(f"job {number} ({' '.join(overrides)}): {record['error']}")
+            print_error(f"job {number} ({' '.join(overrides)}): {record['error']}")
         else:
-            log.info(f"\t#{number} : {line(record)}")
+            log.info(f"\t#{number} : {describe_record(record)}")
         return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record["value"])
 
     def arguments(self, config: DictConfig, folder: Path, number: int, overrides: Sequence[str]) -> list[str]:

@@ -72,7 +72,7 @@ def config():
 
 @pytest.fixture(scope="session")
 def run_folder(tiny, config, tmp_path_factory) -> Path:
-    """A finished run of fine_tuning on drawn flowers: ResNet18, three species, pictures of 32 pixels. Not to be changed."""
+    """A finished run of fine_tuning on drawn flowers: ResNet18, three species, images of 32 pixels. Not to be changed."""
     from flowers_tl.training.run import train
 
     folder = tmp_path_factory.mktemp("trained") / "run"
@@ -82,7 +82,7 @@ def run_folder(tiny, config, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def flowers_run(config, tmp_path_factory) -> Path:
-    """A head solved on 306 real pictures, three of each species, for tests marked real_data."""
+    """A head solved on 306 real images, three of each species, for tests marked real_data."""
     from flowers_tl.training.run import train
 
     words = ["strategy=linear_probe", "backbone=mobilenet_v2", "backbone.weights=mobilenet_v2-imagenet-backbone.pth"]
@@ -93,7 +93,7 @@ def flowers_run(config, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path):
-    """Draw flowers into class folders: a function of the number of pictures by class, and of a folder's name."""
+    """Draw flowers into class folders: a function of the number of images by class, and of a folder's name."""
     import numpy as np
 
     from flowers_tl.data.synthetic import Species, draw_flower

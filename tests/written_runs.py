@@ -5,7 +5,7 @@ import json
 import numpy as np
 import yaml
 
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 
 NAMES = ["daisy", "rose", "tulip"]
 TRUTH = np.array([0] * 4 + [1] * 2 + [2] * 4)
@@ -29,7 +29,7 @@ def write_run(
     seconds=20.0,
     epochs=3,
     root=None,
-    pictures=None,
+    images=None,
     kept=True,
     **config,
 ):
@@ -42,7 +42,7 @@ def write_run(
     if epochs:
         rows = [f"{e},{2 / (1 + e)},{1.5 / (1 + e)},{val * (1 - 0.5 ** (e + 1))}" for e in range(epochs)]
         (folder / "history.csv").write_text("\n".join(["epoch,train/loss,val/loss,val/accuracy", *rows]) + "\n")
-    pictures = [f"jpg/image_{k}.jpg" for k in range(len(truth))] if pictures is None else pictures
+    images = [f"jpg/image_{k}.jpg" for k in range(len(truth))] if images is None else images
     result = {
         "status": "finished",
         "strategy": strategy,
@@ -65,5 +65,5 @@ def write_run(
     }
     (folder / "result.json").write_text(json.dumps(result))
     if kept:
-        Predictions(names, {"test": Split(logits, truth, pictures)}).write(folder)
+        Predictions(names, {"test": SplitPredictions(logits, truth, images)}).write(folder)
     return folder

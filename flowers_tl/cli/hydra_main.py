@@ -11,15 +11,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, read_write
 
-from flowers_tl.cli.sweep_summary import Failure, Summary, in_sweep
-from flowers_tl.config.error_messages import MULTIRUN, explain, split_arguments
+from flowers_tl.cli.sweep_summary import Failure, SweepSummary, in_sweep
+from flowers_tl.config.error_messages import MULTIRUN, explain_error, split_arguments
 from flowers_tl.config.schema import CONF
-from flowers_tl.utils.errors import tell
+from flowers_tl.utils.errors import print_error
 
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it: a door sets it for Hydra while it runs
 
 
-def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Decorate a function of a config into a command that Hydra composes from ``conf/<config_name>.yaml``.
 
     What goes wrong is told in one sentence with exit code 1, and no stack trace unless HYDRA_FULL_ERROR=1. In a multirun
@@ -34,7 +34,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
             nonlocal failed
             failed = True
             if os.environ.get("LOCAL_RANK", "0") == "0":  # helper processes meet the same error
-                tell(explain(error))
+                print_error(explain_error(error))
 
         @functools.wraps(job)
         def guarded(cfg: DictConfig) -> object:
@@ -47,7 +47,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                     raise
                 told(error)
                 if in_sweep(HydraConfig.get()):
-                    return Failure(explain(error))  # so that Hydra goes on with the next job
+                    return Failure(explain_error(error))  # so that Hydra goes on with the next job
                 raise SystemExit(1) from None
             finally:  # where the job was done: as `going_on_in` may have said
                 place = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().run.dir)
@@ -67,13 +67,13 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callabl
                     terminated = type(stop).__name__ == "SIGTERMException"
                     if failed or not (terminated or isinstance(stop.__context__ or stop, KeyboardInterrupt)):
                         raise
-                    tell(f"interrupted{how_to_go_on(place)}.")
+                    print_error(f"interrupted{how_to_resume(place)}.")
                     raise SystemExit(143 if terminated else 130) from None
                 except Exception as error:  # Hydra refused: what a job raises ends in `guarded`
                     if FULL_ERROR:
                         raise
                     told(error)
-            if failed or Summary.failed:  # a job in a process of its own can't set `failed` here
+            if failed or SweepSummary.failed:  # a job in a process of its own can't set `failed` here
                 raise SystemExit(1)
 
         return main
@@ -100,7 +100,7 @@ def as_single_command() -> Iterator[None]:
         sys.argv = argv
 
 
-def how_to_go_on(place: Path | None) -> str:
+def how_to_resume(place: Path | None) -> str:
     """What to type after an interruption of the run in ``place``; None is a sweep, which finds its runs itself."""
     if place is None:
         return "; the same command goes on after the last epoch that was finished"
@@ -110,7 +110,7 @@ def how_to_go_on(place: Path | None) -> str:
     return f"; to go on from the last epoch that was finished: hydra.run.dir={folder} ckpt_path=last"
 
 
-def going_on_in(folder: Path) -> None:
+def continue_in(folder: Path) -> None:
     """Let this job's helper processes go on with the run in ``folder``: they know only the command line."""
     hydra_config = HydraConfig.get()
     with read_write(hydra_config):

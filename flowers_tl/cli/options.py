@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from flowers_tl.utils.errors import UserError, refuse_empty, suggest
+from flowers_tl.utils.errors import UserError, suggest, validate_not_empty
 
 
 class Options(argparse.ArgumentParser):
@@ -62,7 +62,7 @@ class Options(argparse.ArgumentParser):
                 what = f"There is no option '{key}'" if equals else f"{word} can't be read as key=value"
                 raise UserError(f"{what}: {suggest(key, [k for k in keys if k != 'help'], most=20)}.")
         chosen = vars(self.parse_args(own))
-        refuse_empty(chosen)
+        validate_not_empty(chosen)
         return chosen | {"overrides": overrides}
 
     def error(self, message: str) -> NoReturn:
@@ -76,7 +76,7 @@ class AsTyped(argparse.HelpFormatter):
         return "-h, --help" if action.dest == "help" else f"{action.dest}={action.metavar}"
 
 
-def truth(text: str) -> bool:
+def parse_bool(text: str) -> bool:
     """``true`` or ``false``."""
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text} must be true or false")

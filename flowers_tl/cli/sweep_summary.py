@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.utils.errors import UserError, tell
+from flowers_tl.utils.errors import UserError, print_error
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.strict_json import dumps
@@ -26,7 +26,7 @@ class Failure(str):
     __slots__ = ()
 
 
-class Summary(Callback):
+class SweepSummary(Callback):
     """Hydra's callback: each job leaves a record, and the process that was started prints them all when all are done.
 
     A job may have run in another process or on another machine, so neither its variables nor its output say here that
@@ -37,14 +37,14 @@ class Summary(Callback):
     lock: FileLock
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Summary.failed = False
+        SweepSummary.failed = False
         folder = Path(config.hydra.sweep.dir) / JOBS
         folder.mkdir(parents=True, exist_ok=True)
-        Summary.lock = FileLock(folder / ".lock")  # until this process ends, or begins another sweep
+        SweepSummary.lock = FileLock(folder / ".lock")  # until this process ends, or begins another sweep
         try:
-            claim(Summary.lock, f"the sweep in {folder.parent}")
+            claim(SweepSummary.lock, f"the sweep in {folder.parent}")
         except UserError as error:
-            tell(error)
+            print_error(error)
             raise SystemExit(1) from None  # of other exceptions Hydra makes warnings
         for file in folder.glob("*.json"):
             if file.stem.isdecimal():  # of an earlier sweep here, whose runs have records of their own
@@ -53,16 +53,18 @@ class Summary(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if in_sweep(config.hydra) and is_first_process():
             value = job_return._return_value  # the property of that name would raise it, and print besides
-            record(config, config.hydra.job.num, job_return.overrides, config.hydra.runtime.output_dir, value)
+            write_record(config, config.hydra.job.num, job_return.overrides, config.hydra.runtime.output_dir, value)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         records = read_records(config)
-        Summary.failed = any(record["error"] for record in records)
+        SweepSummary.failed = any(record["error"] for record in records)
         if records:
             good = sum(not record["error"] for record in records)
             print(f"{good} of {len(records)} jobs finished in {config.hydra.sweep.dir}")
-        for record, own in zip(records, without_common([record["overrides"] for record in records]), strict=True):
-            print(f"  {record['number']:>3}  {' '.join(own)}  {line(record)}")
+        for record, own in zip(
+            records, drop_common_overrides([record["overrides"] for record in records]), strict=True
+        ):
+            print(f"  {record['number']:>3}  {' '.join(own)}  {describe_record(record)}")
 
 
 def in_sweep(hydra: DictConfig) -> bool:
@@ -75,7 +77,9 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
-def record(config: DictConfig, number: int, overrides: Sequence[str], folder: str | Path, value: Any) -> dict[str, Any]:
+def write_record(
+    config: DictConfig, number: int, overrides: Sequence[str], folder: str | Path, value: Any
+) -> dict[str, Any]:
     """Write what became of a job: its value is a number, None where it has none, or what went wrong."""
     wrong = str(value) or type(value).__name__ if isinstance(value, Failure | BaseException) else None
     found = {"number": number, "overrides": list(overrides), "folder": str(folder)}
@@ -88,31 +92,33 @@ def record(config: DictConfig, number: int, overrides: Sequence[str], folder: st
     return found
 
 
-def complete(config: DictConfig, number: int, overrides: Sequence[str], folder: Path, code: int) -> dict[str, Any]:
+def complete_record(
+    config: DictConfig, number: int, overrides: Sequence[str], folder: Path, code: int
+) -> dict[str, Any]:
     """The record of a job that ran as a command and ended with ``code``; one that died without a record gets one."""
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     if file.is_file():
         found = json.loads(file.read_text())
     else:
         why = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        found = record(config, number, overrides, folder, Failure(f"The job {why}; see {folder / 'log.txt'}."))
+        found = write_record(config, number, overrides, folder, Failure(f"The job {why}; see {folder / 'log.txt'}."))
     return found
 
 
 def read_records(config: DictConfig) -> list[dict[str, Any]]:
     """The records of a sweep's jobs, by number."""
     files = (Path(config.hydra.sweep.dir) / JOBS).glob("*.json")
-    return sorted((json.loads(file.read_text()) for file in files), key=lambda record: record["number"])
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda write_record: write_record["number"])
 
 
-def line(record: Mapping[str, Any]) -> str:
+def describe_record(record: Mapping[str, Any]) -> str:
     """What became of a job, in a few words."""
     if record["error"]:
         return f"failed: {record['error']}"
     return "finished" if record["value"] is None else f"val accuracy {record['value']:.1%}"
 
 
-def without_common(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
+def drop_common_overrides(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
     """Each job's overrides without those that all jobs have."""
     common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
     return [[override for override in job if override not in common] for job in jobs]

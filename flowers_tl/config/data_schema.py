@@ -1,4 +1,4 @@
-"""What a user may choose about the pictures, typed; the part ``data`` of :mod:`flowers_tl.config.schema`."""
+"""What a user may choose about the images, typed; the part ``data`` of :mod:`flowers_tl.config.schema`."""
 
 from dataclasses import dataclass
 
@@ -11,23 +11,23 @@ class DataConfig:
     name: str = MISSING
     """Which data."""
     root: str | None = None
-    """Folder of the pictures; by default `data`, of flowers FLOWERS102_ROOT before that."""
+    """Folder of the images; by default `data`, of flowers FLOWERS102_ROOT before that."""
     num_classes: int | None = None
     """Outputs of the head; by default as many as the data has."""
     image_size: int = 224
-    """Side of the crop in pixels; pictures are resized to 256/224 of it before."""
+    """Side of the crop in pixels; images are resized to 256/224 of it before."""
     batch_size: int = 32
-    """Pictures a step, counted over all devices."""
+    """Images a step, counted over all devices."""
     num_workers: int | None = None
-    """Processes that prepare pictures; null: one a core, 8 at most, or none where that is slower."""
+    """Processes that prepare images; null: one a core, 8 at most, or none where that is slower."""
     augmentation: str = "crop"
-    """Of training pictures: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
+    """Of training images: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
     limit: int | None = None
-    """Most pictures of each split, spread evenly over it; null: all."""
+    """Most images of each split, spread evenly over it; null: all."""
     protocol: str = "official"
     """`official` splits, or `trainval`: train and val together to learn from, and nothing left to choose by."""
     per_class: int | None = None
-    """Most training pictures of each class, drawn by the seed; null: all."""
+    """Most training images of each class, drawn by the seed; null: all."""
     balance: str = "none"
     """Give every class the same part in the training loss (`weights`) or in each epoch (`sampler`), or leave it (`none`)."""
 
@@ -35,7 +35,7 @@ class DataConfig:
 @dataclass
 class SyntheticConfig(DataConfig):
     train_per_class: int = 10
-    """Training pictures of each species; likewise the next two."""
+    """Training images of each species; likewise the next two."""
     val_per_class: int = 10
     test_per_class: int = 20
     first_species: int = 0
@@ -47,7 +47,7 @@ class WithoutValConfig(DataConfig):
     """Sets that have a test split and no val split."""
 
     val_fraction: float = 0.15
-    """Share of each class's pictures that is cut out of train for val, where there is no val."""
+    """Share of each class's images that is cut out of train for val, where there is no val."""
     split_seed: int = 0
     """Which ones are cut out."""
 
@@ -57,13 +57,13 @@ class WithoutSplitsConfig(WithoutValConfig):
     """Sets that may have no splits at all."""
 
     test_fraction: float = 0.15
-    """Share of each class's pictures that is cut out of train for test, where there is no test."""
+    """Share of each class's images that is cut out of train for test, where there is no test."""
 
 
 @dataclass
 class FolderConfig(WithoutSplitsConfig):
     strict: bool = False
-    """true refuses pictures that can't be read; false tells of them and leaves them out."""
+    """true refuses images that can't be read; false tells of them and leaves them out."""
 
 
 @dataclass

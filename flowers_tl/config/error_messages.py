@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from flowers_tl.config.schema import CONF, TrainConfig
-from flowers_tl.utils.errors import UserError, first_line, refuse_empty, suggest, tell
+from flowers_tl.utils.errors import UserError, first_line, print_error, suggest, validate_not_empty
 
-REFUSALS = (HydraException, OmegaConfBaseException, UserError)
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, UserError)
 MULTIRUN = ("-m", "--multirun")
 FLAGS_WITH_VALUE = [
     "--cfg",
@@ -33,13 +33,13 @@ FLAGS_WITH_VALUE = [
 ]
 
 
-def explain(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """Put an error into a sentence: what Hydra refused with the nearest right name, anything else with its own words."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
         return f"{error}: check the path, or name another folder for the run with hydra.run.dir=DIR."
-    if not isinstance(error, REFUSALS):
+    if not isinstance(error, COMPOSE_ERRORS):
         text = first_line(str(error) or "no message")
         return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where it came from)."
     if "Ambiguous value" in str(error):
@@ -82,12 +82,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def compose_beside(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose a config beside Hydra's own run; raise UserError if it holds an empty value."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(config_name, overrides=list(overrides))
-    refuse_empty(OmegaConf.to_container(config))
+    validate_not_empty(OmegaConf.to_container(config))
     return config
 
 
@@ -102,14 +102,14 @@ class EmptyValues(Callback):
             except OmegaConfBaseException:  # the job itself will say so, or it holds what only the job knows
                 chosen = OmegaConf.to_container(task)
             folders = {key: OmegaConf.to_container(config.hydra[key]) for key in ("run", "sweep")}
-            refuse_empty(chosen | {f"hydra.{key}": folder for key, folder in folders.items()})
+            validate_not_empty(chosen | {f"hydra.{key}": folder for key, folder in folders.items()})
             overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
             for override in overrides:
                 if override.is_discrete_sweep():
                     values = [value.strip("'\"") for value in override.sweep_string_iterator()]
-                    refuse_empty(values, override.get_key_element())
+                    validate_not_empty(values, override.get_key_element())
         except UserError as error:
-            tell(error)
+            print_error(error)
             raise SystemExit(1) from None  # of other exceptions Hydra makes warnings
 
     on_multirun_start = on_run_start

@@ -115,9 +115,9 @@ class RegularisationConfig:
     label_smoothing: float = 0.0
     """Share of each label that is spread over all classes."""
     mixup: float | None = None
-    """Blend pairs of pictures: alpha of the Beta distribution of the shares; null: off."""
+    """Blend pairs of images: alpha of the Beta distribution of the shares; null: off."""
     cutmix: float | None = None
-    """Paste a part of one picture into another: alpha likewise. With mixup each batch takes one of both."""
+    """Paste a part of one image into another: alpha likewise. With mixup each batch takes one of both."""
     ema: float | None = None
     """Validate, test and keep an exponential moving average of the weights with this decay by step; null: off."""
     early_stopping: int | None = None
@@ -134,16 +134,16 @@ class BackboneConfig:
 
 @dataclass
 class CacheConfig:
-    """What is computed once and kept on disk: decoded pictures, and what the frozen stages make of them."""
+    """What is computed once and kept on disk: decoded images, and what the frozen stages make of them."""
 
     enabled: bool = True
-    """false decodes every picture in every epoch and keeps nothing."""
+    """false decodes every image in every epoch and keeps nothing."""
     dir: str | None = None
     """Folder; null: flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and clears it."""
     max_gb: float = 20.0
     """Bound in gigabytes: what was not used for longest makes room."""
     views: int | None = 4
-    """Crops and flips of each training picture that frozen stages see, taken in turn; null: fresh ones each epoch."""
+    """Crops and flips of each training image that frozen stages see, taken in turn; null: fresh ones each epoch."""
     view_seed: int | None = None
     """Seed of these crops and flips; null: the run's. One number for many seeds shares the work between them."""
     precision: str = "fp32"
@@ -215,13 +215,13 @@ class TrainConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """Which network, from which weights."""
     data: Any = MISSING
-    """Which pictures."""
+    """Which images."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Which optimizer takes the steps."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     """How the learning rates change over the run."""
     regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
-    """What keeps the network from learning the few pictures by heart."""
+    """What keeps the network from learning the few images by heart."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     """What is kept from being computed twice."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
@@ -243,7 +243,7 @@ class TrainConfig:
     proof: bool = True
     """Check while training that frozen tensors keep every bit and that the table is what happens."""
     print_strategy: bool = False
-    """Only show what would learn: no pictures, no weights, no training, no folder."""
+    """Only show what would learn: no images, no weights, no training, no folder."""
 
 
 store = ConfigStore.instance()

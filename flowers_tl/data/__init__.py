@@ -1,1 +1,1 @@
-"""Pictures in: sets and their splits, read and kept; randomness that depends on (seed, epoch, picture) alone."""
+"""Images in: sets and their splits, read and kept; randomness that depends on (seed, epoch, image) alone."""

@@ -5,15 +5,15 @@ from typing import Any
 
 from torchvision.datasets import Flowers102
 
-from flowers_tl.data.torchvision_sets import PublicDataModule
+from flowers_tl.data.torchvision_sets import TorchvisionDataModule
 
 
-class FlowersDataModule(PublicDataModule):
-    """Oxford Flowers 102: 1,020 train, 1,020 val, 6,149 test pictures of 102 species (Nilsback and Zisserman 2008).
+class FlowersDataModule(TorchvisionDataModule):
+    """Oxford Flowers 102: 1,020 train, 1,020 val, 6,149 test images of 102 species (Nilsback and Zisserman 2008).
 
     Args:
         root: folder that holds ``flowers-102/``; by default the environment's FLOWERS102_ROOT, else ``data``.
-        others: as in :class:`flowers_tl.data.datamodule.PictureDataModule`.
+        others: as in :class:`flowers_tl.data.datamodule.ImageDataModule`.
     """
 
     name, reader, known_classes, folder = "flowers", Flowers102, 102, "flowers-102"

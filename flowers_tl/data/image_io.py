@@ -1,4 +1,4 @@
-"""Picture files: found by name, folder or pattern, and read to RGB whatever they hold."""
+"""Image files: found by name, folder or pattern, and read to RGB whatever they hold."""
 
 import glob
 import struct
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from flowers_tl.utils.errors import UserError
 
-READING = 2  # part of the key of decoded pictures: a change of what follows here makes them anew
+READING = 2  # part of the key of decoded images: a change of what follows here makes them anew
 ENDINGS = (
     ".jpg",
     ".jpeg",
@@ -29,11 +29,11 @@ FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 
 
 class Undecodable(UserError):
-    """The file is there and is no picture, or a damaged one; another UserError is the machine's fault, and may pass."""
+    """The file is there and is no image, or a damaged one; another UserError is the machine's fault, and may pass."""
 
 
-def read_picture(path: str | Path, side: int | None = None) -> Image.Image:
-    """Decode a picture file to RGB, as a viewer would show it.
+def read_image(path: str | Path, side: int | None = None) -> Image.Image:
+    """Decode an image file to RGB, as a viewer would show it.
 
     Args:
         path: of a file in one of :data:`FORMATS`; no other is tried.
@@ -45,55 +45,55 @@ def read_picture(path: str | Path, side: int | None = None) -> Image.Image:
     try:
         if Path(path).is_fifo():  # opening it would wait for someone to write
             raise ValueError("it is a pipe")
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(path, formats=FORMATS) as image:
             if side:
-                picture.draft("RGB", (side, side))
-            return to_rgb(picture)
+                image.draft("RGB", (side, side))
+            return to_rgb(image)
     except Exception as error:  # decoders raise nearly anything on a damaged file
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if passing else Undecodable
         why = f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
-        raise kind(f"{path} can't be read as a picture ({why}): replace the file.") from error
+        raise kind(f"{path} can't be read as an image ({why}): replace the file.") from error
 
 
-def picture_size(path: str | Path) -> tuple[int, int] | None:
+def read_image_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height by the file's header, in pixels, before any turning; None where there is no such header."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            return picture.size
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size
     except Exception:  # as above; whoever decodes it will say so
         return None
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB: turned as its camera says, what is transparent on white, 16 bits scaled to 8.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB: turned as its camera says, what is transparent on white, 16 bits scaled to 8.
 
     Raises:
         UserError: if it was opened from a file of another format than :data:`FORMATS`, which may not be decoded yet.
     """
-    if picture.format not in (None, "MPO", *FORMATS):
+    if image.format not in (None, "MPO", *FORMATS):
         raise UserError(
-            f"A PIL picture of format {picture.format} is none of {', '.join(FORMATS)}: give picture.convert('RGB') if you trust it."
+            f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
     with suppress(
         SyntaxError, TypeError, LookupError, struct.error
     ):  # damaged notes of the camera: it stays as it lies
-        ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
-        picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:  # beneath it lies any colour, mostly black
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:  # beneath it lies any colour, mostly black
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
-def is_picture(name: PurePath) -> bool:
-    """Whether a file's name is a picture's: by its ending, and not hidden."""
+def is_image_file(name: PurePath) -> bool:
+    """Whether a file's name is an image's: by its ending, and not hidden."""
     return name.suffix.lower() in ENDINGS and not name.name.startswith(".")
 
 
-def find_pictures(named: Sequence[str]) -> list[Path]:
-    """The picture files that are named, none twice: files, folders with all pictures below them, and glob patterns.
+def find_images(named: Sequence[str]) -> list[Path]:
+    """The image files that are named, none twice: files, folders with all images below them, and glob patterns.
 
     A name that exists is that file or folder, whatever brackets or stars it holds.
 
@@ -103,24 +103,24 @@ def find_pictures(named: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for name in named:
         if not name:
-            raise UserError("images= names nothing: name a picture, a folder (. is this one), or a pattern.")
-        pictures = list(matching(name))
-        found |= dict.fromkeys(pictures)
-        if not pictures:
+            raise UserError("images= names nothing: name an image, a folder (. is this one), or a pattern.")
+        images = list(match_images(name))
+        found |= dict.fromkeys(images)
+        if not images:
             what = (
-                "holds no pictures"
+                "holds no images"
                 if Path(name).is_dir()
                 else "is neither a file, nor a folder, nor a pattern that fits any"
             )
-            raise UserError(f"images={name} {what}: name a picture, a folder, or a pattern like 'photos/**/*.jpg'.")
+            raise UserError(f"images={name} {what}: name an image, a folder, or a pattern like 'photos/**/*.jpg'.")
     return list(found)
 
 
-def matching(name: str) -> Iterator[Path]:
-    """The picture files that one name stands for, in alphabetical order."""
+def match_images(name: str) -> Iterator[Path]:
+    """The image files that one name stands for, in alphabetical order."""
     path = Path(name)
     if path.is_dir():
-        below = (file for file in path.rglob("*") if is_picture(file) and file.is_file())
+        below = (file for file in path.rglob("*") if is_image_file(file) and file.is_file())
         yield from sorted(file for file in below if not any(p.startswith(".") for p in file.relative_to(path).parts))
     elif path.exists():
         yield path

@@ -1,4 +1,4 @@
-"""Randomness without memory: what a picture's crop is follows from (seed, epoch, picture) alone.
+"""Randomness without memory: what an image's crop is follows from (seed, epoch, image) alone.
 
 So a run gives the same numbers with any number of workers, a resumed run sees what it would have seen, and an
 interrupted epoch leaves no trace. The sampler hands out ``(epoch, index)`` pairs because workers that live on over
@@ -19,8 +19,8 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
-def few_of_each(labels: Sequence[int], count: int, seed: int) -> list[int]:
-    """Indices, ascending, of at most ``count`` random pictures of each class; those of a smaller count are among them."""
+def subsample_per_class(labels: Sequence[int], count: int, seed: int) -> list[int]:
+    """Indices, ascending, of at most ``count`` random images of each class; those of a smaller count are among them."""
     taken: Counter[int] = Counter()
     chosen = []
     for index in np.random.default_rng(derive_seed(seed)).permutation(len(labels)).tolist():
@@ -31,10 +31,10 @@ def few_of_each(labels: Sequence[int], count: int, seed: int) -> list[int]:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Every epoch a fresh order of all pictures, the same on every machine, dealt out to ``world`` processes.
+    """Every epoch a fresh order of all images, the same on every machine, dealt out to ``world`` processes.
 
-    Lightning calls :meth:`set_epoch`. All processes get equally many pictures, since each batch ends in a collective
-    operation; where the pictures do not divide, the first ones of the order are dealt out again.
+    Lightning calls :meth:`set_epoch`. All processes get equally many images, since each batch ends in a collective
+    operation; where the images do not divide, the first ones of the order are dealt out again.
     """
 
     def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -53,14 +53,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, int(index)) for index in dealt)
 
     def order(self, random: np.random.Generator) -> np.ndarray:
-        """The epoch's pictures in their order, int64 (size,)."""
+        """The epoch's images in their order, int64 (size,)."""
         return random.permutation(self.size)
 
 
 class BalancedSampler(EpochSampler):
-    """An epoch as long, in which every class comes equally often, and within it every picture as equally as can be.
+    """An epoch as long, in which every class comes equally often, and within it every image as equally as can be.
 
-    Pictures of a small class come several times, and of a large one some have their turn in another epoch.
+    Images of a small class come several times, and of a large one some have their turn in another epoch.
     """
 
     def __init__(self, labels: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
@@ -74,22 +74,22 @@ class BalancedSampler(EpochSampler):
 
 
 def balancing_weights(labels: Sequence[int], num_classes: int) -> list[float]:
-    """A weight for each class that gives all of them the same part in a loss: pictures / (classes * pictures of it).
+    """A weight for each class that gives all of them the same part in a loss: images / (classes * images of it).
 
-    Their mean over the pictures is 1. A class without pictures has 0.
+    Their mean over the images is 1. A class without images has 0.
     """
     counts = np.bincount(labels, minlength=num_classes)
     return (len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)).tolist()
 
 
-class SeededPictures(Dataset):
+class SeededImages(Dataset):
     """A dataset with random transforms, read with ``(epoch, index)``: what they draw follows from (seed, epoch, index)."""
 
-    def __init__(self, pictures: Dataset, seed: int) -> None:
-        self.pictures, self.seed = pictures, seed
+    def __init__(self, images: Dataset, seed: int) -> None:
+        self.images, self.seed = images, seed
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, key: tuple[int, int] | int) -> tuple[Tensor, int]:
         # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
@@ -97,4 +97,4 @@ class SeededPictures(Dataset):
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            return self.pictures[index]
+            return self.images[index]

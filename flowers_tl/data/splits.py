@@ -11,8 +11,8 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Split:
-    """Labelled pictures.
+class ImageSplit:
+    """Labelled images.
 
     Attributes:
         files: their paths.
@@ -27,45 +27,47 @@ class Split:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __add__(self, other: "Split") -> "Split":
-        return Split(self.files + other.files, self.labels + other.labels, self.classes)
+    def __add__(self, other: "ImageSplit") -> "ImageSplit":
+        return ImageSplit(self.files + other.files, self.labels + other.labels, self.classes)
 
-    def part(self, indices: Iterable[int]) -> "Split":
-        """Some of the pictures, in the order of the indices."""
+    def part(self, indices: Iterable[int]) -> "ImageSplit":
+        """Some of the images, in the order of the indices."""
         indices = list(indices)
-        return Split([self.files[k] for k in indices], [self.labels[k] for k in indices], self.classes)
+        return ImageSplit([self.files[k] for k in indices], [self.labels[k] for k in indices], self.classes)
 
-    def without(self, files: Collection[Path]) -> "Split":
-        """The pictures that are not among some files."""
+    def without(self, files: Collection[Path]) -> "ImageSplit":
+        """The images that are not among some files."""
         return self.part(index for index, file in enumerate(self.files) if file not in files)
 
-    def spread(self, most: int) -> "Split":
-        """At most so many of the pictures, spread evenly over the split."""
+    def spread(self, most: int) -> "ImageSplit":
+        """At most so many of the images, spread evenly over the split."""
         size = len(self)
         return self.part([k * size // most for k in range(most)]) if size > most else self
 
 
-def complete(found: Mapping[str, Split], shares: Mapping[str, float], seed: int, root: Path) -> dict[str, Split]:
+def add_missing_splits(
+    found: Mapping[str, ImageSplit], shares: Mapping[str, float], seed: int, root: Path
+) -> dict[str, ImageSplit]:
     """Add to the splits of a set those of ``train``, ``val`` and ``test`` that it lacks, cut out of train by class.
 
-    Each class gives the same share of its pictures, at least one. Which ones follows from the seed and from their names
-    below ``root``, picture by picture: one that is added or removed moves hardly any other, and another share of val
+    Each class gives the same share of its images, at least one. Which ones follows from the seed and from their names
+    below ``root``, image by image: one that is added or removed moves hardly any other, and another share of val
     leaves test as it is.
 
     Args:
         found: splits that the set has.
-        shares: of the train split's pictures that go to ``val`` and to ``test``, where these are lacking.
+        shares: of the train split's images that go to ``val`` and to ``test``, where these are lacking.
         seed: of the choice.
         root: folder of the set, which may lie anywhere.
 
     Raises:
-        UserError: if there is no ``train``, a split is empty, the shares leave nothing, or a class has too few pictures to fill every split.
+        UserError: if there is no ``train``, a split is empty, the shares leave nothing, or a class has too few images to fill every split.
     """
-    if empty := [split for split, pictures in found.items() if not len(pictures)]:
-        raise UserError(f"The {empty[0]} split in {root} is empty: each of {', '.join(SPLITS)} needs pictures.")
+    if empty := [split for split, images in found.items() if not len(images)]:
+        raise UserError(f"The {empty[0]} split in {root} is empty: each of {', '.join(SPLITS)} needs images.")
     if "train" not in found:
         raise UserError(
-            f"{root} has {' and '.join(found)}, but no train: put the pictures to learn from into {root / 'train'}; evaluate "
+            f"{root} has {' and '.join(found)}, but no train: put the images to learn from into {root / 'train'}; evaluate "
             "measures all with split=all."
         )
     lacking = {split: shares[split] for split in ("test", "val") if split not in found}
@@ -80,14 +82,14 @@ def complete(found: Mapping[str, Split], shares: Mapping[str, float], seed: int,
     for index, label in enumerate(pool.labels):
         members.setdefault(label, []).append(index)
     for label, own in members.items():
-        own = sorted(own, key=lambda index: drawn(pool.files[index].relative_to(root), seed))
+        own = sorted(own, key=lambda index: hash_rank(pool.files[index].relative_to(root), seed))
         counts = {split: max(1, round(share * len(own))) for split, share in lacking.items()}
         if sum(counts.values()) >= len(own):
-            remedy = "add pictures, or remove the class"
+            remedy = "add images, or remove the class"
             if len(own) > len(counts):  # else no share is small enough
-                remedy = "add pictures, remove the class, or take smaller data.val_fraction and data.test_fraction"
+                remedy = "add images, remove the class, or take smaller data.val_fraction and data.test_fraction"
             raise UserError(
-                f"The class '{pool.classes[label]}' has only {len(own)} picture{'s' * (len(own) > 1)}, too few for {', '.join(taken)}: {remedy}."
+                f"The class '{pool.classes[label]}' has only {len(own)} image{'s' * (len(own) > 1)}, too few for {', '.join(taken)}: {remedy}."
             )
         for split, count in counts.items():
             taken[split] += own[:count]
@@ -96,12 +98,12 @@ def complete(found: Mapping[str, Split], shares: Mapping[str, float], seed: int,
     return {**found, **{split: pool.part(sorted(indices)) for split, indices in taken.items()}}
 
 
-def drawn(name: Path, seed: int) -> bytes:
-    """A picture's lot: those of the lowest are chosen first."""
+def hash_rank(name: Path, seed: int) -> bytes:
+    """An image's lot: those of the lowest are chosen first."""
     return hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
 
 
-def name_classes(found: Mapping[str, Split], wanted: int | None, root: Path) -> list[str]:
+def name_classes(found: Mapping[str, ImageSplit], wanted: int | None, root: Path) -> list[str]:
     """Names of the ``wanted`` classes, or of all. Raises UserError if these are fewer than the labels."""
     names, labels = found["train"].classes, 1 + max(max(split.labels) for split in found.values() if len(split))
     wanted = len(names) if wanted is None else wanted

@@ -1,8 +1,8 @@
-"""Drawn flowers: pictures that need no download, in the on-disk layout of Oxford Flowers 102.
+"""Drawn flowers: images that need no download, in the on-disk layout of Oxford Flowers 102.
 
 A species is a handful of numbers (petals, their shape, two colours, a texture) that follow from its number alone, so
 species 0 to 9 and 10 to 19 are two different sets with the same drawing behind them, which is what transfer needs.
-Within a species position, size, tilt, rotation, light and background vary from picture to picture.
+Within a species position, size, tilt, rotation, light and background vary from image to image.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
 from flowers_tl.data.flowers import FlowersDataModule
-from flowers_tl.data.splits import SPLITS, Split
+from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import resized
 from flowers_tl.utils.errors import UserError
 
-# Part of the folder's name: a change of the drawing makes a new folder, and old pictures are not mistaken for new ones.
+# Part of the folder's name: a change of the drawing makes a new folder, and old images are not mistaken for new ones.
 DRAWING_VERSION = 1
 
 
@@ -45,7 +45,7 @@ class SyntheticDataModule(FlowersDataModule):
     Args:
         root: folder under which a folder for these drawings is made; by default ``data``.
         num_classes: species.
-        train_per_class, val_per_class, test_per_class: pictures of each species in the three splits.
+        train_per_class, val_per_class, test_per_class: images of each species in the three splits.
         image_size: side of the crop, in pixels.
         first_species: number of the first species; ranges that do not meet give different flowers.
         others: as in :class:`FlowersDataModule`.
@@ -100,13 +100,13 @@ class SyntheticDataModule(FlowersDataModule):
                 f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
             ) from error
 
-    def listed(self, found: Any) -> Split:
+    def listed(self, found: Any) -> ImageSplit:
         names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
         return replace(super().listed(found), classes=names)
 
 
 def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_size: int, first_species: int) -> None:
-    """Draw all pictures into ``root/flowers-102/jpg`` and write the two .mat files as the original's are."""
+    """Draw all images into ``root/flowers-102/jpg`` and write the two .mat files as the original's are."""
     folder = root / "flowers-102"
     (folder / "jpg").mkdir(parents=True)
     wanted = [(split, k) for split in SPLITS for k in range(num_classes) for _ in range(per_class[split])]
@@ -115,8 +115,8 @@ def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_
     labels, splits = np.zeros(len(wanted), int), {split: [] for split in SPLITS}
     for number, (split, k) in zip(ids, track(wanted, "Drawing flowers", transient=True), strict=True):
         rng = np.random.default_rng([first_species + k, int(number)])
-        picture = draw_flower(Species.from_number(first_species + k), resized(image_size), rng)
-        picture.save(folder / "jpg" / f"image_{number:05d}.jpg", quality=90)
+        canvas = draw_flower(Species.from_number(first_species + k), resized(image_size), rng)
+        canvas.save(folder / "jpg" / f"image_{number:05d}.jpg", quality=90)
         labels[number - 1] = k + 1
         splits[split].append(number)
     savemat(folder / "imagelabels.mat", {"labels": labels})
@@ -125,7 +125,7 @@ def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_
 
 @dataclass(frozen=True)
 class Species:
-    """What all pictures of one drawn species share; lengths are in radii of the flower, hues from 0 to 1."""
+    """What all images of one drawn species share; lengths are in radii of the flower, hues from 0 to 1."""
 
     petals: int
     sharpness: float
@@ -157,7 +157,7 @@ class Species:
 
 
 def draw_flower(species: Species, size: int, rng: np.random.Generator) -> Image.Image:
-    """Draw one picture of ``size`` by ``size`` pixels; all that varies within the species comes from ``rng``."""
+    """Draw one image of ``size`` by ``size`` pixels; all that varies within the species comes from ``rng``."""
     fine = 2 * size  # drawn at twice the size and scaled down, which smooths the edges
     grid = np.linspace(-1, 1, fine)
     x, y = np.meshgrid(grid - rng.uniform(-0.3, 0.3), grid - rng.uniform(-0.3, 0.3))
@@ -179,16 +179,16 @@ def draw_flower(species: Species, size: int, rng: np.random.Generator) -> Image.
     heart = hsv((species.heart_hue + rng.normal(0, 0.015)) % 1, 0.85, freckles * light * 0.85)
 
     ground = 0.25 + 0.5 * smooth_noise(fine, int(rng.integers(3, 10)), rng)
-    picture = hsv(rng.uniform(0.2, 0.4), rng.uniform(0.2, 0.7), ground * rng.uniform(0.5, 1.0))
-    picture = np.where((r < outline)[..., None], flower, picture)
-    picture = np.where((r < species.heart * wobble)[..., None], heart, picture)
-    picture = picture + rng.normal(0, 0.03, picture.shape)
-    image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
+    canvas = hsv(rng.uniform(0.2, 0.4), rng.uniform(0.2, 0.7), ground * rng.uniform(0.5, 1.0))
+    canvas = np.where((r < outline)[..., None], flower, canvas)
+    canvas = np.where((r < species.heart * wobble)[..., None], heart, canvas)
+    canvas = canvas + rng.normal(0, 0.03, canvas.shape)
+    image = Image.fromarray((canvas.clip(0, 1) * 255).astype(np.uint8))
     return image.resize((size, size), Image.Resampling.BOX)
 
 
 def hsv(hue: float, saturation: float, value: np.ndarray) -> np.ndarray:
-    """Colour a picture of values (h, w) from 0 to 1 with one hue and saturation: RGB (h, w, 3)."""
+    """Colour an image of values (h, w) from 0 to 1 with one hue and saturation: RGB (h, w, 3)."""
     k = (np.array([5, 3, 1]) + 6 * hue) % 6
     return value[..., None] * (1 - min(saturation, 1) * np.clip(np.minimum(k, 4 - k), 0, 1))
 

@@ -1,21 +1,21 @@
-"""Public sets of pictures, as torchvision's classes download and read them; each yields plain splits here."""
+"""Public sets of images, as torchvision's classes download and read them; each yields plain splits here."""
 
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torchvision.datasets import DTD, EuroSAT, Food101, OxfordIIITPet, VisionDataset
 
-from flowers_tl.data.datamodule import PictureDataModule
-from flowers_tl.data.splits import SPLITS, Split
+from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError
 
 
-class PublicDataModule(PictureDataModule):
+class TorchvisionDataModule(ImageDataModule):
     """A set that torchvision knows: a subclass names its class, and how that calls the splits which the set has.
 
     Args:
         root: folder that holds the set's own; by default ``data``.
-        others: as in :class:`PictureDataModule`.
+        others: as in :class:`ImageDataModule`.
     """
 
     reader: ClassVar[type[VisionDataset]]
@@ -33,9 +33,9 @@ class PublicDataModule(PictureDataModule):
         """The reader's arguments for each split that the set has."""
         return {split: {"split": split} for split in SPLITS}
 
-    def listed(self, found: Any) -> Split:
+    def listed(self, found: Any) -> ImageSplit:
         """A split out of the reader that holds it."""
-        return Split(found._image_files, found._labels, list(found.classes))
+        return ImageSplit(found._image_files, found._labels, list(found.classes))
 
     def prepare_data(self) -> None:
         """Download what is missing. Raises UserError where that fails, with what to put where."""
@@ -43,19 +43,19 @@ class PublicDataModule(PictureDataModule):
             self.reader(self.root, **self.asked()["train"], download=True)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"The pictures are not in {self.root / self.folder} and can't be downloaded ({error}): put {self.unpacked} "
+                f"The images are not in {self.root / self.folder} and can't be downloaded ({error}): put {self.unpacked} "
                 f"there, or name the folder that holds {self.folder} with data.root=DIR{self.otherwise}."
             ) from error
 
-    def find_splits(self) -> dict[str, Split]:
+    def find_splits(self) -> dict[str, ImageSplit]:
         return {split: self.listed(self.reader(self.root, **asked)) for split, asked in self.asked().items()}
 
     def remedy(self) -> str:
         return f"remove {self.root / self.folder} to have all of it made anew"
 
 
-class PetsDataModule(PublicDataModule):
-    """Oxford-IIIT Pet: 7,349 pictures of 37 breeds, in halves ``trainval`` and ``test`` (Parkhi et al. 2012)."""
+class PetsDataModule(TorchvisionDataModule):
+    """Oxford-IIIT Pet: 7,349 images of 37 breeds, in halves ``trainval`` and ``test`` (Parkhi et al. 2012)."""
 
     name, reader, known_classes, folder = "pets", OxfordIIITPet, 37, "oxford-iiit-pet"
     unpacked = "images.tar.gz and annotations.tar.gz, unpacked,"
@@ -63,12 +63,12 @@ class PetsDataModule(PublicDataModule):
     def asked(self) -> dict[str, dict[str, Any]]:
         return {"train": {"split": "trainval"}, "test": {"split": "test"}}
 
-    def listed(self, found: Any) -> Split:
-        return Split(found._images, found._labels, list(found.classes))
+    def listed(self, found: Any) -> ImageSplit:
+        return ImageSplit(found._images, found._labels, list(found.classes))
 
 
-class Food101DataModule(PublicDataModule):
-    """Food-101: 101 dishes with 750 training pictures, some of them mislabelled, and 250 test pictures (Bossard et al. 2014)."""
+class Food101DataModule(TorchvisionDataModule):
+    """Food-101: 101 dishes with 750 training images, some of them mislabelled, and 250 test images (Bossard et al. 2014)."""
 
     name, reader, known_classes, folder = "food101", Food101, 101, "food-101"
     unpacked = "images and meta, unpacked from food-101.tar.gz,"
@@ -77,8 +77,8 @@ class Food101DataModule(PublicDataModule):
         return {split: {"split": split} for split in ("train", "test")}
 
 
-class EuroSATDataModule(PublicDataModule):
-    """EuroSAT: 27,000 satellite pictures of 64 by 64 pixels, of 10 kinds of land; it has no splits (Helber et al. 2019)."""
+class EuroSATDataModule(TorchvisionDataModule):
+    """EuroSAT: 27,000 satellite images of 64 by 64 pixels, of 10 kinds of land; it has no splits (Helber et al. 2019)."""
 
     name, reader, known_classes, folder = "eurosat", EuroSAT, 10, "eurosat"
     unpacked = "2750, unpacked from EuroSAT.zip,"
@@ -86,17 +86,17 @@ class EuroSATDataModule(PublicDataModule):
     def asked(self) -> dict[str, dict[str, Any]]:
         return {"train": {}}
 
-    def listed(self, found: Any) -> Split:
+    def listed(self, found: Any) -> ImageSplit:
         files, labels = zip(*found.samples, strict=True)
-        return Split([Path(file) for file in files], list(labels), list(found.classes))
+        return ImageSplit([Path(file) for file in files], list(labels), list(found.classes))
 
 
-class DTDDataModule(PublicDataModule):
-    """Describable Textures: 5,640 pictures of 47 textures, of which each partition makes thirds (Cimpoi et al. 2014).
+class DTDDataModule(TorchvisionDataModule):
+    """Describable Textures: 5,640 images of 47 textures, of which each partition makes thirds (Cimpoi et al. 2014).
 
     Args:
         partition: 1 to 10.
-        others: as in :class:`PictureDataModule`.
+        others: as in :class:`ImageDataModule`.
     """
 
     name, reader, known_classes, folder = "dtd", DTD, 47, "dtd"

@@ -1,4 +1,4 @@
-"""The article's transforms and others for training, and the way back to a picture that one can look at."""
+"""The article's transforms and others for training, and the way back to an image that one can look at."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resized(image_size: int) -> int:
-    """Short side, in pixels, to which a picture is resized before the crop: 256 for a crop of 224, and so in proportion."""
+    """Short side, in pixels, to which an image is resized before the crop: 256 for a crop of 224, and so in proportion."""
     return round(image_size * 256 / 224)
 
 
 class Window(NamedTuple):
-    """The square that is cut out of a resized picture, and whether it is mirrored."""
+    """The square that is cut out of a resized image, and whether it is mirrored."""
 
     top: int
     left: int
@@ -43,12 +43,12 @@ AUGMENTATIONS = ("crop", "random_resized_crop", "trivial_augment")
 
 
 def train_transform(image_size: int = 224, augmentation: str = "crop") -> v2.Compose:
-    """Crop at random, flip at random, normalise: PIL picture in, float32 (3, image_size, image_size) out.
+    """Crop at random, flip at random, normalise: PIL image in, float32 (3, image_size, image_size) out.
 
     Args:
         image_size: side of the crop, in pixels.
         augmentation: ``crop`` resizes before, as the article does; ``random_resized_crop`` takes a window of any size
-            from 8 to 100 % of the picture (Szegedy et al. 2015); ``trivial_augment`` follows ``crop`` with one random
+            from 8 to 100 % of the image (Szegedy et al. 2015); ``trivial_augment`` follows ``crop`` with one random
             change of colour or shape (Mueller and Hutter 2021).
 
     Raises:
@@ -58,7 +58,7 @@ def train_transform(image_size: int = 224, augmentation: str = "crop") -> v2.Com
 
 
 def augment(image_size: int, augmentation: str) -> v2.Compose:
-    """What is random in :func:`train_transform`: PIL picture in, uint8 (3, image_size, image_size) out."""
+    """What is random in :func:`train_transform`: PIL image in, uint8 (3, image_size, image_size) out."""
     if augmentation not in AUGMENTATIONS:
         raise UserError(f"data.augmentation={augmentation} is unknown: {suggest(augmentation, AUGMENTATIONS)}.")
     crop = [v2.Resize(resized(image_size)), v2.RandomCrop(image_size)]
@@ -69,17 +69,17 @@ def augment(image_size: int, augmentation: str) -> v2.Compose:
 
 
 def eval_transform(image_size: int = 224) -> v2.Compose:
-    """Resize, crop the centre, normalise: PIL picture in, float32 (3, image_size, image_size) out."""
+    """Resize, crop the centre, normalise: PIL image in, float32 (3, image_size, image_size) out."""
     steps = [v2.Resize(resized(image_size)), v2.CenterCrop(image_size), v2.ToImage(), v2.ToPureTensor(), normalise]
     return v2.Compose(steps)
 
 
-def normalise(pictures: Tensor) -> Tensor:
-    """Turn uint8 (..., 3, h, w) into float32 as ImageNet's networks expect it, wherever the pictures are."""
-    return v2.functional.normalize(v2.functional.to_dtype(pictures, scale=True), IMAGENET_MEAN, IMAGENET_STD)
+def normalise(images: Tensor) -> Tensor:
+    """Turn uint8 (..., 3, h, w) into float32 as ImageNet's networks expect it, wherever the images are."""
+    return v2.functional.normalize(v2.functional.to_dtype(images, scale=True), IMAGENET_MEAN, IMAGENET_STD)
 
 
-def denormalise(pictures: Tensor) -> Tensor:
-    """Turn normalised pictures (n, 3, h, w) back into values from 0 to 1."""
-    mean, std = (torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (pictures * std + mean).clamp(0, 1)
+def denormalise(images: Tensor) -> Tensor:
+    """Turn normalised images (n, 3, h, w) back into values from 0 to 1."""
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images * std + mean).clamp(0, 1)

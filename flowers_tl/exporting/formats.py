@@ -28,7 +28,7 @@ class Format:
         file: its name.
         packages: what writing and checking it needs beside PyTorch.
         requirements: of the code in its ``usage``, as pip calls them.
-        write: takes a torchvision network in eval mode on the CPU, the side of its pictures, metadata, and a path.
+        write: takes a torchvision network in eval mode on the CPU, the side of its images, metadata, and a path.
         read: takes the path.
     """
 
@@ -45,8 +45,8 @@ class Format:
 
 
 def trace(network: nn.Module, image_size: int) -> ExportedProgram:
-    """The network as a graph of operations, for any number of pictures (n, 3, image_size, image_size)."""
-    example = torch.zeros(2, 3, image_size, image_size)  # of a single picture the graph would be for single pictures
+    """The network as a graph of operations, for any number of images (n, 3, image_size, image_size)."""
+    example = torch.zeros(2, 3, image_size, image_size)  # of a single image the graph would be for single images
     program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
@@ -54,7 +54,7 @@ def trace(network: nn.Module, image_size: int) -> ExportedProgram:
 
 
 def write_onnx(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:
-    """An ONNX model in one file: ``pictures`` in, ``logits`` out."""
+    """An ONNX model in one file: ``images`` in, ``logits`` out."""
     names = {"input_names": ["pictures"], "output_names": ["logits"], "dynamic_shapes": ({0: "batch"},)}
     program = torch.onnx.export(trace(network, image_size), **names, dynamo=True, verbose=False)
     program.model.metadata_props.update(metadata)
@@ -65,7 +65,7 @@ def read_onnx(file: Path) -> Answer:
     from onnxruntime import InferenceSession
 
     session = InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda pictures: torch.from_numpy(session.run(["logits"], {"pictures": pictures.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"pictures": images.numpy()})[0])
 
 
 def write_torch(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:

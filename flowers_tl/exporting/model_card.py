@@ -7,14 +7,14 @@ from typing import Any
 from flowers_tl.data.transforms import IMAGENET_MEAN, IMAGENET_STD, resized
 from flowers_tl.exporting.formats import Format
 from flowers_tl.exporting.verify import Agreement
-from flowers_tl.inference.checkpoint import Trained
+from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.report.markdown import grid
 from flowers_tl.runs.record import versions
 
 UNKNOWN = "not on record"
 
 
-def describe(trained: Trained) -> dict[str, Any]:
+def describe(trained: TrainedModel) -> dict[str, Any]:
     """All that a user of the network must know, as plain Python: what it takes, what it answers, and where it comes from.
 
     It names no path of the machine.
@@ -47,13 +47,13 @@ def describe(trained: Trained) -> dict[str, Any]:
     }
 
 
-def measured(trained: Trained) -> dict[str, dict[str, float]]:
+def measured(trained: TrainedModel) -> dict[str, dict[str, float]]:
     """Scores by split, of the splits that were measured."""
     return {split: scores for split, scores in trained.measured.items() if scores.get("accuracy") is not None}
 
 
-def measured_in(trained: Trained) -> dict[str, Any]:
-    """Settings of the run that its measurement depends on: precisions, and what kept it from all pictures of a split."""
+def measured_in(trained: TrainedModel) -> dict[str, Any]:
+    """Settings of the run that its measurement depends on: precisions, and what kept it from all images of a split."""
     config, prefix = trained.config, trained.record.get("prefix")
     if config is None:
         return {}
@@ -74,18 +74,18 @@ def write_card(
         about: see :func:`describe`.
         found: how each file answered.
         formats: what files there are.
-        compared: the pictures on which they were compared with the checkpoint, in words.
+        compared: the images on which they were compared with the checkpoint, in words.
     """
     lines = [
         f"# {about['backbone']} for {len(about['class_names'])} classes",
         "",
-        "Says which of its classes a picture shows. A torchvision network, trained by transfer learning.",
+        "Says which of its classes an image shows. A torchvision network, trained by transfer learning.",
         "",
         "## Where it comes from",
         "",
         *origin(about),
         "",
-        "What may be done with it depends on the licences of these pictures, and of the weights that it began from.",
+        "What may be done with it depends on the licences of these images, and of the weights that it began from.",
         "",
         "## How good it is",
         "",
@@ -163,8 +163,8 @@ def agreement(folder: Path, found: Mapping[str, Agreement], compared: str) -> li
 
 
 def same_class(found: Agreement) -> str:
-    """On how many pictures file and checkpoint name the same class first, in words."""
-    same = f"{found.pictures - found.ties:,} of {found.pictures:,} pictures"
+    """On how many images file and checkpoint name the same class first, in words."""
+    same = f"{found.images - found.ties:,} of {found.images:,} images"
     return f"{same}, the others are ties" if found.ties else same
 
 
@@ -173,14 +173,14 @@ def interface(about: Mapping[str, Any]) -> list[str]:
     how, temperature = about["preprocessing"], about["temperature"]
     calibrated = f"{temperature:.4g}, fitted on val" if temperature != 1 else "1: none was fitted"
     return [
-        f"1. Read the picture as {how['colours']}, turned as its camera says.",
+        f"1. Read the image as {how['colours']}, turned as its camera says.",
         f"2. Resize it so that its short side has {how['resize']} pixels ({how['interpolation']}).",
         f"3. Cut out the centre, {how['crop']} by {how['crop']} pixels.",
         f"4. Bring the values from 0..255 to {how['range'][0]}..{how['range'][1]}.",
         f"5. Subtract the mean {list(how['mean'])}, and divide by {list(how['std'])}, each for red, green and blue.",
-        f"6. Hand over any number of them: {how['dtype']}, (pictures, 3, {how['crop']}, {how['crop']}).",
+        f"6. Hand over any number of them: {how['dtype']}, (images, 3, {how['crop']}, {how['crop']}).",
         "",
-        "The answers are logits, float32 (pictures, classes), as the network computes them. Probabilities are",
+        "The answers are logits, float32 (images, classes), as the network computes them. Probabilities are",
         f"softmax(logits / temperature). The temperature is {calibrated}.",
         "",
         f"Each file carries this page's facts and the names of the classes as metadata, in JSON: {', '.join(about)}.",

@@ -11,7 +11,7 @@ from flowers_tl.utils.errors import UserError
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The number by which logits (pictures, classes) are divided for the least cross-entropy (Guo et al. 2017).
+    """The number by which logits (images, classes) are divided for the least cross-entropy (Guo et al. 2017).
 
     It changes no answer, only how sure they are: above 1 the network was too sure.
 

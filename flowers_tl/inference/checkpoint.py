@@ -13,18 +13,18 @@ from filelock import FileLock
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.pretrained import first_weights, load_weights, refuse_not_finite
+from flowers_tl.models.pretrained import initial_weights, load_weights, refuse_not_finite
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.record import ELSEWHERE
 from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import make_model
-from flowers_tl.utils.errors import UserError, first_line, refuse_empty, shorten
+from flowers_tl.utils.errors import UserError, first_line, shorten, validate_not_empty
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedModel:
     """A network that was trained here.
 
     Attributes:
@@ -55,14 +55,14 @@ class Trained:
         return {split: found[split] for split in ("val", "test") if found.get(split)}
 
 
-def read_trained(path: str | Path) -> Trained:
+def load_trained(path: str | Path) -> TrainedModel:
     """Read a checkpoint, or the last one of a run's folder; one of many heads is read from its folder.
 
     Raises:
         UserError: if there is none, or it can't be read.
     """
-    refuse_empty(path, "ckpt")
-    file = find_trained(Path(path))
+    validate_not_empty(path, "ckpt")
+    file = find_trained_checkpoint(Path(path))
     try:
         return read_head(file) if file.name == "head.pt" else read_checkpoint(file)
     except UserError:
@@ -76,7 +76,7 @@ def read_trained(path: str | Path) -> Trained:
         ) from error
 
 
-def read_checkpoint(file: Path) -> Trained:
+def read_checkpoint(file: Path) -> TrainedModel:
     """A checkpoint that Lightning has written for a run."""
     content = torch.load(file, map_location="cpu", weights_only=True)
     kept, arguments, folder = content.get("run", {}), dict(content["hyper_parameters"]), file.parent.parent
@@ -89,10 +89,10 @@ def read_checkpoint(file: Path) -> Trained:
     record = read_yaml(folder / "result.json")
     if not record or record.get("id") != kept.get("record", {}).get("id", record.get("id")):
         record = kept.get("record")  # the file has left its run's folder
-    return Trained(file, model.eval(), config, record or {}, content.get("temperature", 1.0))
+    return TrainedModel(file, model.eval(), config, record or {}, content.get("temperature", 1.0))
 
 
-def read_head(file: Path) -> Trained:
+def read_head(file: Path) -> TrainedModel:
     """One of many heads, on the network that it was trained on."""
     config, answers = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent)
     state = torch.load(file, map_location="cpu", weights_only=True)
@@ -100,7 +100,7 @@ def read_head(file: Path) -> Trained:
     with torch.random.fork_rng(devices=[]):  # where the backbone had random weights, it has the same again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, len(next(iter(state.values()))), answers.class_names)
-    weights = first_weights(config)
+    weights = initial_weights(config)
     load_weights(model.backbone, weights)
     record = read_yaml(file.parent / "result.json")
     now = fingerprint_weights(config["backbone"]["name"], weights)
@@ -109,10 +109,10 @@ def read_head(file: Path) -> Trained:
             f"{file} was trained on other weights than {weights} now is: put those back that it was trained on."
         )
     model.backbone.network.load_state_dict(state, strict=False)
-    return Trained(file, model.eval(), config, record)
+    return TrainedModel(file, model.eval(), config, record)
 
 
-def keep_temperature(trained: Trained, temperature: float) -> None:
+def keep_temperature(trained: TrainedModel, temperature: float) -> None:
     """Write the temperature into the checkpoint; all else in it stays.
 
     Raises:
@@ -135,7 +135,7 @@ def read_yaml(file: Path) -> Any:
     return yaml.safe_load(file.read_text()) if file.is_file() else None
 
 
-def find_trained(path: Path) -> Path:
+def find_trained_checkpoint(path: Path) -> Path:
     """The file that a path means: itself, or what the run in the folder has left."""
     if path.is_dir():
         while (note := path / ELSEWHERE).is_file():  # a sweep's job whose run was made before

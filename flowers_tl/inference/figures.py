@@ -1,4 +1,4 @@
-"""Figures of what networks see in pictures: the crop, bars of the answers, heat maps, and the difference of two."""
+"""Figures of what networks see in images: the crop, bars of the answers, heat maps, and the difference of two."""
 
 import textwrap
 import warnings
@@ -15,15 +15,15 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flowers_tl.inference.explanations import View
+from flowers_tl.inference.explanations import Explanation
 from flowers_tl.utils.errors import UserError
 
 Panel = Callable[[Axes], Any]
 
 FORMATS = (".png", ".svg", ".pdf")
-MADE_HERE = "flowers_tl figure"  # in the file's metadata, by which a figure is told from the user's own pictures
+MADE_HERE = "flowers_tl figure"  # in the file's metadata, by which a figure is told from the user's own images
 PANEL = 2.3  # side of a panel, in inches
-NAMED = 10  # most classes that are named beside a picture
+NAMED = 10  # most classes that are named beside an image
 LETTERS = 12  # that fit into an inch
 LINE = 0.15  # height of a line, in inches
 FRAME = (0, 1, 1, 0)  # in which crops and maps of any size lie upon each other
@@ -42,12 +42,12 @@ class Scale(NamedTuple):
     label: str
 
 
-def refuse_figure(path: Path, pictures: Iterable[Path] = ()) -> None:
+def validate_figure(path: Path, images: Iterable[Path] = ()) -> None:
     """Raise UserError if a figure can't go to ``path``, or would take the place of anything but a figure made here.
 
     Args:
         path: where it is to go.
-        pictures: that are to be looked at: none of them may be it.
+        images: that are to be looked at: none of them may be it.
     """
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"figure={path} must end with one of {', '.join(FORMATS)}, which says what to write.")
@@ -55,14 +55,14 @@ def refuse_figure(path: Path, pictures: Iterable[Path] = ()) -> None:
         raise UserError(f"figure={path} would lie in a folder that is not there: make it, or name another.")
     if not path.exists():
         return
-    own = any(picture.samefile(path) for picture in pictures if picture.exists())
+    own = any(image.samefile(path) for image in images if image.exists())
     if own or not path.is_file() or MADE_HERE.encode() not in path.read_bytes():
-        what = "is one of the pictures" if own else "is there already, and no figure that was made here"
+        what = "is one of the images" if own else "is there already, and no figure that was made here"
         raise UserError(f"figure={path} {what}: name another file.")
 
 
-def draw_answers(views: Sequence[View], path: Path, name: str) -> None:
-    """Draw each picture with bars of a network's answers, and its heat map where it has one, into a PNG, SVG or PDF."""
+def draw_answers(views: Sequence[Explanation], path: Path, name: str) -> None:
+    """Draw each image with bars of a network's answers, and its heat map where it has one, into a PNG, SVG or PDF."""
     rows = [[partial(show_crop, view), partial(show_bars, view)] for view in views]
     norm = heat_norm(views)
     if norm is not None:
@@ -70,11 +70,11 @@ def draw_answers(views: Sequence[View], path: Path, name: str) -> None:
     draw(rows, path, [headline(name, views[0])], [Scale(norm, HEAT, [2], EVIDENCE)] if norm else [])
 
 
-def draw_heat(seen: Sequence[Sequence[View]], path: Path, names: Sequence[str]) -> None:
-    """Draw the heat maps of each picture into a PNG, SVG or PDF, all on one scale.
+def draw_heat(seen: Sequence[Sequence[Explanation]], path: Path, names: Sequence[str]) -> None:
+    """Draw the heat maps of each image into a PNG, SVG or PDF, all on one scale.
 
     Args:
-        seen: what each network sees, picture by picture. Of two, A and B, the difference is drawn too.
+        seen: what each network sees, image by image. Of two, A and B, the difference is drawn too.
         path: of the figure.
         names: of the networks.
     """
@@ -96,13 +96,13 @@ def draw_heat(seen: Sequence[Sequence[View]], path: Path, names: Sequence[str]) 
     draw(rows, path, title, scales, below=len(seen[0][0].answers[:NAMED]))
 
 
-def headline(name: str, view: View) -> str:
+def headline(name: str, view: Explanation) -> str:
     """At which stage the maps are made, and of which network."""
     heat = view.heat
     return f"Grad-CAM at {heat.stage}, {heat.places} by {heat.places} places: {name}" if heat else name
 
 
-def heat_norm(views: Iterable[View]) -> Normalize | None:
+def heat_norm(views: Iterable[Explanation]) -> Normalize | None:
     """The one scale of all maps, from 0 to the hottest place of any; None if there are no maps."""
     hottest = [view.heat.values.max() for view in views if view.heat]
     return Normalize(0, max(hottest) or 1) if hottest else None
@@ -111,7 +111,7 @@ def heat_norm(views: Iterable[View]) -> Normalize | None:
 def draw(
     rows: Sequence[Sequence[Panel]], path: Path, title: Sequence[str], scales: Sequence[Scale], below: int = 0
 ) -> None:
-    """Lay out a row of panels for each picture, where they are few several side by side, with colour bars beneath.
+    """Lay out a row of panels for each image, where they are few several side by side, with colour bars beneath.
 
     Args:
         rows: of panels, each a function that draws into its axes; all have the same number.
@@ -153,12 +153,12 @@ def draw(
         figure.savefig(path, metadata={"Creator": MADE_HERE})
 
 
-def show_crop(view: View, axis: Axes) -> None:
+def show_crop(view: Explanation, axis: Axes) -> None:
     axis.imshow(view.pixels, extent=FRAME)
-    head(axis, fit(view.picture))
+    head(axis, fit(view.image))
 
 
-def show_bars(view: View, axis: Axes) -> None:
+def show_bars(view: Explanation, axis: Axes) -> None:
     """Bars from 0 to 1, with the names on them: names of any length leave the bars where they are."""
     answers = view.answers[:NAMED]
     axis.set(xlim=(0, 1), ylim=(len(answers) - 0.4, -0.6))
@@ -171,8 +171,8 @@ def show_bars(view: View, axis: Axes) -> None:
         axis.text(0.98, place, f"{share:.1%}", va="center", ha="right", fontsize=8)
 
 
-def show_heat(view: View, norm: Normalize, axis: Axes, mark: str = "", answers: bool = False) -> None:
-    """The map over the grey picture, with a line around what is more than half as hot as its hottest place."""
+def show_heat(view: Explanation, norm: Normalize, axis: Axes, mark: str = "", answers: bool = False) -> None:
+    """The map over the grey image, with a line around what is more than half as hot as its hottest place."""
     heat, (name, share) = view.heat.values, view.asked
     axis.imshow(blend(view.pixels, HEAT(norm(heat))), extent=FRAME)
     if heat.max() > heat.min():
@@ -183,13 +183,13 @@ def show_heat(view: View, norm: Normalize, axis: Axes, mark: str = "", answers: 
         axis.set_xlabel(lines, loc="left", fontsize=7, parse_math=False)
 
 
-def show_difference(view: View, values: np.ndarray, norm: Normalize, axis: Axes) -> None:
+def show_difference(view: Explanation, values: np.ndarray, norm: Normalize, axis: Axes) -> None:
     axis.imshow(blend(view.pixels, DIFFERENCE(norm(values))), extent=FRAME)
     head(axis, "B less A")
 
 
 def blend(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colours (h, w, 4) laid over the picture in grey, through which it can be seen: (h, w, 3)."""
+    """Colours (h, w, 4) laid over the image in grey, through which it can be seen: (h, w, 3)."""
     grey = Image.fromarray((pixels * 255).astype(np.uint8)).convert("L").resize(colours.shape[1::-1])
     return 0.65 * colours[..., :3] + 0.35 * np.asarray(grey)[..., None] / 255
 

@@ -25,8 +25,8 @@ def grad_cam(backbone: Backbone, inputs: Tensor, classes: Sequence[int], stage: 
 
     Args:
         backbone: the network.
-        inputs: prepared pictures, float32 (n, 3, size, size), on the network's device.
-        classes: the class that is asked for, picture by picture.
+        inputs: prepared images, float32 (n, 3, size, size), on the network's device.
+        classes: the class that is asked for, image by image.
         stage: whose places the map has; None takes the last that has any.
 
     Returns:

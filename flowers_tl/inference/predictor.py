@@ -15,27 +15,27 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.transforms.v2.functional import to_pil_image
 
-from flowers_tl.data.image_io import read_picture, to_rgb
+from flowers_tl.data.image_io import read_image, to_rgb
 from flowers_tl.data.transforms import eval_transform
-from flowers_tl.inference.checkpoint import read_trained
+from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.pretrained import read_weights
 from flowers_tl.utils.errors import UserError, first_line
 
-Picture = str | Path | Image.Image | np.ndarray | Tensor
+ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in a picture.
+    """What a network sees in an image.
 
     Attributes:
-        picture: the path of its file; None where it came as a picture.
+        image: the path of its file; None where it came as an image.
         classes: names of classes, the most likely first.
         probabilities: theirs, from 0 to 1, in that order.
     """
 
-    picture: str | None
+    image: str | None
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
 
@@ -74,7 +74,7 @@ class Predictor:
         Raises:
             UserError: if it is not there, or not of this project.
         """
-        trained = read_trained(path)
+        trained = load_trained(path)
         chosen = trained.model.hparams
         name = f"{trained.model.strategy.name} of {chosen.backbone}"
         return cls(trained.model.backbone, trained.class_names, chosen.image_size, trained.temperature, device, name)
@@ -108,25 +108,27 @@ class Predictor:
         names = get_model_weights(backbone).DEFAULT.meta["categories"]
         return cls(network, names, device=device, name=f"ImageNet's {backbone}")
 
-    def predict(self, pictures: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> list[Prediction]:
-        """Answer for each picture, in their order.
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], top: int = 5, batch_size: int = 32
+    ) -> list[Prediction]:
+        """Answer for each image, in their order.
 
         Args:
-            pictures: one or many: paths, PIL pictures, uint8 arrays (height, width, 3) or uint8 tensors
+            images: one or many: paths, PIL images, uint8 arrays (height, width, 3) or uint8 tensors
                 (3, height, width), of any size.
             top: how many classes to name.
-            batch_size: pictures at a time.
+            batch_size: images at a time.
 
         Raises:
             UserError: if a file can't be read.
         """
-        if isinstance(pictures, Picture) or not isinstance(pictures, Iterable):
-            pictures = [pictures]
-        return list(self.stream(pictures, top, batch_size))
+        if isinstance(images, ImageInput) or not isinstance(images, Iterable):
+            images = [images]
+        return list(self.stream(images, top, batch_size))
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        images: Iterable[ImageInput],
         top: int = 5,
         batch_size: int = 32,
         unreadable: Callable[[UserError], None] | None = None,
@@ -139,20 +141,20 @@ class Predictor:
         for name, value in (("top", top), ("batch_size", batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"{name}={value} must be a whole number of at least 1.")
-        for named, inputs in self.batches(pictures, batch_size, unreadable):
+        for named, inputs in self.batches(images, batch_size, unreadable):
             shares, classes = self.probabilities(inputs).topk(min(top, len(self.class_names)))
             for name, own, places in zip(named, shares.tolist(), classes.tolist(), strict=True):
                 yield Prediction(name, tuple(self.class_names[k] for k in places), tuple(own))
 
     def batches(
-        self, pictures: Iterable[Picture], batch_size: int, unreadable: Callable[[UserError], None] | None = None
+        self, images: Iterable[ImageInput], batch_size: int, unreadable: Callable[[UserError], None] | None = None
     ) -> Iterator[tuple[list[str | None], Tensor]]:
-        """Read and prepare pictures, two batches ahead on all cores: their paths, and inputs (n, 3, size, size)."""
-        source, waiting = iter(pictures), deque()
+        """Read and prepare images, two batches ahead on all cores: their paths, and inputs (n, 3, size, size)."""
+        source, waiting = iter(images), deque()
         with ThreadPoolExecutor() as pool:
             while True:
                 while len(waiting) < 3 and (group := list(islice(source, batch_size))):
-                    waiting.append([(path_of(picture), pool.submit(self.prepare, picture)) for picture in group])
+                    waiting.append([(path_of(image), pool.submit(self.prepare, image)) for image in group])
                 if not waiting:
                     return
                 named, inputs = [], []
@@ -167,24 +169,24 @@ class Predictor:
                 if inputs:
                     yield named, torch.stack(inputs)
 
-    def prepare(self, picture: Picture) -> Tensor:
-        """A picture as the network takes it: resized, its centre cut out, normalised; float32 (3, size, size)."""
-        if isinstance(picture, str | Path):
-            return self.transform(read_picture(picture))
-        if isinstance(picture, np.ndarray | Tensor):
-            picture = picture_of(picture)
-        if not isinstance(picture, Image.Image):
-            raise UserError(f"{picture!r:.40} is no picture: give a path, a PIL picture, an array or a tensor.")
-        return self.transform(to_rgb(picture))
+    def prepare(self, image: ImageInput) -> Tensor:
+        """An image as the network takes it: resized, its centre cut out, normalised; float32 (3, size, size)."""
+        if isinstance(image, str | Path):
+            return self.transform(read_image(image))
+        if isinstance(image, np.ndarray | Tensor):
+            image = image_from_array(image)
+        if not isinstance(image, Image.Image):
+            raise UserError(f"{image!r:.40} is no image: give a path, a PIL image, an array or a tensor.")
+        return self.transform(to_rgb(image))
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
-        """Map prepared pictures (n, 3, size, size) to logits, float32 (n, classes), on the CPU."""
+        """Map prepared images (n, 3, size, size) to logits, float32 (n, classes), on the CPU."""
         inputs = inputs.to(self.device, memory_format=torch.channels_last)
         return self.backbone(inputs).float().cpu()
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Map prepared pictures (n, 3, size, size) to probabilities, float32 (n, classes), on the CPU."""
+        """Map prepared images (n, 3, size, size) to probabilities, float32 (n, classes), on the CPU."""
         return (self.logits(inputs) / self.temperature).softmax(dim=1)
 
 
@@ -200,15 +202,15 @@ def find_device(named: str | torch.device | None) -> torch.device:
     return device
 
 
-def picture_of(pixels: np.ndarray | Tensor) -> Image.Image:
-    """The picture in an array (height, width, 3) or a tensor (3, height, width). Raises UserError if they hold none."""
+def image_from_array(pixels: np.ndarray | Tensor) -> Image.Image:
+    """The image in an array (height, width, 3) or a tensor (3, height, width). Raises UserError if they hold none."""
     channels = pixels.shape[0 if isinstance(pixels, Tensor) else -1] if pixels.ndim == 3 else None
     if channels != 3 or 0 in pixels.shape or pixels.dtype not in (np.uint8, torch.uint8):
         raise UserError(
-            f"{pixels.dtype} {tuple(pixels.shape)} is no picture: give uint8, an array (height, width, 3) or a tensor (3, height, width)."
+            f"{pixels.dtype} {tuple(pixels.shape)} is no image: give uint8, an array (height, width, 3) or a tensor (3, height, width)."
         )
     return to_pil_image(pixels)
 
 
-def path_of(picture: Any) -> str | None:
-    return str(picture) if isinstance(picture, str | Path) else None
+def path_of(image: Any) -> str | None:
+    return str(image) if isinstance(image, str | Path) else None

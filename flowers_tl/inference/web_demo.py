@@ -1,4 +1,4 @@
-"""A page to try a network on: drop a picture, see what it is taken for, and where that is seen."""
+"""A page to try a network on: drop an image, see what it is taken for, and where that is seen."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowers_tl.inference.explanations import look
+from flowers_tl.inference.explanations import explain_images
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.utils.errors import UserError
@@ -21,7 +21,7 @@ def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = 
 
     Args:
         network: that answers.
-        examples: a picture of some classes, to be shown beside their names.
+        examples: an image of some classes, to be shown beside their names.
         explain: whether to show a heat map, which needs captum.
 
     Raises:
@@ -34,7 +34,7 @@ def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = 
         )
         with gradio.Row():
             with gradio.Column():
-                file = gradio.File(label="A picture", file_count="single", type="filepath", elem_id="upload")
+                file = gradio.File(label="An image", file_count="single", type="filepath", elem_id="upload")
                 told = gradio.Markdown(visible=False, elem_id="told")
                 answers = gradio.Label(label="What it is taken for", num_top_classes=TOP, elem_id="answers")
             with gradio.Column(), gradio.Row():
@@ -42,7 +42,7 @@ def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = 
                 seen = gradio.Image(label="What the network sees of it", elem_id="seen", **shown)
                 heat = gradio.Image(label="Where the first class is seen", visible=explain, elem_id="heat", **shown)
         like = gradio.Gallery(
-            label="Pictures of these classes",
+            label="Images of these classes",
             columns=TOP,
             height="auto",
             visible=bool(examples),
@@ -64,7 +64,7 @@ def answerer(
         if file is None:
             return [gradio.Markdown(visible=False), None, None, None, None]
         try:
-            (view,) = look(network, {Path(file): network.prepare(file)}, TOP, heat=explain)
+            (view,) = explain_images(network, {Path(file): network.prepare(file)}, TOP, heat=explain)
         except UserError as error:
             sentence = str(error).replace(file, Path(file).name)  # where it was put is not the visitor's business
             return [gradio.Markdown(sentence, visible=True), None, None, None, None]

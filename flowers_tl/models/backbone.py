@@ -58,7 +58,7 @@ class Backbone(nn.Module):
         self.stages: tuple[Stage, ...] = tuple(ARCHITECTURES[name](self.network))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map pictures (n, 3, height, width), normalised float, to logits (n, num_classes)."""
+        """Map images (n, 3, height, width), normalised float, to logits (n, num_classes)."""
         return self.network(x)
 
     def run(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:

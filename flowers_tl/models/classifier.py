@@ -14,10 +14,10 @@ from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import Backbone, Stage
 from flowers_tl.models.metrics import MeanLoss, scores
 from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
-from flowers_tl.models.strategy import Group, Strategy
+from flowers_tl.models.strategy import ParameterGroup, Strategy
 from flowers_tl.utils.errors import UserError
 
-# Pictures, uint8 or normalised, and labels; or features, labels, and the name of the stage that the features enter.
+# Images, uint8 or normalised, and labels; or features, labels, and the name of the stage that the features enter.
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]
 
 
@@ -32,9 +32,9 @@ class TransferClassifier(L.LightningModule):
         backbone: name of an architecture, see :data:`flowers_tl.models.backbone.ARCHITECTURES`.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python (:meth:`Strategy.to_dict`).
-        class_names, image_size: one name a class, and the side in pixels of the pictures it learns from; kept in the
+        class_names, image_size: one name a class, and the side in pixels of the images it learns from; kept in the
             checkpoint for whoever predicts with it.
-        class_weights: by which the training loss of each class's pictures is multiplied; None: all count alike.
+        class_weights: by which the training loss of each class's images is multiplied; None: all count alike.
         seed: from which the randomness of training (dropout, mixing) follows, epoch by epoch.
         optimizer: see :func:`flowers_tl.models.optim.make_optimizer`.
         scheduler: see :func:`flowers_tl.models.optim.make_schedule`.
@@ -102,7 +102,7 @@ class TransferClassifier(L.LightningModule):
         return self
 
     def forward(self, inputs: Tensor, start: str | None = None) -> Tensor:
-        """Map normalised pictures (n, 3, height, width) to logits (n, num_classes).
+        """Map normalised images (n, 3, height, width) to logits (n, num_classes).
 
         With ``start`` the inputs are what enters that stage, (n, ...): features of the frozen stages before it.
         """
@@ -121,12 +121,12 @@ class TransferClassifier(L.LightningModule):
         schedule = make_schedule(optimizer, self.hparams.scheduler, steps, per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def parameters_by_group(self) -> list[tuple[Group, list[nn.Parameter]]]:
+    def parameters_by_group(self) -> list[tuple[ParameterGroup, list[nn.Parameter]]]:
         """Groups of the table that have parameters, with them; a neck that only pools has none."""
         named = dict(self.backbone.network.named_parameters())
         return [(group, [named[name] for name in group.parameters]) for group in self.groups if group.parameters]
 
-    def stage_rows(self) -> list[tuple[str, int, int, bool, list[Group]]]:
+    def stage_rows(self) -> list[tuple[str, int, int, bool, list[ParameterGroup]]]:
         """For each stage: name, parameters, how many learn at any time, whether it is solved first, and its groups."""
         rows = []
         for stage in self.backbone.stages:
@@ -155,17 +155,17 @@ class TransferClassifier(L.LightningModule):
         torch.manual_seed(derive_seed(self.hparams.seed, self.current_epoch, self.global_rank))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: normalise uint8 pictures, and mix those of a training batch.
+        """On the device: normalise uint8 images, and mix those of a training batch.
 
         Mixed labels (n,) become shares of the classes (n, num_classes).
         """
-        pictures, labels, *start = batch
+        images, labels, *start = batch
         if start:
             return batch
-        pictures = normalise(pictures) if pictures.dtype == torch.uint8 else pictures
+        images = normalise(images) if images.dtype == torch.uint8 else images
         if self.mixing is None or self._trainer is None or not self.trainer.training:
-            return pictures, labels
-        return self.mixing(pictures, labels)
+            return images, labels
+        return self.mixing(images, labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels, *start = batch

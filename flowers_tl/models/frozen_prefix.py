@@ -1,4 +1,4 @@
-"""The frozen prefix: all stages before the first that learns. It has no memory, so what it makes of a picture can be kept.
+"""The frozen prefix: all stages before the first that learns. It has no memory, so what it makes of an image can be kept.
 
 Where it ends follows from the strategy's table and the epoch. It runs as one function of its own, faster than the network
 that it stands for: BatchNorm is folded into the convolutions, and channels lie last in memory. In fp32 both differ from
@@ -19,12 +19,12 @@ from flowers_tl.models.backbone import Backbone, Stage
 from flowers_tl.models.classifier import TransferClassifier
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Pictures at a time: few enough for what passes between layers to stay in a CPU's cache, enough for a GPU to be busy.
+# Images at a time: few enough for what passes between layers to stay in a CPU's cache, enough for a GPU to be busy.
 BATCH = {"cpu": 4, "cuda": 256}
 
 
-def entry_stage(model: TransferClassifier, epoch: int) -> str | None:
-    """Name of the stage at which ``epoch``'s pictures can enter, since all before it is frozen; None: at the first.
+def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
+    """Name of the stage at which ``epoch``'s images can enter, since all before it is frozen; None: at the first.
 
     A prefix ends before the first stage that learns or draws at random while it trains, before the first BatchNorm whose
     statistics follow the batches (``frozen_batchnorm: train``), and before the head at the latest.
@@ -43,7 +43,7 @@ def entry_stage(model: TransferClassifier, epoch: int) -> str | None:
     return model.backbone.stage_names[first] if first else None
 
 
-class Stages(nn.Module):
+class StageChain(nn.Module):
     """Some of a network's stages, one after another."""
 
     def __init__(self, network: nn.Module, stages: tuple[Stage, ...]) -> None:
@@ -56,8 +56,8 @@ class Stages(nn.Module):
         return x
 
 
-class Prefix:
-    """The stages before ``stop`` as a function of pictures, made from a copy of the weights as they are now.
+class FrozenPrefix:
+    """The stages before ``stop`` as a function of images, made from a copy of the weights as they are now.
 
     Args:
         backbone: whose stages are copied.
@@ -70,19 +70,19 @@ class Prefix:
         self.stop, self.precision, self.device = stop, precision, device
         stages = backbone.stages[: backbone.stage_names.index(stop)]
         network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
-        part: nn.Module = Stages(network, stages)
+        part: nn.Module = StageChain(network, stages)
         if any(isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage)):
             part = fuse(part.cpu())
         self.part = part.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
         self.fingerprint = fingerprint(backbone, stages)
 
     @torch.no_grad()  # not inference mode, whose tensors no learning layer may take
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Map uint8 pictures (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
         found, size = [], BATCH.get(self.device.type, BATCH["cuda"])
-        for part in pictures.split(size):
+        for part in images.split(size):
             x = normalise(part.to(self.device)).to(PRECISIONS[self.precision])
-            if self.device.type == "cpu":  # convolutions of one picture round otherwise than those of several
+            if self.device.type == "cpu":  # convolutions of one image round otherwise than those of several
                 x = torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])
             x = self.part(x.contiguous(memory_format=torch.channels_last))
             found.append(x[: len(part)].contiguous())

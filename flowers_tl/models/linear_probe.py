@@ -1,6 +1,6 @@
 """The best head on the features as they are: solved by L-BFGS instead of trained by steps (a linear probe).
 
-What a frozen network makes of a picture is computed once; the head's loss over these features is then minimised to the
+What a frozen network makes of an image is computed once; the head's loss over these features is then minimised to the
 end, for a range of weight decays, of which val chooses one. For a linear head the problem is convex and has one answer,
 with no learning rate, no number of epochs and no seed in it.
 """
@@ -42,24 +42,24 @@ class Solution:
 
 
 @torch.no_grad()
-def features(
+def compute_features(
     backbone: Backbone, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Run all stages before the head, in eval mode, on pictures (n, 3, height, width) and labels (n,) in batches.
+    """Run all stages before the head, in eval mode, on images (n, 3, height, width) and labels (n,) in batches.
 
     Args:
         backbone: is moved to ``device``.
         batches: are read once.
         device: where to compute, and where the features stay.
-        mirrored: let every picture be followed by its mirror image, which shows the same.
+        mirrored: let every image be followed by its mirror image, which shows the same.
 
     Returns:
         What enters the head, float32 (n, ...) or (2n, ...), and labels, int64.
     """
     backbone.eval().to(device)
     found, known = [], []
-    for pictures, labels in batches:
-        for view in (pictures, pictures.flip(-1)) if mirrored else (pictures,):
+    for images, labels in batches:
+        for view in (images, images.flip(-1)) if mirrored else (images,):
             found.append(backbone.run(view.to(device), stop="head").float())
             known.append(labels.to(device))
     return torch.cat(found), torch.cat(known)
@@ -77,13 +77,13 @@ def solve_head(
 
     The objective is the mean cross-entropy over ``train`` plus half the weight decay times the squared weights (the bias
     is free), minimised in float64 from a head of zeros. Best is the lowest val loss, which is less a matter of luck than
-    the accuracy over a thousand pictures. A head that is more than one Linear (SqueezeNet's ReLU) is solved to a
+    the accuracy over a thousand images. A head that is more than one Linear (SqueezeNet's ReLU) is solved to a
     stationary point.
 
     Args:
         backbone: whose head is replaced.
         train: what enters the head, (n, ...), and labels (n,), as :func:`features` returns them.
-        val: the same of the pictures that choose.
+        val: the same of the images that choose.
         weight_decays: candidates.
         class_weights: of the classes in the mean over ``train``, (classes,); None: all count alike.
         progress: wraps the candidates, to show how far the search is.

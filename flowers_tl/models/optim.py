@@ -1,4 +1,4 @@
-"""How learning goes: the loss, the optimizer, its rates over time, and the mixing of pictures. The table says how fast.
+"""How learning goes: the loss, the optimizer, its rates over time, and the mixing of images. The table says how fast.
 
 Everything here is built from plain Python, one mapping a config group; a key that is None is left to the library.
 """
@@ -15,7 +15,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torchvision.transforms import v2
 
-from flowers_tl.models.strategy import Group
+from flowers_tl.models.strategy import ParameterGroup
 from flowers_tl.utils.errors import UserError, suggest
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -45,13 +45,13 @@ def image_losses(logits: Tensor, labels: Tensor, class_weights: Tensor | None = 
     return (1 - smoothing) * losses - smoothing * weights * logits.log_softmax(dim=1).mean(dim=1)
 
 
-def make_optimizer(groups: Sequence[tuple[Group, list[nn.Parameter]]], chosen: Mapping[str, Any]) -> Optimizer:
+def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], chosen: Mapping[str, Any]) -> Optimizer:
     """Build the optimizer with one parameter group for each of ``groups``, named for it.
 
     Raises:
         UserError: if ``chosen`` names an unknown optimizer, or a key that this one does not have.
     """
-    name, arguments = known("optimizer", chosen, OPTIMIZERS)
+    name, arguments = split_choice("optimizer", chosen, OPTIMIZERS)
     accepted = inspect.signature(OPTIMIZERS[name]).parameters
     for key, value in arguments.items():
         if key not in accepted:
@@ -81,7 +81,7 @@ def make_schedule(optimizer: Optimizer, chosen: Mapping[str, Any], steps: int, s
         steps: optimizer steps of the whole run.
         steps_per_epoch: optimizer steps of one epoch.
     """
-    name, arguments = known("scheduler", chosen, SCHEDULES)
+    name, arguments = split_choice("scheduler", chosen, SCHEDULES)
     if name == "constant":
         return LambdaLR(optimizer, lambda step: 1.0)
     if not math.isfinite(steps):
@@ -110,7 +110,7 @@ def make_schedule(optimizer: Optimizer, chosen: Mapping[str, Any], steps: int, s
 
 
 def make_mixing(chosen: Mapping[str, Any], num_classes: int) -> nn.Module | None:
-    """Return what mixes a batch of (pictures, labels) into (pictures, class shares (n, num_classes)); None for nothing.
+    """Return what mixes a batch of (images, labels) into (images, class shares (n, num_classes)); None for nothing.
 
     With both ``mixup`` (Zhang et al. 2018) and ``cutmix`` (Yun et al. 2019) each batch takes one of them at random.
     """
@@ -125,7 +125,7 @@ def make_mixing(chosen: Mapping[str, Any], num_classes: int) -> nn.Module | None
     return v2.RandomChoice(wanted) if wanted else None
 
 
-def known(
+def split_choice(
     group: str, chosen: Mapping[str, Any], names: Sequence[str] | Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Split a config group into its name, which must be one of ``names``, and its keys that are set."""

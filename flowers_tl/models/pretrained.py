@@ -14,7 +14,7 @@ from flowers_tl.models.backbone import Backbone
 from flowers_tl.utils.errors import UserError, shorten, suggest
 
 
-def first_weights(config: Mapping[str, Any]) -> str | None:
+def initial_weights(config: Mapping[str, Any]) -> str | None:
     """The weights that a run begins from: None, random ones, where the strategy says so whatever the backbone says."""
     return None if config["strategy"]["weights"] == "random" else config["backbone"]["weights"]
 

@@ -47,7 +47,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """A row, or one stage of a row that runs stage by stage, applied to a network: one group of the optimizer.
 
     ``parameters`` are dotted names inside the torchvision network; a stage that only pools has none.
@@ -106,7 +106,7 @@ class Strategy:
         """Plain Python, which a checkpoint holds and :meth:`from_dict` reads."""
         return asdict(self) | {"table": [asdict(row) | {"only": list(row.only)} for row in self.table]}
 
-    def groups(self, stages: Kinds, features: Sequence[str]) -> tuple[Group, ...]:
+    def groups(self, stages: Kinds, features: Sequence[str]) -> tuple[ParameterGroup, ...]:
         """Apply the table to a network's row of ``stages``, of which ``features`` are those that an index counts.
 
         Raises:
@@ -115,7 +115,7 @@ class Strategy:
         """
         if not self.table and self.head != "solved":
             raise UserError(f"Strategy '{self.name}' has no rows, so nothing would learn: add one to strategy.table.")
-        groups: list[Group] = []
+        groups: list[ParameterGroup] = []
         claimed: dict[str, str] = {}
         for row in self.table:
             self._check(row)
@@ -145,7 +145,9 @@ class Strategy:
             )
         return selected
 
-    def _apply(self, row: Row, selected: Mapping[str, tuple[str, ...]], above: float | None) -> Iterator[Group]:
+    def _apply(
+        self, row: Row, selected: Mapping[str, tuple[str, ...]], above: float | None
+    ) -> Iterator[ParameterGroup]:
         """Turn a row into its groups: one, or where rate or beginning go stage by stage, one a stage."""
         lr, factor = self._rate(row, above)
         one_by_one = factor is not None or row.every is not None
@@ -154,7 +156,7 @@ class Strategy:
             if not kept:  # counts as a step of factor and epochs, so that rates do not depend on `only`
                 continue
             name = kept[0] if len(kept) == 1 else f"{kept[0]}-{kept[-1]}"
-            yield Group(
+            yield ParameterGroup(
                 name=" ".join([name, "+".join(row.only)]) if row.only else name,
                 stages=kept,
                 parameters=tuple(parameter for stage in kept for parameter in selected[stage]),
@@ -227,7 +229,7 @@ class Strategy:
         return tuple(names)
 
 
-def refuse_late(strategy: str, groups: Sequence[Group], epochs: int) -> None:
+def validate_start_epochs(strategy: str, groups: Sequence[ParameterGroup], epochs: int) -> None:
     """Raise UserError if a group would begin to learn only after the run's last epoch."""
     for group in groups:
         if group.from_epoch >= epochs:

@@ -8,7 +8,7 @@ from flowers_tl.report.recommendation import by_size, headline, roads
 from flowers_tl.report.render import to_html
 from flowers_tl.report.summary import Facts, measure
 from flowers_tl.report.table import to_csv
-from flowers_tl.utils.overwriting import refuse_overwrite
+from flowers_tl.utils.overwriting import validate_overwrite
 
 FILES = ("report.html", "report.csv", "report.md")
 SIGN = "Report of flowers_tl</title>"  # in the page, by which it is told from a user's own
@@ -21,7 +21,7 @@ def advise(facts: Facts, comparisons: Comparisons) -> list[str]:
     lines = [headline(facts, comparisons)]
     if len(facts.entries) > 1:
         for size, entries in by_size(facts):
-            among = f", of {size:,} training pictures" if len(by_size(facts)) > 1 and size is not None else ""
+            among = f", of {size:,} training images" if len(by_size(facts)) > 1 and size is not None else ""
             for road in roads(entries, comparisons):
                 lines.append(f"{road.title}{among}:")
                 lines += [
@@ -38,7 +38,7 @@ def write_report(facts: Facts, comparisons: Comparisons, folder: str | Path) -> 
     Raises:
         UserError: if the folder holds such files that are not a report.
     """
-    refuse_overwrite(Path(folder), FILES, SIGN, "report")
+    validate_overwrite(Path(folder), FILES, SIGN, "report")
     found = comparisons.against(facts.answered[0], facts.answered) if facts.answered else []
     texts = (to_html(facts, found, comparisons), to_csv(facts, found), to_markdown(facts, found, comparisons))
     folder = Path(folder)

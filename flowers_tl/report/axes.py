@@ -89,7 +89,7 @@ def frame(
 def drawing(
     parts: Sequence[Html], description: str, width: float = WIDTH, height: float = HEIGHT, **more: object
 ) -> Html:
-    """An SVG picture with a description for those who do not see it."""
+    """An SVG image with a description for those who do not see it."""
     return element(
         "svg", *parts, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=description, **more
     )  # fmt: skip

@@ -142,7 +142,7 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def draw_reliability(entry: Entry, truth: np.ndarray) -> Html:
-    """Accuracy by confidence, all seeds together; a dot's area goes with its number of pictures."""
+    """Accuracy by confidence, all seeds together; a dot's area goes with its number of images."""
     width, height = 230, 230
     bins = reliability(np.concatenate(entry.answers.logits), np.tile(truth, len(entry.answers.logits)))
     x, y = Axis(0, 1, LEFT, width - 22, most=2), Axis(0, 1, height - BOTTOM, TOP, most=2)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowers_tl.report.summary import Answers
+from flowers_tl.report.summary import TestAnswers
 from flowers_tl.results import scores
 
 
 @dataclass(frozen=True)
 class Confused:
-    """Two species, how many test pictures of the first are taken for the second and the other way: means over seeds."""
+    """Two species, how many test images of the first are taken for the second and the other way: means over seeds."""
 
     first: int
     second: int
@@ -20,9 +20,9 @@ class Confused:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that is named wrongly by the mean over the seeds, and how sure of it that mean is."""
+    """An image that is named wrongly by the mean over the seeds, and how sure of it that mean is."""
 
-    picture: int
+    image: int
     label: int
     answer: int
     confidence: float
@@ -30,23 +30,23 @@ class Mistake:
 
 
 def support(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Test pictures of each class."""
+    """Test images of each class."""
     return np.bincount(labels, minlength=classes)
 
 
-def class_accuracy(answers: Answers, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Share of each class's pictures that are named rightly, mean over seeds; NaN for a class without pictures."""
+def class_accuracy(answers: TestAnswers, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Share of each class's images that are named rightly, mean over seeds; NaN for a class without images."""
     counts = support(labels, classes)
     rightly = np.bincount(labels, answers.hits.mean(axis=0), minlength=classes)
     return np.where(counts > 0, rightly / np.maximum(1, counts), np.nan)
 
 
-def confusions(answers: Answers, labels: np.ndarray) -> np.ndarray:
+def confusions(answers: TestAnswers, labels: np.ndarray) -> np.ndarray:
     """How often class i is taken for class j, (classes, classes), mean over seeds."""
     return np.mean([scores.confusion(logits, labels) for logits in answers.logits], axis=0)
 
 
-def most_confused(answers: Answers, labels: np.ndarray, most: int) -> list[Confused]:
+def most_confused(answers: TestAnswers, labels: np.ndarray, most: int) -> list[Confused]:
     """The pairs of species with the most mistakes between them."""
     counts = confusions(answers, labels)
     both = np.triu(counts + counts.T, k=1)
@@ -61,8 +61,8 @@ def most_confused(answers: Answers, labels: np.ndarray, most: int) -> list[Confu
     return found
 
 
-def worst_mistakes(answers: Answers, labels: np.ndarray, most: int) -> list[Mistake]:
-    """Pictures with the highest mean probability of a wrong class."""
+def worst_mistakes(answers: TestAnswers, labels: np.ndarray, most: int) -> list[Mistake]:
+    """Images with the highest mean probability of a wrong class."""
     shares = answers.probabilities
     answer, confidence, missed = shares.argmax(axis=1), shares.max(axis=1), (~answers.hits).sum(axis=0)
     return [
@@ -71,8 +71,8 @@ def worst_mistakes(answers: Answers, labels: np.ndarray, most: int) -> list[Mist
     ]
 
 
-def typical(answers: Answers, labels: np.ndarray, label: int) -> list[int]:
-    """The pictures of a species, those that are named rightly with the highest confidence first."""
+def typical(answers: TestAnswers, labels: np.ndarray, label: int) -> list[int]:
+    """The images of a species, those that are named rightly with the highest confidence first."""
     own = np.flatnonzero(labels == label)
     shares = answers.probabilities[own]
     known = label < shares.shape[1]

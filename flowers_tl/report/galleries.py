@@ -1,4 +1,4 @@
-"""The page's sections on species and single pictures: gains and losses, confused pairs, the worst mistakes."""
+"""The page's sections on species and single images: gains and losses, confused pairs, the worst mistakes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from flowers_tl.report.summary import Entry, Facts
 from flowers_tl.report.thumbnails import Thumbnails
 from flowers_tl.results.load_runs import percent
 
-PAIRS, MISTAKES, EXTREMES = 8, 24, 6  # so there are 40 pictures at most, of a few kilobytes each
+PAIRS, MISTAKES, EXTREMES = 8, 24, 6  # so there are 40 images at most, of a few kilobytes each
 
 
 def by_species(facts: Facts, baseline: Entry) -> tuple[Html, dict[str, Any]]:
@@ -25,7 +25,7 @@ def by_species(facts: Facts, baseline: Entry) -> tuple[Html, dict[str, Any]]:
         for title, name, chosen in (("this group", "first", first), ("against", "second", second))
     ]
     said = (
-        "Share of each species' test pictures that are named rightly, mean over the seeds. Species have few pictures: "
+        "Share of each species' test images that are named rightly, mean over the seeds. Species have few images: "
         "among so many the extremes are partly chance."
     )
     return section(
@@ -39,7 +39,7 @@ def by_species(facts: Facts, baseline: Entry) -> tuple[Html, dict[str, Any]]:
 
 
 def species_data(facts: Facts) -> dict[str, Any]:
-    """Names, pictures and accuracies by group of the species that have test pictures."""
+    """Names, images and accuracies by group of the species that have test images."""
     labels = facts.test.labels
     counts = np.bincount(labels)
     present = np.flatnonzero(counts)
@@ -54,7 +54,7 @@ def species_data(facts: Facts) -> dict[str, Any]:
 
 
 def species_lines(data: dict[str, Any], first: Entry, second: Entry) -> list[tuple[str, int, float, float]]:
-    """Name, pictures and both accuracies, the largest gain of the first over the second first."""
+    """Name, images and both accuracies, the largest gain of the first over the second first."""
     both = (data["accuracies"][str(entry.number)] for entry in (first, second))
     lines = zip(data["names"], data["counts"], *both, strict=True)
     return sorted(lines, key=lambda line: line[3] - line[2])
@@ -63,7 +63,7 @@ def species_lines(data: dict[str, Any], first: Entry, second: Entry) -> list[tup
 def species_table(data: dict[str, Any], first: Entry, second: Entry) -> Html:
     head = [
         Column("species", number=False),
-        Column("pictures"),
+        Column("images"),
         Column(element("span", breakable(first.label), class_="first")),
         Column(element("span", breakable(second.label), class_="second")),
         Column("difference, points", order="descending"),
@@ -104,27 +104,27 @@ def extreme(name: str, count: int, a: float, b: float) -> Html:
         [
             element("span", name, class_="name"),
             element("span", f"{sign}{points(a - b)} points", class_="gap"),
-            element("small", f"{100 * b:.1f} to {100 * a:.1f} %, {count:,} pictures"),
+            element("small", f"{100 * b:.1f} to {100 * a:.1f} %, {count:,} images"),
         ]
     )
 
 
 def confused(facts: Facts, best: Entry, thumbnails: Thumbnails) -> Html:
-    """The pairs that are taken for one another most often, with a picture of each."""
+    """The pairs that are taken for one another most often, with an image of each."""
     counts = np.bincount(facts.test.labels)
     cards = []
     for pair in species.most_confused(best.answers, facts.test.labels, PAIRS):
         sides = ((pair.first, pair.second, pair.there), (pair.second, pair.first, pair.back))
-        pictures = []
+        images = []
         for label, other, times in sides:
             support = counts[label] if label < len(counts) else 0
             said = element("small", f"{amount(times)} of {support:,} taken for {facts.name(other)}")
             shown = typical(facts, best, label, thumbnails)
-            pictures.append(element("div", shown, element("strong", facts.name(label)), said))
-        cards.append(element("figure", *pictures, class_="card pair"))
+            images.append(element("div", shown, element("strong", facts.name(label)), said))
+        cards.append(element("figure", *images, class_="card pair"))
     seeds = ", mean over its seeds" if len(best.group.runs) > 1 else ""
     said = (
-        f"Species that {best.label} takes for one another most often{seeds}. The picture of a species is the "
+        f"Species that {best.label} takes for one another most often{seeds}. The image of a species is the "
         "one that it is surest of."
     )
     body = [paragraph(said), element("div", *cards, class_="cards wide")] if cards else [paragraph("No mistakes.")]
@@ -132,11 +132,11 @@ def confused(facts: Facts, best: Entry, thumbnails: Thumbnails) -> Html:
 
 
 def typical(facts: Facts, best: Entry, label: int, thumbnails: Thumbnails) -> Html:
-    """A picture of the species."""
+    """An image of the species."""
     found = species.typical(best.answers, facts.test.labels, label)
     if not found:
-        return element("div", "no test picture", class_="no-picture")
-    return thumbnails.show(facts.test.pictures[found[0]], facts.name(label))
+        return element("div", "no test image", class_="no-picture")
+    return thumbnails.show(facts.test.images[found[0]], facts.name(label))
 
 
 def amount(count: float) -> str:
@@ -149,7 +149,7 @@ def mistakes(facts: Facts, best: Entry, thumbnails: Thumbnails) -> Html:
     cards = []
     for one in species.worst_mistakes(best.answers, facts.test.labels, MISTAKES):
         true, answer = facts.name(one.label), facts.name(one.answer)
-        shown = thumbnails.show(facts.test.pictures[one.picture], f"{true}, taken for {answer}")
+        shown = thumbnails.show(facts.test.images[one.image], f"{true}, taken for {answer}")
         seeds = len(best.group.runs)
         wrong = f", wrong in {one.seeds_wrong} of {seeds} seeds" if seeds > 1 else ""
         said = element(
@@ -160,7 +160,7 @@ def mistakes(facts: Facts, best: Entry, thumbnails: Thumbnails) -> Html:
         )
         cards.append(element("figure", shown, said, class_="card"))
     said = (
-        f"Test pictures to which {best.label} gives a wrong name with the highest confidence (mean of its seeds' "
+        f"Test images to which {best.label} gives a wrong name with the highest confidence (mean of its seeds' "
         "probabilities). Some may be labelled wrongly."
     )
     hidden = thumbnails.explanation()

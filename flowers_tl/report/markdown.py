@@ -14,7 +14,7 @@ def to_markdown(facts: Facts, found: Sequence[Comparison], comparisons: Comparis
     lines = ["# Report", "", plain(headline(facts, comparisons)), "", "## Advice", ""]
     for size, entries in by_size(facts):
         if len(by_size(facts)) > 1:
-            lines += ["### Training pictures: " + ("not on record" if size is None else f"{size:,}"), ""]
+            lines += ["### Training images: " + ("not on record" if size is None else f"{size:,}"), ""]
         for road in roads(entries, comparisons):
             lines += [*advised(road), ""]
     lines += [*bullets(cautions(facts)), "", "## The table", ""]

@@ -1,4 +1,4 @@
-"""Two groups on the same pictures: how far apart they are, and whether the runs decide it."""
+"""Two groups on the same images: how far apart they are, and whether the runs decide it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class Comparison:
     def sentence(self) -> str:
         """The outcome in words, the better one first."""
         value, low, high = self.interval.value, self.interval.low, self.interval.high
-        over = "" if self.interval.over == "pictures and seeds" else f", over {self.interval.over} only"
+        over = "" if self.interval.over == "images and seeds" else f", over {self.interval.over} only"
         if not self.decided:
             span = f"95 % interval {points(low)} to {points(high)}{over}"
             return f"{UNDECIDED}: {self.first.label} against {self.second.label}, difference {points(value)} points, {span}"
@@ -55,7 +55,7 @@ class Comparisons:
         self.known: dict[tuple[int, int], Comparison] = {}
 
     def between(self, first: Entry, second: Entry) -> Comparison | None:
-        """The comparison, or None where a group has kept no answers by picture."""
+        """The comparison, or None where a group has kept no answers by image."""
         if first.answers is None or second.answers is None:
             return None
         key = (first.number, second.number)

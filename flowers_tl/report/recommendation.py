@@ -36,15 +36,15 @@ class Road:
 
 
 def headline(facts: Facts, comparisons: Comparisons) -> str:
-    """The answer in two sentences; where numbers of training pictures differ, for the largest: that is no choice."""
+    """The answer in two sentences; where numbers of training images differ, for the largest: that is no choice."""
     (size, entries), *smaller = by_size(facts)
     best = entries[0]
     if np.isnan(best.val.mean):
         return "No run was measured on val, so no strategy is chosen here; the table has what the test says."
     tested = np.isfinite(best.accuracy.mean)
-    accuracy = f"{percent(best.accuracy.values)} of the test pictures rightly{interval_of(best)}"
+    accuracy = f"{percent(best.accuracy.values)} of the test images rightly{interval_of(best)}"
     accuracy = f"names {accuracy}" if tested else "was not tested"
-    among = f"Of {size:,} training pictures: " if smaller and size is not None else ""
+    among = f"Of {size:,} training images: " if smaller and size is not None else ""
     if len(entries) == 1:
         return f"{among}{best.label} {accuracy}. It is the only setting here, so there is nothing to choose from."
     answer = f"{among}{best.label} is best by val accuracy ({percent(best.val.values)}) and {accuracy}."
@@ -68,9 +68,7 @@ def evidence(better: Entry, other: Entry, comparisons: Comparisons) -> str:
     if comparison is not None:
         return comparison.sentence() + (", although val prefers the other" if comparison.interval.high < 0 else "")
     gap = better.accuracy.mean - other.accuracy.mean
-    known = (
-        "not tested" if np.isnan(gap) else f"difference {points(gap)} points, no interval without answers by picture"
-    )
+    known = "not tested" if np.isnan(gap) else f"difference {points(gap)} points, no interval without answers by image"
     return f"{UNDECIDED}: {better.label} against {other.label}, {known}"
 
 
@@ -130,10 +128,10 @@ def digits(seconds: float) -> int:
 
 
 def by_size(facts: Facts) -> list[tuple[int | None, list[Entry]]]:
-    """Entries by the number of their training pictures, the most first: budgets are only alike within one."""
-    sizes = {entry.train_pictures for entry in facts.entries}
+    """Entries by the number of their training images, the most first: budgets are only alike within one."""
+    sizes = {entry.train_images for entry in facts.entries}
     ordered = sorted(sizes, key=lambda size: -(size or 0))
-    return [(size, [entry for entry in facts.entries if entry.train_pictures == size]) for size in ordered]
+    return [(size, [entry for entry in facts.entries if entry.train_images == size]) for size in ordered]
 
 
 def cautions(facts: Facts) -> list[str]:
@@ -145,7 +143,7 @@ def cautions(facts: Facts) -> list[str]:
             "a little too good, its test accuracy is not."
         )
         said.append(
-            "Seconds are as recorded: a run that finds pictures and features which an earlier one has kept is quicker."
+            "Seconds are as recorded: a run that finds images and features which an earlier one has kept is quicker."
         )
     epochs = {int(n) for entry in facts.entries for n in entry.epochs.values if n > 0}  # 0: a head that was solved
     if len(epochs) > 1:
@@ -157,7 +155,7 @@ def cautions(facts: Facts) -> list[str]:
         said.append("A group with one seed says nothing of how another seed would end.")
     if len(by_size(facts)) > 1:
         said.append(
-            "Groups with unlike numbers of training pictures differ in more than their strategy; the advice is for each "
+            "Groups with unlike numbers of training images differ in more than their strategy; the advice is for each "
             "number apart."
         )
     return said

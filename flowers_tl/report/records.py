@@ -1,4 +1,4 @@
-"""What the runs of a report have on record, and that they were measured on the same pictures."""
+"""What the runs of a report have on record, and that they were measured on the same images."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from flowers_tl.results.load_runs import Run
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.utils.errors import UserError
 
 
@@ -24,26 +24,26 @@ def answers_of(run: Run, notes: list[str]) -> Predictions | None:
 
 
 class Shared:
-    """What all runs have to have alike: classes, and the pictures of val and test with their labels and order."""
+    """What all runs have to have alike: classes, and the images of val and test with their labels and order."""
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[Any, Run]] = {}
         self.class_names: list[str] = []
-        self.splits: dict[str, Split] = {}
+        self.splits: dict[str, SplitPredictions] = {}
 
     def check(self, run: Run, predictions: Predictions | None) -> None:
-        """Refuse a run that was measured on other pictures than the runs before it."""
+        """Refuse a run that was measured on other images than the runs before it."""
         for name in ("val", "test"):
             size = recorded([run], "data", name)[0]
             if np.isfinite(size):
-                self.hold(f"numbers of {name} pictures", int(size), run)
+                self.hold(f"numbers of {name} images", int(size), run)
         if predictions is None:
             return
         self.hold("classes", predictions.class_names, run)
         self.class_names = predictions.class_names
         for name, split in predictions.splits.items():
-            self.hold(f"{name} pictures", list(split.pictures), run)
-            self.hold(f"labels of the {name} pictures", split.labels.tolist(), run)
+            self.hold(f"{name} images", list(split.images), run)
+            self.hold(f"labels of the {name} images", split.labels.tolist(), run)
             self.splits[name] = split
 
     def hold(self, what: str, value: Any, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The page as one file: sections, style, script, data and pictures, with nothing to fetch."""
+"""The page as one file: sections, style, script, data and images, with nothing to fetch."""
 
 import re
 from importlib.resources import files
@@ -63,8 +63,8 @@ def baseline(facts: Facts) -> Entry:
 
 
 def roots(facts: Facts) -> list[Path | None]:
-    """Where the pictures may lie."""
-    return [run.picture_root for entry in facts.answered for run in entry.group.runs]
+    """Where the images may lie."""
+    return [run.image_root for entry in facts.answered for run in entry.group.runs]
 
 
 def contents(body: list[Html]) -> Html:

@@ -29,12 +29,12 @@ def named(entry: Entry) -> Html:
 
 
 def advice(facts: Facts, comparisons: Comparisons) -> Html:
-    """The choices as time and as learning parameters grow, for each number of training pictures."""
+    """The choices as time and as learning parameters grow, for each number of training images."""
     parts = []
     for size, entries in by_size(facts):
         found = roads(entries, comparisons)
         if len(by_size(facts)) > 1:
-            parts.append(element("h3", "Training pictures: " + ("not on record" if size is None else f"{size:,}")))
+            parts.append(element("h3", "Training images: " + ("not on record" if size is None else f"{size:,}")))
         if len(entries) == 1:
             parts.append(paragraph(f"Only {entries[0].label} was run here, so no budget has a choice."))
         elif found:
@@ -80,7 +80,7 @@ def groups(facts: Facts) -> Html:
 def tests(facts: Facts, found: Sequence[Comparison], comparisons: Comparisons) -> Html:
     """The best by val against every other, and all pairs where they are few."""
     if not found:
-        why = "There is one group." if len(facts.entries) == 1 else "Too few groups have answers by picture on record."
+        why = "There is one group." if len(facts.entries) == 1 else "Too few groups have answers by image on record."
         return section("tests", "Tests between strategies", paragraph(f"{why} So nothing is tested."))
     best = found[0].first
     sentences = listed([f"{capital(comparison.sentence())}." for comparison in found], class_="sentences")
@@ -88,7 +88,7 @@ def tests(facts: Facts, found: Sequence[Comparison], comparisons: Comparisons) -
         sentences = element("details", element("summary", f"In {len(found)} sentences"), sentences)
     parts = [
         paragraph(
-            f"{best.label}, {role(facts, best)}, against every other: difference of test accuracies, same pictures."
+            f"{best.label}, {role(facts, best)}, against every other: difference of test accuracies, same images."
         ),
         sentences,
         details_table(found),
@@ -103,7 +103,7 @@ def role(facts: Facts, best: Entry) -> str:
     """Why the others are set against this one."""
     if facts.chosen is None:
         return "which learns fewest parameters, as none was measured on val"
-    return "the best by val" if best is facts.chosen else "the best by val of those with answers by picture on record"
+    return "the best by val" if best is facts.chosen else "the best by val of those with answers by image on record"
 
 
 def details_table(found: Sequence[Comparison]) -> Html:
@@ -146,8 +146,8 @@ def explain(found: Sequence[Comparison]) -> str:
     if count:
         corrected = f", corrected by Holm's method for the {count} tests of this table" if count > 1 else ""
         said.append(f"The p-values are McNemar's exact test{corrected}; each speaks of two runs, not of other seeds.")
-    if any(comparison.interval.over == "pictures" for comparison in found):
-        said.append("With one seed the interval is over pictures only: another seed could end elsewhere.")
+    if any(comparison.interval.over == "images" for comparison in found):
+        said.append("With one seed the interval is over images only: another seed could end elsewhere.")
     if any(comparison.first.seeds != comparison.second.seeds for comparison in found):
         said.append("Groups with unlike seeds are compared without pairing the seeds.")
     return " ".join(said)
@@ -198,7 +198,7 @@ def provenance(facts: Facts) -> Html:
         listed(told),
         *([element("h3", "Notes"), listed(facts.notes)] if facts.notes else []),
         element("h3", "Runs"),
-        table([*head, Column("answers by picture", number=False)], rows, "All runs", id="runs"),
+        table([*head, Column("answers by image", number=False)], rows, "All runs", id="runs"),
     ]
     return section("provenance", "Protocol and provenance", *parts)
 
@@ -213,24 +213,24 @@ def described_data(result: dict) -> str:
     """Name and sizes of a run's data."""
     data = result.get("data", {})
     sizes = [f"{data[split]:,} {split}" for split in ("train", "val", "test") if split in data]
-    return f"{data.get('name', 'not on record')}: {', '.join(sizes)} pictures" if sizes else "not on record"
+    return f"{data.get('name', 'not on record')}: {', '.join(sizes)} images" if sizes else "not on record"
 
 
 def described_protocol(result: dict) -> str:
-    """Under which protocol a run was measured, and the fingerprints of its pictures."""
+    """Under which protocol a run was measured, and the fingerprints of its images."""
     protocol = result.get("protocol")
     if protocol is None:
         return "no recorded protocol"
     prints = ", ".join(f"{split} {value}" for split, value in protocol.get("splits", {}).items())
-    return f"{describe(protocol)}, measured by {protocol.get('metric')}; fingerprints of the pictures: {prints}"
+    return f"{describe(protocol)}, measured by {protocol.get('metric')}; fingerprints of the images: {prints}"
 
 
 METHOD = (
     "A strategy is chosen by val accuracy alone, mean over its seeds; of equals the one that learns fewer parameters.",
-    "Intervals speak of new pictures of the same kind and, where a group has several seeds, of new seeds too; "
+    "Intervals speak of new images of the same kind and, where a group has several seeds, of new seeds too; "
     "docs/statistics.md says how they are computed.",
-    "Two groups with the same seeds are compared seed by seed and picture by picture, others picture by picture.",
+    "Two groups with the same seeds are compared seed by seed and image by image, others image by image.",
     "Balanced accuracy is the mean of the recalls by species. The calibration error has 15 bins of equal width.",
-    "Confused pairs, worst mistakes and accuracy by species are means over the seeds of a group; all are on test pictures.",
+    "Confused pairs, worst mistakes and accuracy by species are means over the seeds of a group; all are on test images.",
     "docs/report.md says how to read the page.",
 )

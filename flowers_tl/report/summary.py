@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from flowers_tl.report.records import Shared, answers_of, recorded, without_folders
-from flowers_tl.results.load_runs import Group
-from flowers_tl.results.predictions import Split
+from flowers_tl.results.load_runs import RunGroup
+from flowers_tl.results.predictions import SplitPredictions
 from flowers_tl.results.statistics import (
     Interval,
     calibration_error,
@@ -24,7 +24,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Measure:
-    """One number a run, and an interval where the answers by picture were kept."""
+    """One number a run, and an interval where the answers by image were kept."""
 
     values: np.ndarray
     interval: Interval | None = None
@@ -40,15 +40,15 @@ class Measure:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a group's runs answered to the test pictures: logits (seeds, pictures, classes), hits (seeds, pictures)."""
+class TestAnswers:
+    """What a group's runs answered to the test images: logits (seeds, images, classes), hits (seeds, images)."""
 
     logits: np.ndarray
     hits: np.ndarray
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """Mean over the seeds, (pictures, classes)."""
+        """Mean over the seeds, (images, classes)."""
         with np.errstate(invalid="ignore"):  # a diverged run has no probabilities
             return np.mean([probabilities(logits) for logits in self.logits], axis=0)
 
@@ -57,9 +57,9 @@ class Answers:
 class Entry:
     """A group and its numbers. ``number`` is its place among the groups as they came, from which its colour follows."""
 
-    group: Group
+    group: RunGroup
     number: int
-    answers: Answers | None
+    answers: TestAnswers | None
     accuracy: Measure
     balanced: Measure
     top5: Measure
@@ -69,7 +69,7 @@ class Entry:
     epochs: Measure
     trainable: int
     total: int
-    train_pictures: int | None
+    train_images: int | None
 
     @property
     def label(self) -> str:
@@ -82,11 +82,11 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """All groups, the best by val accuracy first, and the test pictures that they share."""
+    """All groups, the best by val accuracy first, and the test images that they share."""
 
     entries: list[Entry]
     class_names: list[str]
-    test: Split | None  # labels and pictures; the logits are those of some run
+    test: SplitPredictions | None  # labels and images; the logits are those of some run
     notes: list[str]
 
     @property
@@ -96,7 +96,7 @@ class Facts:
 
     @property
     def answered(self) -> list[Entry]:
-        """The groups whose answers by picture were kept."""
+        """The groups whose answers by image were kept."""
         return [entry for entry in self.entries if entry.answers is not None]
 
     def name(self, label: int) -> str:
@@ -104,11 +104,11 @@ class Facts:
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
 
-def measure(groups: Sequence[Group], notes: Iterable[str] = ()) -> Facts:
+def measure(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> Facts:
     """Read the answers of all groups and count what the report says.
 
     Raises:
-        UserError: if the runs were not tested, or not validated, on the same pictures.
+        UserError: if the runs were not tested, or not validated, on the same images.
     """
     notes, entries, shared, lacking = list(notes), [], Shared(), []
     for number, group in enumerate(groups):
@@ -122,13 +122,13 @@ def measure(groups: Sequence[Group], notes: Iterable[str] = ()) -> Facts:
         entries.append(describe(group, number, kept))
         notes += disagreements(entries[-1])
     if lacking:
-        notes.append(f"No answers to the test pictures on record, so no interval and no test: {', '.join(lacking)}.")
+        notes.append(f"No answers to the test images on record, so no interval and no test: {', '.join(lacking)}.")
     entries.sort(key=by_val)
     runs = [run for group in groups for run in group.runs]
     return Facts(entries, shared.class_names, shared.splits.get("test"), [without_folders(n, runs) for n in notes])
 
 
-def describe(group: Group, number: int, kept: Sequence[Split]) -> Entry:
+def describe(group: RunGroup, number: int, kept: Sequence[SplitPredictions]) -> Entry:
     """Count one group's numbers: from its answers if they were ``kept``, else as its records say."""
     first = group.runs[0].result
     measures = {
@@ -140,7 +140,7 @@ def describe(group: Group, number: int, kept: Sequence[Split]) -> Entry:
     answers = None
     if kept:
         labels = kept[0].labels
-        answers = Answers(
+        answers = TestAnswers(
             np.stack([split.logits for split in kept]), np.stack([top_k(s.logits, labels, 1) for s in kept])
         )
         measures |= measured(answers, labels)
@@ -154,11 +154,11 @@ def describe(group: Group, number: int, kept: Sequence[Split]) -> Entry:
         epochs=Measure(recorded(group.runs, "epochs")),
         trainable=first["parameters"]["trainable"],
         total=first["parameters"]["total"],
-        train_pictures=first.get("data", {}).get("train"),
+        train_images=first.get("data", {}).get("train"),
     )
 
 
-def measured(answers: Answers, labels: np.ndarray) -> dict[str, Measure]:
+def measured(answers: TestAnswers, labels: np.ndarray) -> dict[str, Measure]:
     """Scores of the answers, with their intervals."""
     weights = class_weights(labels)
     found = {

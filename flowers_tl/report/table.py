@@ -17,7 +17,7 @@ from flowers_tl.utils.errors import shorten
 COLUMNS = (
     Column("strategy", number=False),
     Column("seeds", number=False),
-    Column("test top-1", hint="share of the test pictures that are named rightly"),
+    Column("test top-1", hint="share of the test images that are named rightly"),
     Column("balanced", hint="mean of the recalls by species"),
     Column(f"top-{TOP}", hint=f"the right name is among the first {TOP}"),
     Column("calibration error", hint="expected calibration error, 15 bins: how far confidence is from accuracy"),
@@ -28,15 +28,15 @@ COLUMNS = (
 
 
 def columns(facts: Facts) -> list[Column]:
-    """The columns; epochs and training pictures have one where they differ between the groups."""
+    """The columns; epochs and training images have one where they differ between the groups."""
     return [*COLUMNS, *(Column(name) for name in unlike(facts))]
 
 
 def unlike(facts: Facts) -> list[str]:
-    """Which of epochs and training pictures differ."""
+    """Which of epochs and training images differ."""
     epochs = {entry.epochs.mean for entry in facts.entries}
-    pictures = {entry.train_pictures for entry in facts.entries}
-    found = {"epochs": len(epochs) > 1, "training pictures": len(pictures) > 1}
+    images = {entry.train_images for entry in facts.entries}
+    found = {"epochs": len(epochs) > 1, "training images": len(images) > 1}
     return [name for name, differs in found.items() if differs]
 
 
@@ -44,9 +44,9 @@ def row(entry: Entry, facts: Facts) -> list[Cell]:
     """A group's cells under :func:`columns`."""
     further = {
         "epochs": (whole(entry.epochs), entry.epochs.mean),
-        "training pictures": (
-            "-" if entry.train_pictures is None else f"{entry.train_pictures:,}",
-            entry.train_pictures,
+        "training images": (
+            "-" if entry.train_images is None else f"{entry.train_images:,}",
+            entry.train_images,
         ),
     }
     return [
@@ -95,7 +95,7 @@ def over(facts: Facts) -> str:
     for entry in facts.answered:
         spoken.setdefault(entry.accuracy.interval.over, []).append(entry.label)
     if not spoken:
-        return "No intervals: these runs have no answers by picture on record."
+        return "No intervals: these runs have no answers by image on record."
     if len(spoken) == 1:
         return f"Intervals are 95 %, over {next(iter(spoken))}."
     told = [f"over {what} for {shorten(names, most=6)}" for what, names in spoken.items()]
@@ -121,7 +121,7 @@ def csv_row(entry: Entry, facts: Facts, against: Comparison | None) -> dict[str,
         "seeds": " ".join(map(str, entry.seeds)),
         "best_by_val": int(entry is facts.chosen),
         "epochs": number(entry.epochs.mean),
-        "train_pictures": "" if entry.train_pictures is None else entry.train_pictures,
+        "train_pictures": "" if entry.train_images is None else entry.train_images,
         "learning_parameters": entry.trainable,
         "parameters": entry.total,
     }

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flowers_tl.results.conformal import Coverage
-from flowers_tl.results.images import confusion_picture
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.images import confusion_image
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.scores import by_class, confusion, score
 from flowers_tl.utils.strict_json import dumps
 
@@ -38,14 +38,14 @@ class Evaluation:
         split: its name.
         answers: of the network, before any temperature.
         class_names: of the network's classes.
-        reported: scores that training measured on the same pictures, where it did.
+        reported: scores that training measured on the same images, where it did.
         temperature: by which logits are divided before they become probabilities.
         sets: how prediction sets did, where they were asked for.
     """
 
     checkpoint: Path
     split: str
-    answers: Split
+    answers: SplitPredictions
     class_names: list[str]
     reported: Mapping[str, float] | None = None
     temperature: float = 1.0
@@ -63,7 +63,7 @@ class Evaluation:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Pictures by true class (rows) and answered class (columns)."""
+        """Images by true class (rows) and answered class (columns)."""
         return confusion(self.answers.logits, self.answers.labels)
 
     @cached_property
@@ -86,8 +86,8 @@ class Evaluation:
 
 def print_evaluation(found: Evaluation, most: int) -> None:
     """Print the scores, what the sets promise and hold, and the ``most`` classes that are recognised least."""
-    own, pictures = found.scores, found.scores["pictures"]
-    print(f"{found.checkpoint} on {found.split}: {own['right']:,} of {pictures:,} pictures right")
+    own, count = found.scores, found.scores["pictures"]
+    print(f"{found.checkpoint} on {found.split}: {own['right']:,} of {count:,} images right")
     table = Table("", box=SIMPLE)
     columns = {found.split: own, "as trained": found.reported, f"temperature {found.temperature:.3f}": found.calibrated}
     shown = {name: values for name, values in columns.items() if values}
@@ -104,7 +104,7 @@ def print_evaluation(found: Evaluation, most: int) -> None:
         print(found.sets.in_words())
     rows = found.classes[:most]
     table = Table(
-        *("class", "pictures", "recall", "taken for"),
+        *("class", "images", "recall", "taken for"),
         title=f"Recognised least, {len(rows)} of {len(found.classes)} classes",
         title_justify="left",
         box=SIMPLE,
@@ -130,7 +130,7 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
                 *([name, *row] for name, row in zip(found.class_names, found.counts.tolist(), strict=True)),
             ]
         )
-    Image.fromarray(confusion_picture(found.answers)).save(folder / "confusion.png")
+    Image.fromarray(confusion_image(found.answers)).save(folder / "confusion.png")
     Predictions(found.class_names, {found.split: found.answers}).write(folder)
     (folder / "evaluation.json").write_text(dumps(found.to_dict(), indent=2) + "\n")
     print(f"Written: {folder / 'evaluation.json'}, and classes, confusion and answers beside it.")

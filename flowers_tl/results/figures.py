@@ -1,4 +1,4 @@
-"""Pictures of a comparison, drawn without a screen."""
+"""Images of a comparison, drawn without a screen."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flowers_tl.results.load_runs import Group
+from flowers_tl.results.load_runs import RunGroup
 
 PANELS = (("train loss", "train/loss"), ("val loss", "val/loss"), ("val accuracy", "val/accuracy"))
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black comes last.
@@ -16,7 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F
 LINES = ("-", "--", ":", "-.")
 
 
-def draw_curves(groups: Sequence[Group], path: Path) -> None:
+def draw_curves(groups: Sequence[RunGroup], path: Path) -> None:
     """Draw train loss, val loss and val accuracy by epoch into a PNG: mean over seeds, band of one standard deviation."""
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -43,5 +43,5 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(groups), 4), frameon=False
     )
-    # `compare` has refused a folder in which a picture of this name may be a user's.
+    # `compare` has refused a folder in which an image of this name may be a user's.
     figure.savefig(path, dpi=120)

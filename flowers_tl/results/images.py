@@ -1,21 +1,21 @@
-"""Pictures of a run's answers for TensorBoard: the confusion matrix, and the worst mistakes."""
+"""Images of a run's answers for TensorBoard: the confusion matrix, and the worst mistakes."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from flowers_tl.data.image_io import read_picture
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.data.image_io import read_image
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.scores import confusion, worst_mistakes
 from flowers_tl.results.statistics import probabilities
 
 DARK = np.array([8, 48, 107])  # of a class that is always taken for this one; white: never
-TILE = 192  # side of a mistake's picture, in pixels
+TILE = 192  # side of a mistake's image, in pixels
 CAPTION = 30
 
 
-def confusion_picture(split: Split) -> np.ndarray:
+def confusion_image(split: SplitPredictions) -> np.ndarray:
     """Draw the confusion matrix, true classes downwards: uint8 (height, width, 3). A row's darkness adds up to one."""
     counts = confusion(split.logits, split.labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -24,7 +24,7 @@ def confusion_picture(split: Split) -> np.ndarray:
     return colours.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
 
 
-def mistakes_picture(answers: Predictions, split: Split, root: Path, most: int = 8) -> np.ndarray | None:
+def mistakes_image(answers: Predictions, split: SplitPredictions, root: Path, most: int = 8) -> np.ndarray | None:
     """Draw the worst mistakes with what was answered and what is true: uint8 (height, width, 3); None without any."""
     shares = probabilities(split.logits)
     chosen = worst_mistakes(shares, split.labels, most)
@@ -35,7 +35,7 @@ def mistakes_picture(answers: Predictions, split: Split, root: Path, most: int =
     draw = ImageDraw.Draw(sheet)
     for number, index in enumerate(chosen):
         left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
-        tile = read_picture(root / split.pictures[index])
+        tile = read_image(root / split.images[index])
         tile.thumbnail((TILE, TILE))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
         answered, true = (answers.class_names[k][:24] for k in (shares[index].argmax(), split.labels[index]))

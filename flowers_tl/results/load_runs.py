@@ -13,7 +13,7 @@ import yaml
 from flowers_tl.config.schema import WITHOUT_EFFECT
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.terminal_tables import share
-from flowers_tl.runs.record import ELSEWHERE, divergence
+from flowers_tl.runs.record import ELSEWHERE, divergence_reason
 from flowers_tl.utils.errors import UserError, shorten
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
@@ -30,18 +30,18 @@ class Run:
     history: dict[str, np.ndarray]
 
     def predictions(self) -> Predictions | None:
-        """Its answers by picture; None where it has kept none."""
+        """Its answers by image; None where it has kept none."""
         return Predictions.read(self.folder)
 
     @property
-    def picture_root(self) -> Path | None:
-        """The folder under which its pictures lay."""
+    def image_root(self) -> Path | None:
+        """The folder under which its images lay."""
         root = self.result["data"].get("root")
         return None if root is None else Path(root)
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that differ only by seed, under the shortest label that tells them from the other groups."""
 
     label: str
@@ -78,7 +78,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     for path in map(Path, paths):
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")
-        files = sorted([*path.rglob("result.json"), *pointed_at(path, notes)])
+        files = sorted([*path.rglob("result.json"), *linked_runs(path, notes)])
         if not files:
             raise UserError(" ".join([f"{path} holds no run: a run's folder has a result.json in it.", *notes]))
         for file in files:
@@ -107,7 +107,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     return runs, notes
 
 
-def pointed_at(path: Path, notes: list[str]) -> Iterator[Path]:
+def linked_runs(path: Path, notes: list[str]) -> Iterator[Path]:
     """Records of runs that a sweep below ``path`` did not make again, since they were there; a note where one is gone."""
     for note in sorted(path.rglob(ELSEWHERE)):
         try:
@@ -123,7 +123,7 @@ def pointed_at(path: Path, notes: list[str]) -> Iterator[Path]:
 def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     result = json.loads((folder / "result.json").read_text())
-    if why := divergence(result):
+    if why := divergence_reason(result):
         result |= {"status": "diverged", "error": why}
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
     if "weights_fingerprint" in result:  # a file of the same name may have had another content
@@ -163,7 +163,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
+def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
     """Put repetitions together; return the groups, and a sentence for each run that repeats a seed.
 
     Of several runs with one config and one seed the newest is taken: counting it twice would make seeds look alike.
@@ -180,7 +180,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
             )
         seeds[seed] = run
     groups = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
-    named = [Group(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)]
+    named = [RunGroup(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)]
     if shared := [g.label for g in named if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
         notes.append(
             f"The seeds of {', '.join(shared) if len(shared) < 4 else f'{len(shared)} settings'} share their crops and flips (cache.view_seed), so their spread is less than "
@@ -219,7 +219,7 @@ HEADER = (
 )
 
 
-def table_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
+def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
     """The article's table, one row a group under :data:`HEADER`: mean ± standard deviation where there are several seeds."""
     rows = []
     for group in groups:
@@ -253,8 +253,8 @@ def mean_and_spread(values: np.ndarray, digits: int) -> str:
     return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
 
 
-def to_markdown(groups: Sequence[Group], notes: Sequence[str], figure: str) -> str:
-    """The table, the picture and the notes as one Markdown page."""
+def to_markdown(groups: Sequence[RunGroup], notes: Sequence[str], figure: str) -> str:
+    """The table, the image and the notes as one Markdown page."""
     lines = [HEADER, tuple("---" for _ in HEADER), *table_rows(groups)]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     listed = "".join(f"\n- {note}" for note in notes)

@@ -1,4 +1,4 @@
-"""What a network answered for each picture of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
+"""What a network answered for each image of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ FILE = "predictions.npz"
 
 
 @dataclass(frozen=True)
-class Split:
-    """Answers to a split's pictures, in the order of the split.
+class SplitPredictions:
+    """Answers to a split's images, in the order of the split.
 
     Attributes:
         logits: float32 (n, classes).
         labels: int64 (n,).
-        pictures: paths below the data's root, with forward slashes.
+        images: paths below the data's root, with forward slashes.
     """
 
     logits: np.ndarray
     labels: np.ndarray
-    pictures: list[str]
+    images: list[str]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Predictions:
     """Answers by split, and what the classes are called. A run has ``val`` and ``test`` as far as it measured them."""
 
     class_names: list[str]
-    splits: Mapping[str, Split]
+    splits: Mapping[str, SplitPredictions]
 
     def write(self, folder: Path) -> None:
         """Write them into a folder."""
@@ -39,7 +39,7 @@ class Predictions:
         for name, split in self.splits.items():
             arrays[f"{name}_logits"] = split.logits.astype(np.float32)
             arrays[f"{name}_labels"] = split.labels.astype(np.int64)
-            arrays[f"{name}_pictures"] = np.array(split.pictures)
+            arrays[f"{name}_pictures"] = np.array(split.images)
         with atomic_write(folder / FILE) as beside, open(beside, "wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -51,7 +51,7 @@ class Predictions:
         with np.load(folder / FILE) as arrays:
             names = [key.removesuffix("_logits") for key in arrays if key.endswith("_logits")]
             splits = {
-                name: Split(
+                name: SplitPredictions(
                     arrays[f"{name}_logits"], arrays[f"{name}_labels"], [str(p) for p in arrays[f"{name}_pictures"]]
                 )
                 for name in names

@@ -1,4 +1,4 @@
-"""Which runs may stand side by side: those that learned from, chose by and were tested on the same pictures, in the same way."""
+"""Which runs may stand side by side: those that learned from, chose by and were tested on the same images, in the same way."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def difference(run: Run, unlike_run: Run) -> str:
     first, other = (one.result.get("protocol") for one in (run, unlike_run))
     if first is None or other is None or first["name"] != other["name"]:
         return describe(other)
-    unlike = [f"other {split} pictures" for split, own in other["splits"].items() if first["splits"].get(split) != own]
+    unlike = [f"other {split} images" for split, own in other["splits"].items() if first["splits"].get(split) != own]
     if first["metric"] != other["metric"]:
         unlike.append(f"another metric ({other['metric']})")
     settings = [

@@ -10,10 +10,10 @@ from flowers_tl.results.statistics import calibration_error, class_weights, top_
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Scores of logits (pictures, classes) against labels (pictures,).
+    """Scores of logits (images, classes) against labels (images,).
 
     Returns:
-        ``pictures`` and how many are ``right``; ``accuracy``, ``balanced_accuracy`` (mean over the classes that occur) and
+        ``images`` and how many are ``right``; ``accuracy``, ``balanced_accuracy`` (mean over the classes that occur) and
         ``top5`` as shares; ``loss``, the mean cross-entropy in nats; ``calibration_error`` (15 bins).
     """
     hits = top_k(logits, labels, 1)
@@ -29,15 +29,15 @@ def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log likelihood of the labels (pictures,) under logits (pictures, classes), in nats."""
+    """Mean negative log likelihood of the labels (images,) under logits (images, classes), in nats."""
     shares = log_softmax(logits.astype(np.float64), axis=1)
     return -float(shares[np.arange(len(labels)), labels].mean())
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Number of pictures by true class (rows) and answered class (columns), int64 (classes, classes).
+    """Number of images by true class (rows) and answered class (columns), int64 (classes, classes).
 
-    A class that the logits (pictures, classes) lack has a row and a column too if a label (pictures,) is of it.
+    A class that the logits (images, classes) lack has a row and a column too if a label (images,) is of it.
     """
     classes = max(logits.shape[1], int(labels.max(initial=0)) + 1)
     counts = np.zeros((classes, classes), dtype=np.int64)
@@ -46,11 +46,11 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def worst_mistakes(shares: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
-    """Indices of the pictures that are answered wrongly, the most confident answer first.
+    """Indices of the images that are answered wrongly, the most confident answer first.
 
     Args:
-        shares: probabilities (pictures, classes). A picture with NaN among them has no answer, so no wrong one either.
-        labels: of the true classes (pictures,).
+        shares: probabilities (images, classes). An image with NaN among them has no answer, so no wrong one either.
+        labels: of the true classes (images,).
         most: how many indices, at most.
     """
     confidence = shares.max(axis=1)
@@ -66,19 +66,19 @@ def by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         names: of the classes.
 
     Returns:
-        ``class``, ``pictures``, ``recall``, ``precision`` (None where it was never answered), and the class that it was
+        ``class``, ``images``, ``recall``, ``precision`` (None where it was never answered), and the class that it was
         ``taken_for`` most often, with how many ``times`` (None where it never was).
     """
     rows = []
     for k in np.flatnonzero(counts.sum(axis=1)):
         wrong = counts[k].copy()
         wrong[k] = 0
-        answered, pictures, worst = int(counts[:, k].sum()), int(counts[k].sum()), int(wrong.argmax())
+        answered, images, worst = int(counts[:, k].sum()), int(counts[k].sum()), int(wrong.argmax())
         rows.append(
             {
                 "class": names[k],
-                "pictures": pictures,
-                "recall": counts[k, k] / pictures,
+                "pictures": images,
+                "recall": counts[k, k] / images,
                 "precision": counts[k, k] / answered if answered else None,
                 "taken_for": names[worst] if wrong[worst] else None,
                 "times": int(wrong[worst]) or None,

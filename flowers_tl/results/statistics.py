@@ -1,8 +1,8 @@
-"""What a difference of two strategies is worth: intervals over pictures and seeds, McNemar's test, calibration.
+"""What a difference of two strategies is worth: intervals over images and seeds, McNemar's test, calibration.
 
-A run with seed s answers picture i right or wrong, ``hits[s, i]``. All runs answer the same pictures, so neither the
-seeds alone nor the pictures alone are the sample: an interval here says what new seeds would reach, on average, on new
-pictures of the same kind. docs/statistics.md has the reasons, and how often the truth lies inside.
+A run with seed s answers image i right or wrong, ``hits[s, i]``. All runs answer the same images, so neither the
+seeds alone nor the images alone are the sample: an interval here says what new seeds would reach, on average, on new
+images of the same kind. docs/statistics.md has the reasons, and how often the truth lies inside.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Pictures that one run alone has right, and how likely so uneven a split is between runs that are equally good."""
+    """Images that one run alone has right, and how likely so uneven a split is between runs that are equally good."""
 
     only_a: int
     only_b: int
@@ -37,7 +37,7 @@ class McNemar:
 
 
 class Bin(NamedTuple):
-    """Pictures of like confidence: mean confidence, accuracy, number."""
+    """Images of like confidence: mean confidence, accuracy, number."""
 
     confidence: float
     accuracy: float
@@ -45,7 +45,7 @@ class Bin(NamedTuple):
 
 
 def mean_interval(hits: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Mean accuracy of ``hits`` (seeds, pictures) over new pictures and seeds.
+    """Mean accuracy of ``hits`` (seeds, images) over new images and seeds.
 
     Wilson's interval (1927), which stays within 0 and 1 and has a width where all hits are right. Its number of trials
     is that of independent ones which would spread as much (the effective sample size of Korn and Graubard, 1998).
@@ -53,9 +53,9 @@ def mean_interval(hits: ArrayLike, weights: ArrayLike | None = None, level: floa
     (hits,), weights = _checked([hits], weights)
     value = min(1.0, float((hits @ weights).mean()))  # 1 + 2e-16 is no share
     variance, quantile, over = _spread([hits], weights, level)
-    pictures = 1 / (weights @ weights)  # so many of equal weight would do as well
-    # No spread: the seeds tell no more than one. Else they can't tell more than pictures of their own would.
-    trials = min(value * (1 - value) / variance, len(hits) * pictures) if variance > ROUNDING else pictures
+    images = 1 / (weights @ weights)  # so many of equal weight would do as well
+    # No spread: the seeds tell no more than one. Else they can't tell more than images of their own would.
+    trials = min(value * (1 - value) / variance, len(hits) * images) if variance > ROUNDING else images
     shrunk = 1 + quantile**2 / trials
     middle = (value + quantile**2 / (2 * trials)) / shrunk
     half = quantile * np.sqrt(value * (1 - value) / trials + quantile**2 / (4 * trials**2)) / shrunk
@@ -63,7 +63,7 @@ def mean_interval(hits: ArrayLike, weights: ArrayLike | None = None, level: floa
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Mean accuracy of ``a`` less that of ``b``, both (seeds, pictures), where row k of both is the same seed."""
+    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images), where row k of both is the same seed."""
     (a, b), weights = _checked([a, b], weights)
     if a.shape != b.shape:
         raise ValueError(f"Pairs need the same seeds, but there are {len(a)} and {len(b)}: use difference.")
@@ -71,14 +71,14 @@ def paired_difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = No
 
 
 def difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Mean accuracy of ``a`` less that of ``b``, both (seeds, pictures): the same pictures, but seeds of their own."""
+    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images): the same images, but seeds of their own."""
     (a, b), weights = _checked([a, b], weights)
     return _difference([a, -b], weights, level)
 
 
 def _difference(parts: Sequence[np.ndarray], weights: np.ndarray, level: float) -> Interval:
     value = float(sum((part @ weights).mean() for part in parts))
-    # No less than if two pictures told the strategies apart, one in favour of each: to have found none is not certainty.
+    # No less than if two images told the strategies apart, one in favour of each: to have found none is not certainty.
     variance, quantile, over = _spread(parts, weights, level, least=2 * (weights @ weights) ** 2)
     half = quantile * np.sqrt(variance)
     return Interval(value, float(max(-1, value - half)), float(min(1, value + half)), over)
@@ -86,13 +86,11 @@ def _difference(parts: Sequence[np.ndarray], weights: np.ndarray, level: float) 
 
 def _checked(parts: Sequence[ArrayLike], weights: ArrayLike | None) -> tuple[list[np.ndarray], np.ndarray]:
     arrays = [np.atleast_2d(np.asarray(part, dtype=np.float64)) for part in parts]
-    pictures = arrays[0].shape[1]
-    weights = np.ones(pictures) if weights is None else np.asarray(weights, dtype=np.float64)
-    if any(array.ndim != 2 or array.shape[1] != pictures for array in arrays) or weights.shape != (pictures,):
+    images = arrays[0].shape[1]
+    weights = np.ones(images) if weights is None else np.asarray(weights, dtype=np.float64)
+    if any(array.ndim != 2 or array.shape[1] != images for array in arrays) or weights.shape != (images,):
         shapes = ", ".join(str(array.shape) for array in (*arrays, weights))
-        raise ValueError(
-            f"Hits are (seeds, pictures), weights (pictures,), of the same pictures, but these are {shapes}."
-        )
+        raise ValueError(f"Hits are (seeds, images), weights (images,), of the same images, but these are {shapes}.")
     return arrays, weights / weights.sum()
 
 
@@ -103,32 +101,32 @@ def _spread(
 
     The variance is that of a mean over two crossed random factors, by its expected mean squares (Cornfield and Tukey,
     1956), which ask for no distribution: s, what the accuracies of the seeds spread, and p, what is common to all seeds
-    in what the pictures spread. s has few degrees of freedom, p hundreds. Between the quantiles of t and of the normal
+    in what the images spread. s has few degrees of freedom, p hundreds. Between the quantiles of t and of the normal
     Cochran and Cox (1957) weigh by s and p; with few seeds that is too wide, and Satterthwaite's t too narrow. Weights
     of s² and sp/2 + p² come nearest to the level.
     """
     normal = float(norm.ppf((1 + level) / 2))
     deviations = [_deviations(part, weights) for part in parts]
     common = sum(each.mean(axis=0) for each in deviations)
-    pictures = float(common @ common)
+    images = float(common @ common)
     if min(map(len, parts)) == 1:
-        return max(least, pictures), normal, "pictures"
+        return max(least, images), normal, "images"
     noise = sum(each.var(axis=0, ddof=1).sum() / len(each) for each in deviations)
-    pictures = max(least, float(pictures - noise))
+    images = max(least, float(images - noise))
     own = np.array([(part @ weights).var(ddof=1) / len(part) for part in parts])
     seeds = float(own.sum())
     if seeds < ROUNDING:
-        return pictures, normal, "pictures and seeds"
+        return images, normal, "images and seeds"
     freedom = seeds**2 / sum(own**2 / [len(part) for part in parts]) - 1  # of one strategy, its seeds less one
-    share = own @ own / (own @ own + seeds * pictures / 2 + pictures**2)
+    share = own @ own / (own @ own + seeds * images / 2 + images**2)
     quantile = share * t.ppf((1 + level) / 2, freedom) + (1 - share) * normal
-    return seeds + pictures, float(quantile), "pictures and seeds"
+    return seeds + images, float(quantile), "images and seeds"
 
 
 def _deviations(part: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What each picture adds to a seed's accuracy, less what pictures of its weight add on average.
+    """What each image adds to a seed's accuracy, less what images of its weight add on average.
 
-    Pictures of one weight are classes of one size. That classes are unlike is no chance: new pictures have them too.
+    Images of one weight are classes of one size. That classes are unlike is no chance: new images have them too.
     """
     _, group, counts = np.unique(weights, return_inverse=True, return_counts=True)
     means = np.stack([np.bincount(group, row) for row in part]) / counts
@@ -138,7 +136,7 @@ def _deviations(part: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
-    """McNemar's exact test of two runs on the same pictures, both (pictures,): two-sided, by the binomial."""
+    """McNemar's exact test of two runs on the same images, both (images,): two-sided, by the binomial."""
     a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     both = only_a + only_b
@@ -146,18 +144,18 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
 
 
 def class_weights(labels: ArrayLike) -> np.ndarray:
-    """Weights (pictures,) under which the mean of hits is balanced accuracy: each class counts as much as any other."""
+    """Weights (images,) under which the mean of hits is balanced accuracy: each class counts as much as any other."""
     _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return 1 / (len(counts) * counts[place])
 
 
 def probabilities(logits: ArrayLike) -> np.ndarray:
-    """Softmax of the logits (pictures, classes)."""
+    """Softmax of the logits (images, classes)."""
     return softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def top_k(logits: ArrayLike, labels: ArrayLike, k: int) -> np.ndarray:
-    """Whether the label is among the k largest logits (pictures,). Of equal ones the first counts as larger, as argmax has it."""
+    """Whether the label is among the k largest logits (images,). Of equal ones the first counts as larger, as argmax has it."""
     logits, labels = np.asarray(logits), np.asarray(labels)[:, None]
     own = np.take_along_axis(logits, labels, axis=1)
     # Counting what is not ahead leaves a diverged run wrong: no comparison with NaN is true.
@@ -176,6 +174,6 @@ def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> list[Bi
 
 
 def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over pictures."""
+    """Expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over images."""
     found = reliability(logits, labels, bins)
     return sum(b.count * abs(b.confidence - b.accuracy) for b in found) / sum(b.count for b in found)

@@ -41,7 +41,7 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
             continue
         print(
             f"{split:4}  accuracy {of['accuracy']:.1%}, balanced {of['balanced_accuracy']:.1%}, loss {of['loss']:.3f}"
-            f"  ({result['data'][split]:,} pictures)"
+            f"  ({result['data'][split]:,} images)"
         )
     print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
     print(f"Run folder: {folder}")

@@ -16,7 +16,7 @@ from filelock import FileLock
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
-from flowers_tl.utils.phase_timer import PHASES, Clock
+from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 from flowers_tl.utils.strict_json import dumps
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -54,12 +54,12 @@ class RunFolder:
         record: bool = True,
         continues: str | Path | None = None,
         first_epoch: int = 0,
-        clock: Clock | None = None,
+        clock: PhaseTimer | None = None,
     ) -> None:
         self.folder, self.config, self.record = Path(folder), config, record
         self.continues, self.first_epoch = None if continues is None else Path(continues), first_epoch
         self.result: dict[str, Any] = {"status": "running"}
-        self.clock = clock or Clock()
+        self.clock = clock or PhaseTimer()
         self.history: list[dict[str, float]] = []
         # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
         self.lock = FileLock(self.folder / ".lock")
@@ -83,7 +83,7 @@ class RunFolder:
     def _refuse_earlier(self, goes_on: bool) -> None:
         if not goes_on:
             try:
-                refuse_taken(self.folder)
+                validate_unused(self.folder)
             except UserError:
                 self.lock.release()
                 raise
@@ -152,7 +152,7 @@ def run_files(folder: Path) -> list[Path]:
     return [file for name in FILES for pattern in (name, f"{name}.new") for file in folder.glob(pattern)]
 
 
-def refuse_taken(folder: Path) -> None:
+def validate_unused(folder: Path) -> None:
     """Raise UserError if a run in the folder would overwrite a file."""
     if files := run_files(folder):
         what = "a run" if (folder / "config.yaml").exists() else f"{files[0].relative_to(folder)}"
@@ -182,7 +182,7 @@ def head_of(result: Mapping[str, Any]) -> str | None:
     return (result.get("heads_of") or {}).get("run")
 
 
-def divergence(result: Mapping[str, Any]) -> str | None:
+def divergence_reason(result: Mapping[str, Any]) -> str | None:
     """Why a record is that of a run that diverged; None where it is not. Earlier versions called such runs finished."""
     if result.get("status") == "diverged":
         return str(result.get("error"))

@@ -9,11 +9,11 @@ import torch
 import yaml
 
 from flowers_tl.config.schema import WITHOUT_EFFECT
-from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import entry_stage
+from flowers_tl.models.frozen_prefix import find_entry_stage
 from flowers_tl.models.pretrained import refuse_not_finite
-from flowers_tl.runs.record import divergence
+from flowers_tl.runs.record import divergence_reason
 from flowers_tl.utils.errors import UserError, shorten
 
 # What may differ from the run that is gone on with: it changes no result, or only what comes after.
@@ -55,7 +55,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def settle(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> dict[str, Any]:
+def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> dict[str, Any]:
     """Return the settings with which to go on: the run's own, in which the command line may only repeat them.
 
     Args:
@@ -100,7 +100,7 @@ def settle(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> di
     return settled
 
 
-def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
+def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
     """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
 
     A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``. Raises
@@ -113,7 +113,7 @@ def finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[s
         raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
     if config["ckpt_path"] != "last":
         return None
-    if why := divergence(result):
+    if why := divergence_reason(result):
         raise UserError(
             f"The run in {folder} diverged and would again, so it can't go on ({why.rstrip('.')}): begin a new run with lower "
             "learning rates in another folder."
@@ -137,12 +137,12 @@ def only_test_left(config: dict[str, Any], checkpoint: Path, done: int, folder: 
     return done >= epochs
 
 
-def refuse_other_pictures(content: dict[str, Any], data: PictureDataModule, checkpoint: Path) -> None:
-    """Raise UserError if classes or pictures are not those that the checkpoint's run began with."""
+def validate_same_images(content: dict[str, Any], data: ImageDataModule, checkpoint: Path) -> None:
+    """Raise UserError if classes or images are not those that the checkpoint's run began with."""
     names = content["hyper_parameters"].get("class_names", data.class_names)
     now = data.fingerprints()
     begun = content.get("run", {}).get("record", {}).get("protocol", {}).get("splits", now)
-    other = [f"{split} pictures" for split, own in now.items() if begun.get(split) != own]
+    other = [f"{split} images" for split, own in now.items() if begun.get(split) != own]
     if list(names) != data.class_names:
         other = ["classes"]
     if other:
@@ -152,7 +152,7 @@ def refuse_other_pictures(content: dict[str, Any], data: PictureDataModule, chec
         )
 
 
-def refuse_mismatch(content: dict[str, Any], model: TransferClassifier, first_epoch: int, checkpoint: Path) -> None:
+def validate_same_model(content: dict[str, Any], model: TransferClassifier, first_epoch: int, checkpoint: Path) -> None:
     """Raise UserError if a checkpoint's network or strategy is not this run's, or was begun from other frozen weights."""
     for key in ("backbone", "num_classes", "strategy", "seed"):
         theirs, ours = content["hyper_parameters"].get(key), model.hparams[key]
@@ -160,7 +160,7 @@ def refuse_mismatch(content: dict[str, Any], model: TransferClassifier, first_ep
             raise UserError(
                 f"{checkpoint} was trained with another {key}: {theirs}, not {ours}; give this run the same."
             )
-    stop = entry_stage(model, first_epoch)
+    stop = find_entry_stage(model, first_epoch)
     names = model.backbone.stage_names
     for stage in model.backbone.stages[: names.index(stop) if stop else 0]:
         for name, tensor in model.backbone.network.state_dict().items():

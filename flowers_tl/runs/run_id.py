@@ -10,16 +10,16 @@ from torchvision.models import get_model_weights
 
 from flowers_tl import __version__
 from flowers_tl.config.schema import WITHOUT_EFFECT
-from flowers_tl.data.datamodule import PictureDataModule
-from flowers_tl.models.pretrained import find_file, first_weights
+from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.models.pretrained import find_file, initial_weights
 from flowers_tl.results.load_runs import flatten
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
 OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
-METRIC = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
+METRIC = "top-1 accuracy and mean recall by class over all images of a split, with the final weights"
 
 
-def identify(config: dict[str, Any], data: PictureDataModule) -> dict[str, Any]:
+def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     """Say which run a config makes of data that is set up.
 
     Returns:
@@ -35,7 +35,7 @@ def identify(config: dict[str, Any], data: PictureDataModule) -> dict[str, Any]:
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
     made_of = {
         "protocol": protocol,
-        "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], first_weights(config)),
+        "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),
     }
     text = json.dumps(made_of | {"config": own, "version": __version__}, sort_keys=True, default=str)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:12], **made_of}

@@ -1,4 +1,4 @@
-"""What is recorded while a run trains: one row an epoch, each group's curves, and what the training pictures look like."""
+"""What is recorded while a run trains: one row an epoch, each group's curves, and what the training images look like."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from flowers_tl.data.transforms import denormalise, normalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.record import RunFolder
 
-GRID_TILE = 112  # most pixels of a picture's side in TensorBoard's grid
+GRID_TILE = 112  # most pixels of an image's side in TensorBoard's grid
 
 
 class GroupCurves(Callback):
@@ -104,7 +104,7 @@ class Provenance(Callback):
         checkpoint["run"] = {"config": self.config, "record": self.run.result}
 
 
-class Answers(Callback):
+class PredictionCollector(Callback):
     """Keep the logits of the last validation and of the last test."""
 
     def __init__(self) -> None:
@@ -125,9 +125,9 @@ class Answers(Callback):
         self.logits["test"].append(outputs.detach())
 
     def gathered(self, split: str) -> np.ndarray | None:
-        """Logits of all processes, float32 (n, classes), in the order of the split's first n pictures; None without any.
+        """Logits of all processes, float32 (n, classes), in the order of the split's first n images; None without any.
 
-        Every process must call it. Process r of w has taken pictures r, r + w, r + 2w, ...
+        Every process must call it. Process r of w has taken images r, r + w, r + 2w, ...
         """
         if not self.logits[split]:
             return None
@@ -142,16 +142,16 @@ class Answers(Callback):
         return whole
 
 
-class PictureGrid(Callback):
+class ImageGrid(Callback):
     """Show one training batch in TensorBoard as the network sees it: cropped, flipped, mixed, in natural colours."""
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
-            # Of a batch of features the data module still knows the pictures.
-            pictures = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_pictures())
-            if pictures.shape[-1] > GRID_TILE:  # a screen shows no more, and a PNG takes its time
-                pictures = interpolate(pictures, (GRID_TILE, GRID_TILE), mode="area")
-            grid = make_grid(denormalise(pictures).cpu(), nrow=8)
+            # Of a batch of features the data module still knows the images.
+            images = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_images())
+            if images.shape[-1] > GRID_TILE:  # a screen shows no more, and a PNG takes its time
+                images = interpolate(images, (GRID_TILE, GRID_TILE), mode="area")
+            grid = make_grid(denormalise(images).cpu(), nrow=8)
             trainer.logger.experiment.add_image("train/pictures", grid, 0)
 
 

@@ -44,7 +44,7 @@ class Diverged(UserError):
         )
 
 
-class Divergence(Callback):
+class DivergenceCheck(Callback):
     """Note on the device, without waiting for it, what shows whether a step's numbers are finite; end the run at the first
     whose are not.
 

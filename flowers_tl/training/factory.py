@@ -7,20 +7,20 @@ import lightning as L
 import numpy as np
 
 from flowers_tl.data.cached.disk_cache import Cache
-from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.torchvision_sets import DTDDataModule, EuroSATDataModule, Food101DataModule, PetsDataModule
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.strategy import refuse_late
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.models.strategy import validate_start_epochs
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.utils.errors import UserError, suggest
 
-DATA: dict[str, type[PictureDataModule]] = {
+DATA: dict[str, type[ImageDataModule]] = {
     module.name: module
     for module in (
         FlowersDataModule,
@@ -42,7 +42,7 @@ def make_cache(config: Mapping[str, Any]) -> Cache | None:
     return Cache(chosen["dir"], chosen["max_gb"], config["trainer"]["enable_progress_bar"])
 
 
-def make_data(config: dict[str, Any], cache: Cache | None = None) -> PictureDataModule:
+def make_data(config: dict[str, Any], cache: Cache | None = None) -> ImageDataModule:
     """Build the data module that ``data.name`` names, with the other keys as its arguments."""
     arguments = dict(config["data"])
     name = arguments.pop("name")
@@ -51,7 +51,7 @@ def make_data(config: dict[str, Any], cache: Cache | None = None) -> PictureData
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 
-def set_up(config: Mapping[str, Any], undivided: bool = False) -> PictureDataModule:
+def set_up_data(config: Mapping[str, Any], undivided: bool = False) -> ImageDataModule:
     """The data that the config names, behind its cache, with their splits found; ``undivided`` as the data have it."""
     data = make_data(config, make_cache(config))
     data.undivided = undivided
@@ -60,45 +60,45 @@ def set_up(config: Mapping[str, Any], undivided: bool = False) -> PictureDataMod
     return data
 
 
-def validates(config: dict[str, Any]) -> bool:
+def has_validation(config: dict[str, Any]) -> bool:
     """Whether val is measured: not where it is trained on."""
     return config["data"]["protocol"] != "trainval"
 
 
-def behind_prefix(
-    config: dict[str, Any], data: PictureDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
-) -> PictureDataModule | FeatureDataModule:
+def with_frozen_prefix(
+    config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
+) -> ImageDataModule | FeatureDataModule:
     """The data as the network takes it: behind the frozen prefix, where the strategy leaves one and the cache is on."""
     if data.cache is None:
         return data
     limits = config["trainer"]
     whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
-    measured = SPLITS if validates(config) else ("train", "test")
+    measured = SPLITS if has_validation(config) else ("train", "test")
     keep = [split for split in measured if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
     epochs = trainer.max_epochs if model.groups else 0
     seen = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
     return seen if any(seen.stops) or model.strategy.head == "solved" else data
 
 
-def prepare(data: PictureDataModule | FeatureDataModule, *splits: str) -> None:
+def prepare_features(data: ImageDataModule | FeatureDataModule, *splits: str) -> None:
     """Compute now, in a phase of its own, what of the splits is kept."""
     if isinstance(data, FeatureDataModule):
         data.prepare(*splits)
 
 
-def describe_prefix(data: PictureDataModule | FeatureDataModule) -> dict[str, Any] | None:
+def describe_prefix(data: ImageDataModule | FeatureDataModule) -> dict[str, Any] | None:
     """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
     return data.summary if isinstance(data, FeatureDataModule) else None
 
 
-def predictions(data: PictureDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
-    """Logits of each split's first pictures, float32 (n, classes), with what they are answers to; None: not measured."""
+def collect_predictions(data: ImageDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
+    """Logits of each split's first images, float32 (n, classes), with what they are answers to; None: not measured."""
     splits = {}
     for name, found in logits.items():
         if found is not None:
-            pictures, count = data.pictures[name], len(found)
-            files = [file.relative_to(data.root).as_posix() for file in pictures.files[:count]]
-            splits[name] = Split(found, np.array(pictures.labels[:count]), files)
+            images, count = data.images[name], len(found)
+            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
+            splits[name] = SplitPredictions(found, np.array(images.labels[:count]), files)
     return Predictions(list(data.class_names), splits)
 
 
@@ -121,17 +121,17 @@ def make_model(
     )
     epochs = config["trainer"]["max_epochs"]
     if epochs >= 1 and not config["trainer"]["fast_dev_run"]:
-        refuse_late(config["strategy"]["name"], model.groups, epochs)
+        validate_start_epochs(config["strategy"]["name"], model.groups, epochs)
     return model
 
 
-def describe(
-    config: dict[str, Any], model: TransferClassifier, data: PictureDataModule, weights: str | None
+def describe_run(
+    config: dict[str, Any], model: TransferClassifier, data: ImageDataModule, weights: str | None
 ) -> dict[str, Any]:
     """What ``result.json`` says of a run before it has trained."""
-    pictures = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
+    images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
     if data.left_out:
-        pictures["left_out"] = [file.relative_to(data.root).as_posix() for file in data.left_out]
+        images["left_out"] = [file.relative_to(data.root).as_posix() for file in data.left_out]
     return {
         "strategy": config["strategy"]["name"],
         "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},
@@ -140,6 +140,6 @@ def describe(
         "seed": config["seed"],
         "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
         "parameters": model.parameter_counts,
-        "data": pictures,
+        "data": images,
         "versions": versions(),
     }

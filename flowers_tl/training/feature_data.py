@@ -1,6 +1,6 @@
-"""Pictures seen through the frozen prefix: batches that enter the network where learning begins.
+"""Images seen through the frozen prefix: batches that enter the network where learning begins.
 
-Val and test pass the prefix once. A training picture passes it in ``views`` variants, the crops and flips of the first
+Val and test pass the prefix once. A training image passes it in ``views`` variants, the crops and flips of the first
 ``views`` epochs; epoch e then takes variant e mod ``views``. What was computed is kept in the cache, under a key of all
 that it follows from; what is too large to be worth keeping is computed afresh, by the same function, to the same bits.
 """
@@ -16,23 +16,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flowers_tl.data.cached.decoded_images import Key, StoredPictures, has_room
+from flowers_tl.data.cached.decoded_images import ImageCrops, Key, has_room
 from flowers_tl.data.cached.disk_cache import Writer
-from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import PRECISIONS, Prefix, entry_stage, fingerprint
+from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint
 from flowers_tl.utils.errors import UserError, suggest
 
-View = int | str  # an epoch whose crops and flips are shown, `centre`, or `mirrored`: the centre's mirror image
+CropView = int | str  # an epoch whose crops and flips are shown, `centre`, or `mirrored`: the centre's mirror image
 
 
 class FeatureDataModule(L.LightningDataModule):
     """A data module whose batches have passed the frozen prefix: (features, labels, name of the stage they enter).
 
-    Batches of epochs without a prefix are (pictures, labels).
+    Batches of epochs without a prefix are (images, labels).
 
     Args:
-        data: where the pictures come from; it has a cache.
+        data: where the images come from; it has a cache.
         model: whose strategy says where learning begins, and whose frozen weights are taken as they are now.
         trainer: whose device computes, and that knows the epoch.
         epochs: of the run, of which those before ``first_epoch`` are done.
@@ -45,7 +45,7 @@ class FeatureDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        data: PictureDataModule,
+        data: ImageDataModule,
         model: TransferClassifier,
         trainer: L.Trainer,
         epochs: int,
@@ -55,20 +55,20 @@ class FeatureDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.data, self.model, self.keep = data, model, keep
-        refuse_senseless(chosen)
+        validate_cache_options(chosen)
         self.device: torch.device = trainer.strategy.root_device
         data.trainer = trainer
         self.views, self.precision = chosen["views"], chosen["precision"]
         self.view_seed = data.seed if chosen["view_seed"] is None else chosen["view_seed"]
-        self.stops = [entry_stage(model, epoch) for epoch in range(epochs + 1)]
+        self.stops = [find_entry_stage(model, epoch) for epoch in range(epochs + 1)]
         self.first_epoch, self.mixed = first_epoch, model.mixing is not None
-        self.prefix = lru_cache(maxsize=1)(lambda stop: Prefix(model.backbone, stop, self.precision, self.device))
-        self.held: dict[tuple[str, View, str], Tensor] = {}
+        self.prefix = lru_cache(maxsize=1)(lambda stop: FrozenPrefix(model.backbone, stop, self.precision, self.device))
+        self.held: dict[tuple[str, CropView, str], Tensor] = {}
         self.uses = self._count_uses(range(first_epoch, epochs))
 
-    def _count_uses(self, epochs: range) -> Counter[tuple[str, View, str]]:
+    def _count_uses(self, epochs: range) -> Counter[tuple[str, CropView, str]]:
         """How often the run takes all outputs of (split, view, stop)."""
-        uses: Counter[tuple[str, View, str]] = Counter()
+        uses: Counter[tuple[str, CropView, str]] = Counter()
         for epoch in epochs:
             if (stop := self.stops[epoch]) is not None:
                 uses["val", "centre", stop] += 1
@@ -83,7 +83,7 @@ class FeatureDataModule(L.LightningDataModule):
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
-        """Shape of what enters each stage, for one picture."""
+        """Shape of what enters each stage, for one image."""
         with torch.device("meta"):
             backbone = copy.deepcopy(self.model.backbone).to("meta").eval()
             x = torch.empty(1, 3, self.data.image_size, self.data.image_size)
@@ -93,8 +93,8 @@ class FeatureDataModule(L.LightningDataModule):
             found[stop], start = x.shape[1:], stop
         return found
 
-    def kept(self, split: str, view: View, stop: str) -> bool:
-        """Whether these outputs are kept: those no larger than the pictures, and larger ones that the run takes twice."""
+    def kept(self, split: str, view: CropView, stop: str) -> bool:
+        """Whether these outputs are kept: those no larger than the images, and larger ones that the run takes twice."""
         if (split, view, stop) in self.held:
             return True
         if split not in self.keep or (isinstance(view, int) and (self.mixed or self.views is None)):
@@ -109,20 +109,20 @@ class FeatureDataModule(L.LightningDataModule):
             if split in splits and self.kept(split, view, stop):
                 self.outputs(split, view, stop)
 
-    def before_head(self, split: str, *views: View) -> tuple[Tensor, Tensor]:
-        """What enters the head, float32 (n, ...), and labels (n,): all pictures of a split in one view after another."""
+    def before_head(self, split: str, *views: CropView) -> tuple[Tensor, Tensor]:
+        """What enters the head, float32 (n, ...), and labels (n,): all images of a split in one view after another."""
         parts = [self.outputs(split, view, "head").float() for view in views]
         return torch.cat(parts), self.labels(split).repeat(len(views)).to(self.device)
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a run's record says: where learning begins, and which pictures it sees there."""
+        """What a run's record says: where learning begins, and which images it sees there."""
         fresh = self.mixed or self.views is None or not self.model.groups
         views = {"views": None if fresh else self.views, "view_seed": self.view_seed}
         return {"stop": self.stops[-1], "precision": self.precision, **views}
 
-    def outputs(self, split: str, view: View, stop: str) -> Tensor:
-        """What the prefix before ``stop`` makes of all pictures of a split, (n, ...), from the cache or into it."""
+    def outputs(self, split: str, view: CropView, stop: str) -> Tensor:
+        """What the prefix before ``stop`` makes of all images of a split, (n, ...), from the cache or into it."""
         if (split, view, stop) not in self.held:
             shown = f"view {view} of seed {self.view_seed}" if isinstance(view, int) else view
             what = f"{self.data.name}, {split}, {shown}: {self.model.backbone.name} before {stop} in {self.precision}"
@@ -136,7 +136,7 @@ class FeatureDataModule(L.LightningDataModule):
             self.held[split, view, stop] = features.to(self.device) if has_room(self.device, flat.nbytes) else features
         return self.held[split, view, stop]
 
-    def _describe(self, split: str, view: View, stop: str) -> dict[str, Any]:
+    def _describe(self, split: str, view: CropView, stop: str) -> dict[str, Any]:
         backbone = self.model.backbone
         stages = backbone.stages[: backbone.stage_names.index(stop)]
         prefix = {"weights": fingerprint(backbone, stages), "backbone": backbone.name, "stop": stop}
@@ -145,32 +145,32 @@ class FeatureDataModule(L.LightningDataModule):
         shown = {"view": view, "size": self.data.image_size, **random}
         return {"pictures": self.data.describe(split, random=bool(random)), **shown, **prefix, **how}
 
-    def _write(self, writer: Writer, split: str, view: View, stop: str, what: str) -> None:
-        prefix, pictures = self.prefix(stop), self.pictures(split, random=isinstance(view, int))
-        keys: list[Key] = [(view, k) if isinstance(view, int) else k for k in range(len(pictures))]
+    def _write(self, writer: Writer, split: str, view: CropView, stop: str, what: str) -> None:
+        prefix, images = self.prefix(stop), self.images(split, random=isinstance(view, int))
+        keys: list[Key] = [(view, k) if isinstance(view, int) else k for k in range(len(images))]
         groups = [keys[start : start + 64] for start in range(0, len(keys), 64)]
         for group in self.data.cache.shown(groups, what):
-            batch, _ = pictures.__getitems__(group)
+            batch, _ = images.__getitems__(group)
             writer.write(prefix(batch.flip(-1) if view == "mirrored" else batch))
 
     @lru_cache(maxsize=8)  # noqa: B019 (as long-lived as the run)
-    def pictures(self, split: str, random: bool) -> StoredPictures:
+    def images(self, split: str, random: bool) -> ImageCrops:
         return self.data.stored(split, self.view_seed if random else None)
 
     def labels(self, split: str) -> Tensor:
         """Labels of a split, int64 (n,)."""
-        return torch.tensor(self.data.pictures[split].labels)
+        return torch.tensor(self.data.images[split].labels)
 
-    def first_pictures(self) -> Tensor:
-        """The pictures of the run's first training batch, uint8 (n, 3, size, size)."""
+    def first_images(self) -> Tensor:
+        """The images of the run's first training batch, uint8 (n, 3, size, size)."""
         sampler = self.data.sampler("train", shuffled=True)
         keys = list(sampler)[: self.data.batch_size // sampler.world]
-        return self.pictures("train", random=True).__getitems__(keys)[0]
+        return self.images("train", random=True).__getitems__(keys)[0]
 
     def train_dataloader(self) -> DataLoader:
         if self.mixed or not any(self.stops):
             return self.data.train_dataloader()  # with workers, if that helps
-        seen = SeenThrough(self, "train", random=True)
+        seen = FeatureDataset(self, "train", random=True)
         return self.data.loader(seen, self.data.sampler("train", shuffled=True), workers=0)
 
     def val_dataloader(self) -> DataLoader:
@@ -180,12 +180,12 @@ class FeatureDataModule(L.LightningDataModule):
         return self.in_order("test")
 
     def in_order(self, split: str) -> DataLoader:
-        """The split's pictures in their order, none changed at random: the train split too."""
-        seen = SeenThrough(self, split, random=False)
+        """The split's images in their order, none changed at random: the train split too."""
+        seen = FeatureDataset(self, split, random=False)
         return self.data.loader(seen, self.data.sampler(split, shuffled=False), workers=0)
 
 
-class SeenThrough(Dataset):
+class FeatureDataset(Dataset):
     """A split behind the prefix as it is in the running epoch, a batch of keys at a time; changed at random, or not."""
 
     def __init__(self, owner: FeatureDataModule, split: str, random: bool) -> None:
@@ -201,16 +201,16 @@ class SeenThrough(Dataset):
         # Under Lightning's overfit_batches keys are plain indices: one epoch over and over.
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
         indices = [index for _, index in pairs]
-        view: View = owner.view(pairs[0][0]) if self.random else "centre"
+        view: CropView = owner.view(pairs[0][0]) if self.random else "centre"
         if stop is not None and owner.kept(self.split, view, stop):
             features = owner.outputs(self.split, view, stop)[indices]
             return features, self.known[indices], stop
-        source = owner.pictures(self.split, self.random)
-        pictures, labels = source.__getitems__([(view, index) for index in indices] if self.random else indices)
-        return (pictures, labels) if stop is None else (owner.prefix(stop)(pictures), labels, stop)
+        source = owner.images(self.split, self.random)
+        images, labels = source.__getitems__([(view, index) for index in indices] if self.random else indices)
+        return (images, labels) if stop is None else (owner.prefix(stop)(images), labels, stop)
 
 
-def refuse_senseless(chosen: Mapping[str, Any]) -> None:
+def validate_cache_options(chosen: Mapping[str, Any]) -> None:
     """Raise UserError if ``views``, ``view_seed`` or ``precision`` make no sense."""
     if chosen["views"] is not None and chosen["views"] < 1:
         raise UserError(f"cache.views={chosen['views']} must be at least 1; null makes fresh crops in each epoch.")

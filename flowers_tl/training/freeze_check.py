@@ -20,11 +20,11 @@ from flowers_tl.models.classifier import TransferClassifier
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-class ProofError(Exception):
+class FreezeCheckError(Exception):
     """What happened is not what the strategy's table says. The message names the tensor, module or group."""
 
 
-class Proof(Callback):
+class FreezeCheck(Callback):
     """Check that the table is what happens; raise :class:`ProofError` where it is not.
 
     When training begins, again after each resume: every parameter of the table is in exactly one group of the optimizer
@@ -35,6 +35,9 @@ class Proof(Callback):
 
     ``frozen_batchnorm: train`` exempts the BatchNorm statistics of frozen stages; :attr:`summary` says so.
     """
+
+    # The name under which checkpoints hold its state, those of version 0.1.0 too.
+    state_key = "Proof"
 
     def __init__(self) -> None:
         self.first: dict[str, int] = {}  # fingerprints when the run first began, through all resumes
@@ -76,10 +79,10 @@ class Proof(Callback):
         now = fingerprints(tensors(module))
         self.check_frozen(module, now, trainer.current_epoch)
         if trainer.global_step > self.began_at:
-            still = {name for name in learning(module, trainer.current_epoch) if now[name] == self.before[name]}
+            still = {name for name in trainable_names(module, trainer.current_epoch) if now[name] == self.before[name]}
             check_still(module, still, self.steepest, self.rates, trainer.current_epoch)
         if trainer.world_size > 1:
-            check_equal(trainer, [now[name] for name in sorted(learning(module, trainer.current_epoch))])
+            check_equal(trainer, [now[name] for name in sorted(trainable_names(module, trainer.current_epoch))])
         self.before = now
         self.epochs += 1
 
@@ -97,7 +100,7 @@ class Proof(Callback):
         frozen = frozen_tensors(module, epoch)
         for name in frozen:
             if now[name] != self.first[name]:
-                raise ProofError(f"{name} is frozen in epoch {epoch}, and has changed.")
+                raise FreezeCheckError(f"{name} is frozen in epoch {epoch}, and has changed.")
         return len(frozen)
 
 
@@ -107,12 +110,12 @@ def tensors(module: TransferClassifier) -> dict[str, Tensor]:
     return dict(network.named_parameters()) | dict(network.named_buffers())
 
 
-def learning(module: TransferClassifier, epoch: int) -> set[str]:
+def trainable_names(module: TransferClassifier, epoch: int) -> set[str]:
     """Names of the parameters that learn in ``epoch``, by the table."""
     return {name for group in module.groups if group.from_epoch <= epoch for name in group.parameters}
 
 
-def learning_stages(module: TransferClassifier, epoch: int) -> set[str]:
+def trainable_stages(module: TransferClassifier, epoch: int) -> set[str]:
     return {stage for group in module.groups if group.from_epoch <= epoch for stage in group.stages}
 
 
@@ -121,7 +124,7 @@ def frozen_tensors(module: TransferClassifier, epoch: int) -> list[str]:
 
     BatchNorm statistics move with the layer's own scale and shift: where one of these learns, they follow the batches.
     """
-    network, learn = module.backbone.network, learning(module, epoch)
+    network, learn = module.backbone.network, trainable_names(module, epoch)
     exempt = STATISTICS if module.strategy.frozen_batchnorm == "train" else ()
     layers = {name.rpartition(".")[0] for name in learn}
     names = [name for name, _ in network.named_parameters() if name not in learn]
@@ -141,29 +144,34 @@ def check_groups(module: TransferClassifier, groups: Iterable[Mapping[str, Any]]
         for parameter in group["params"]:
             name = names.get(id(parameter), "a tensor outside the network")
             if name in found:
-                raise ProofError(f"{name} is in two groups of the optimizer, {found[name]} and {group['name']}.")
+                raise FreezeCheckError(f"{name} is in two groups of the optimizer, {found[name]} and {group['name']}.")
             if expected.get(name) != group["name"]:
-                raise ProofError(
+                raise FreezeCheckError(
                     f"{name} is in the optimizer's group {group['name']}, where the table does not put it."
                 )
             found[name] = group["name"]
     for name in expected:
         if name not in found:
-            raise ProofError(f"{name} shall learn in group {expected[name]}, but is in no group of the optimizer.")
+            raise FreezeCheckError(
+                f"{name} shall learn in group {expected[name]}, but is in no group of the optimizer."
+            )
 
 
 def check_gradients(module: TransferClassifier, epoch: int) -> None:
     """What asks for gradients is what learns in this epoch."""
-    learn = learning(module, epoch)
+    learn = trainable_names(module, epoch)
     for name, parameter in module.backbone.network.named_parameters():
         if parameter.requires_grad != (name in learn):
             should, does = ("learn", "is frozen") if name in learn else ("be frozen", "asks for a gradient")
-            raise ProofError(f"{name} should {should} in epoch {epoch}, but {does}.")
+            raise FreezeCheckError(f"{name} should {should} in epoch {epoch}, but {does}.")
 
 
 def check_modes(module: TransferClassifier, epoch: int) -> None:
     """What learns is in train mode, all else in eval mode but for exempt BatchNorm."""
-    stages, layers = learning_stages(module, epoch), {name.rpartition(".")[0] for name in learning(module, epoch)}
+    stages, layers = (
+        trainable_stages(module, epoch),
+        {name.rpartition(".")[0] for name in trainable_names(module, epoch)},
+    )
     for stage in module.backbone.stages:
         for name, part in module.backbone.network.named_modules():
             if not stage.owns(name):
@@ -173,7 +181,7 @@ def check_modes(module: TransferClassifier, epoch: int) -> None:
                 expected = name in layers or module.strategy.frozen_batchnorm == "train"
             if part.training != expected:
                 mode = "train" if part.training else "eval"
-                raise ProofError(
+                raise FreezeCheckError(
                     f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch}, against the table."
                 )
 
@@ -216,7 +224,7 @@ def check_still(
                 f"{name} did not move in epoch {epoch}: rate {rate:g} times gradient {gradient:g} is too little."
             )
         else:
-            raise ProofError(f"{name} should learn in epoch {epoch}, but did not move (its rate is {rate:g}).")
+            raise FreezeCheckError(f"{name} should learn in epoch {epoch}, but did not move (its rate is {rate:g}).")
 
 
 def check_equal(trainer: L.Trainer, prints: list[int]) -> None:
@@ -224,7 +232,7 @@ def check_equal(trainer: L.Trainer, prints: list[int]) -> None:
     mine = torch.tensor(prints, device=trainer.strategy.root_device)
     everyones = trainer.strategy.all_gather(mine)
     if not (everyones == mine).all():
-        raise ProofError(
+        raise FreezeCheckError(
             "The processes hold different weights: gradients of a learning stage were not shared between them."
         )
 

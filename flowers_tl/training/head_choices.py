@@ -9,7 +9,7 @@ from typing import Any
 from flowers_tl.config.schema import TrainerConfig
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.training.divergence import Diverged
-from flowers_tl.training.factory import validates
+from flowers_tl.training.factory import has_validation
 from flowers_tl.utils.errors import UserError
 
 # What a user may set under trainer and still train many heads: the rest would have to be done here again.
@@ -35,13 +35,13 @@ class Head:
             self.diverged = Diverged(what, step, epoch, {"head": rate}, "of many heads no checkpoint is kept")
 
 
-def asked_for(config: dict[str, Any]) -> bool:
+def wants_many_heads(config: dict[str, Any]) -> bool:
     """Whether the config asks for many heads."""
     chosen = config["heads"]
     return chosen["lr"] is not None or chosen["weight_decay"] is not None or chosen["seeds"] != 1
 
 
-def refuse(config: dict[str, Any], model: TransferClassifier) -> None:
+def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:
     """Raise UserError if the config does not make sense for many heads."""
     chosen, strategy = config["heads"], model.strategy
     for key in ("lr", "weight_decay"):
@@ -82,13 +82,13 @@ def refuse(config: dict[str, Any], model: TransferClassifier) -> None:
         if config["regularisation"][key] is not None:
             idle[f"regularisation.{key}"] = config["regularisation"][key]
     idle |= {key: config[key] for key in ("test_best", "ckpt_path") if config[key]}
-    idle |= {} if validates(config) else {"data.protocol": config["data"]["protocol"]}
+    idle |= {} if has_validation(config) else {"data.protocol": config["data"]["protocol"]}
     if idle:
         key, value = next(iter(idle.items()))
         raise UserError(f"{key}={value} can't be done for many heads at once: leave it out, or run them with -m.")
 
 
-def own_configs(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def head_configs(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """For each head, seed by seed, its name and the config with which a run of its own gives the same."""
     chosen, found = config["heads"], []
     none = {"lr": None, "weight_decay": None, "seeds": 1}

@@ -15,39 +15,39 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.head_stack import HeadStack
 from flowers_tl.models.linear_probe import solve_head
 from flowers_tl.models.metrics import scores
 from flowers_tl.models.optim import make_optimizer, make_schedule
-from flowers_tl.models.pretrained import first_weights, load_weights
+from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.load_runs import HEADER, find_runs, group_runs, table_rows
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.terminal_tables import print_comparison
-from flowers_tl.runs.record import RunFolder, head_of, read_result, refuse_taken
+from flowers_tl.runs.record import RunFolder, head_of, read_result, validate_unused
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.divergence import Diverged
 from flowers_tl.training.factory import (
-    behind_prefix,
-    describe,
+    collect_predictions,
     describe_prefix,
+    describe_run,
     make_model,
-    predictions,
-    prepare,
-    set_up,
+    prepare_features,
+    set_up_data,
+    with_frozen_prefix,
 )
 from flowers_tl.training.feature_data import FeatureDataModule
-from flowers_tl.training.head_choices import Head, own_configs, refuse
-from flowers_tl.training.trainer import log_answers, make_trainer, quiet
-from flowers_tl.training.validate import refuse_balanced
+from flowers_tl.training.head_choices import Head, head_configs, validate_heads
+from flowers_tl.training.trainer import log_predictions, make_trainer, quiet
+from flowers_tl.training.validate import validate_balance
 from flowers_tl.utils.phase_timer import PHASES
 
-EVALUATED = 256  # pictures at a time: a product with all of them would need the features twice
+EVALUATED = 256  # images at a time: a product with all of them would need the features twice
 
 
-def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataModule | None = None) -> dict[str, Any]:
+def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModule | None = None) -> dict[str, Any]:
     """Train, test and record all heads that ``config["heads"]`` asks for, each in a folder below ``folder``.
 
     A head begins with the weights, sees the batches and draws the dropout that a run with its config alone would: it
@@ -63,30 +63,30 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
     """
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
-    refuse(config, model)
-    refuse_balanced(config, model)
-    data = data or set_up(config)
+    validate_heads(config, model)
+    validate_balance(config, model)
+    data = data or set_up_data(config)
     with quiet(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         own = identify(config, data)
         run.update(own)
-        heads = [Head(name, head_config, [], {}) for name, head_config in own_configs(config)]
+        heads = [Head(name, head_config, [], {}) for name, head_config in head_configs(config)]
         # Finished by this very run before it was stopped: they stay as they are. What is another's is refused at once.
         kept = {head.name for head in heads if is_recorded(run.folder / head.name, own["id"])}
         for head in heads:
             if head.name not in kept:
-                refuse_taken(run.folder / head.name)
-        model = beginning(config, data)
-        weights = first_weights(config)
+                validate_unused(run.folder / head.name)
+        model = initial_model(config, data)
+        weights = initial_weights(config)
         load_weights(model.backbone, weights)
         trainer = make_trainer(config, run, model)
-        seen = behind_prefix(config, data, model, trainer, first_epoch=0)
-        prepare(seen, "train", "val")
+        seen = with_frozen_prefix(config, data, model, trainer, first_epoch=0)
+        prepare_features(seen, "train", "val")
         with run.clock.timed("fit" if model.groups else "solve"):
             stack = fit(config, heads, model, seen, run) if model.groups else solve(config, heads, model, seen)
         measured = {}
         for split, phase in (("val", "fit"), ("test", "test")):
             if any(head.diverged is None for head in heads):
-                prepare(seen, split)
+                prepare_features(seen, split)
                 with run.clock.timed(phase):
                     measured[split] = evaluate(stack, seen, split)
                 for head, found in zip(heads, measured[split][0], strict=True):
@@ -95,11 +95,14 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: PictureDataMod
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
             rates = {group.name: head.config["strategy"]["table"][0]["lr"] for group in model.groups}
-            head.result |= describe(head.config, model, data, weights) | {"learning_rates": rates, "heads_of": shared}
+            head.result |= describe_run(head.config, model, data, weights) | {
+                "learning_rates": rates,
+                "heads_of": shared,
+            }
             head.result |= {"prefix": describe_prefix(seen), "proof": None}
             head.result |= {split: found[number] for split, (found, _) in measured.items() if head.diverged is None}
             head.result |= {key: own[key] for key in ("protocol", "weights_fingerprint")}
-            answers = predictions(data, {split: logits[number] for split, (_, logits) in measured.items()})
+            answers = collect_predictions(data, {split: logits[number] for split, (_, logits) in measured.items()})
             if head.name not in kept:
                 record(head, stack.state(number), answers, data.root, run.folder / head.name, seconds)
         run.update({"heads": [head.name for head in heads]})
@@ -121,7 +124,7 @@ def is_recorded(folder: Path, own: str) -> bool:
     return head_of(result) == own and result["status"] == "finished"
 
 
-def beginning(config: dict[str, Any], data: PictureDataModule) -> TransferClassifier:
+def initial_model(config: dict[str, Any], data: ImageDataModule) -> TransferClassifier:
     """The network as a run with this config begins, but for the pretrained weights, which leave the head as it is."""
     torch.manual_seed(derive_seed(config["seed"]))
     return make_model(config, data.num_classes, data.class_names, data.class_weights)
@@ -133,7 +136,7 @@ def fit(
     """Train all heads; fill in their histories."""
     columns = len(heads) // config["heads"]["seeds"]
     seeds = [head.config["seed"] for head in heads[::columns]]
-    begun = [beginning(head.config, seen.data).backbone for head in heads[::columns]]
+    begun = [initial_model(head.config, seen.data).backbone for head in heads[::columns]]
     states = [network.network.get_submodule(network.final).state_dict() for network in begun]
     stack = HeadStack(model.backbone, [state for state in states for _ in range(columns)], columns, seen.device)
     rows = [head.config["strategy"]["table"][0] for head in heads]
@@ -241,6 +244,6 @@ def record(
             logger.finalize("failed")
             raise head.diverged
         answers.write(own.folder)
-        log_answers(logger.experiment, answers, root)
+        log_predictions(logger.experiment, answers, root)
         logger.finalize("success")
         torch.save(state, own.folder / "head.pt")

@@ -13,42 +13,49 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
-from flowers_tl.data.datamodule import PictureDataModule
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.linear_probe import features, solve_head
-from flowers_tl.models.pretrained import first_weights, load_weights
+from flowers_tl.models.linear_probe import compute_features, solve_head
+from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.terminal_tables import print_outcome, print_stages
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import (
     find_checkpoint,
-    finished,
     only_test_left,
     read_checkpoint,
-    refuse_mismatch,
-    refuse_other_pictures,
-    settle,
+    read_finished,
+    restore_config,
+    validate_same_images,
+    validate_same_model,
 )
 from flowers_tl.runs.run_id import identify
-from flowers_tl.training.callbacks import Answers, History
+from flowers_tl.training.callbacks import History, PredictionCollector
 from flowers_tl.training.factory import (
-    behind_prefix,
-    describe,
+    collect_predictions,
     describe_prefix,
+    describe_run,
     make_data,
     make_model,
-    predictions,
-    prepare,
-    set_up,
+    prepare_features,
+    set_up_data,
+    with_frozen_prefix,
 )
 from flowers_tl.training.feature_data import FeatureDataModule
-from flowers_tl.training.freeze_check import Proof
-from flowers_tl.training.head_choices import asked_for
+from flowers_tl.training.freeze_check import FreezeCheck
+from flowers_tl.training.head_choices import wants_many_heads
 from flowers_tl.training.head_grid import train_heads
 from flowers_tl.training.interruption import Interruption
-from flowers_tl.training.trainer import find, log_answers, log_hyperparameters, make_trainer, quiet, without_loggers
-from flowers_tl.training.validate import refuse
-from flowers_tl.utils.errors import refuse_empty
+from flowers_tl.training.trainer import (
+    find_callback,
+    log_hyperparameters,
+    log_predictions,
+    make_trainer,
+    quiet,
+    without_loggers,
+)
+from flowers_tl.training.validate import validate_config
+from flowers_tl.utils.errors import validate_not_empty
 
 
 def train(
@@ -56,7 +63,7 @@ def train(
     folder: str | Path,
     given: tuple[str, ...] = (),
     callbacks: Sequence[Callback] = (),
-    data: PictureDataModule | None = None,
+    data: ImageDataModule | None = None,
 ) -> dict[str, Any]:
     """Train, test and record one run, or go on with one that stopped.
 
@@ -75,23 +82,23 @@ def train(
         UserError: if the config does not fit the data, the network or the folder.
         ProofError: if what happens is not what the strategy's table says.
     """
-    refuse_empty({"folder": folder, **config})
-    if asked_for(config):
+    validate_not_empty({"folder": folder, **config})
+    if wants_many_heads(config):
         return train_heads(config, folder, data)
     checkpoint = None
     if config["ckpt_path"] is not None:
         checkpoint = find_checkpoint(config["ckpt_path"], folder)
-        config = settle(config, checkpoint, given)
-        if (done := finished(config, folder, longer="trainer.max_epochs" in given)) is not None:
+        config = restore_config(config, checkpoint, given)
+        if (done := read_finished(config, folder, longer="trainer.max_epochs" in given)) is not None:
             return done
     # Read before the folder is touched: a run that can't go on stays as it is.
     state = read_checkpoint(checkpoint) if checkpoint else None
     first_epoch = state["epoch"] + 1 if state else 0
     complete = state is not None and only_test_left(config, checkpoint, first_epoch, folder)
-    refuse(config)
-    data = data or set_up(config)
+    validate_config(config)
+    data = data or set_up_data(config)
     if state:
-        refuse_other_pictures(state, data, checkpoint)
+        validate_same_images(state, data, checkpoint)
     record = rank_zero_only.rank == 0
     continues = checkpoint and checkpoint.parent.parent
     with (
@@ -103,10 +110,10 @@ def train(
         run.update(identify(config, data))  # early: a run that stops here is known when it is started again
         torch.manual_seed(derive_seed(config["seed"]))
         model = make_model(config, data.num_classes, data.class_names, data.class_weights)
-        weights = first_weights(config)
+        weights = initial_weights(config)
         load_weights(model.backbone, weights)
         if state:
-            refuse_mismatch(state, model, first_epoch, checkpoint)
+            validate_same_model(state, model, first_epoch, checkpoint)
         if complete:  # else Lightning loads it
             model.load_state_dict(state["state_dict"])
         if config["compute"]["channels_last"]:
@@ -115,33 +122,35 @@ def train(
             model.compile()
         first_step = state["global_step"] if state else 0
         trainer = make_trainer(config, run, model, interruption, *callbacks, first_step=first_step)
-        seen = behind_prefix(config, data, model, trainer, first_epoch)
-        run.update(describe(config, model, data, weights) | {"prefix": describe_prefix(seen)})
+        seen = with_frozen_prefix(config, data, model, trainer, first_epoch)
+        run.update(describe_run(config, model, data, weights) | {"prefix": describe_prefix(seen)})
         if run.record:
             print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
 
         if model.strategy.head == "solved" and not state:
             solved = solve(model, seen, trainer, config["trainer"]["enable_progress_bar"], run.clock.timed)
             run.update({"solved_head": solved})
-        prepare(seen, "train", "val")
+        prepare_features(seen, "train", "val")
         with run.clock.timed("fit"):
             if model.groups and not complete:
                 trainer.fit(model, datamodule=seen, ckpt_path=checkpoint)
             val = final_val_scores(trainer, model, seen)
         if not model.groups and not complete:  # nothing was trained, so Lightning has kept nothing
             trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
-        proof = run.result.get("proof") if complete else proven(trainer)
+        proof = run.result.get("proof") if complete else freeze_check_summary(trainer)
         epochs = first_epoch if complete and model.groups else trainer.current_epoch
         run.update({"val": val, "epochs": epochs, "proof": proof})
-        prepare(seen, "test")
+        prepare_features(seen, "test")
         with run.clock.timed("test"):
             trainer.test(model, datamodule=seen, verbose=False)
             run.update({"test": scores(trainer, "test")})
-            answers = predictions(data, {split: find(trainer, Answers).gathered(split) for split in ("val", "test")})
+            answers = collect_predictions(
+                data, {split: find_callback(trainer, PredictionCollector).gathered(split) for split in ("val", "test")}
+            )
             if run.record:
                 answers.write(run.folder)
                 if trainer.logger:
-                    log_answers(trainer.logger.experiment, answers, data.root)
+                    log_predictions(trainer.logger.experiment, answers, data.root)
             if config["test_best"]:
                 with without_loggers(trainer):
                     run.update({"best": test_best(trainer, model, seen, run.folder / "checkpoints" / "best.ckpt")})
@@ -152,7 +161,7 @@ def train(
 
 
 def show_strategy(config: dict[str, Any]) -> None:
-    """Print which stages would learn, how fast and from when on, without pictures, weights or a folder."""
+    """Print which stages would learn, how fast and from when on, without images, weights or a folder."""
     with torch.device("meta"):
         model = make_model(config, make_data(config).count_classes())
     print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
@@ -179,7 +188,7 @@ def processes_released() -> Iterator[None]:
 
 def solve(
     model: TransferClassifier,
-    data: PictureDataModule | FeatureDataModule,
+    data: ImageDataModule | FeatureDataModule,
     trainer: L.Trainer,
     progress: bool,
     timed: Callable[[str], AbstractContextManager],
@@ -198,7 +207,7 @@ def solve(
     else:
         with timed("prefix"):
             found = {
-                split: features(
+                split: compute_features(
                     model.backbone, shown(data.in_order(split), f"Features of {split}"), trainer.strategy.root_device,
                     mirrored=split == "train",
                 )
@@ -213,9 +222,9 @@ def solve(
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
 
 
-def proven(trainer: L.Trainer) -> dict[str, Any] | None:
+def freeze_check_summary(trainer: L.Trainer) -> dict[str, Any] | None:
     """What was proven of the run while it trained; None where nothing was trained, or nobody looked."""
-    proof = find(trainer, Proof)
+    proof = find_callback(trainer, FreezeCheck)
     return proof.summary or None if proof else None
 
 
@@ -230,7 +239,7 @@ def final_val_scores(
     trainer: L.Trainer, model: TransferClassifier, data: L.LightningDataModule
 ) -> dict[str, float | None]:
     """Val scores of the final weights, measured now unless the last validation was after the last step."""
-    if find(trainer, History).validated_at != trainer.global_step:
+    if find_callback(trainer, History).validated_at != trainer.global_step:
         with without_loggers(trainer):
             trainer.validate(model, datamodule=data, verbose=False)
     return scores(trainer, "val")

@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from flowers_tl.runs.record import ELSEWHERE, divergence, head_of, read_result, remove_files
+from flowers_tl.runs.record import ELSEWHERE, divergence_reason, head_of, read_result, remove_files
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.runs.run_id import identify
-from flowers_tl.training.factory import set_up
+from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
-from flowers_tl.training.validate import refuse
-from flowers_tl.utils.errors import UserError, refuse_empty
+from flowers_tl.training.validate import validate_config
+from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.file_locks import claim, hold
-from flowers_tl.utils.phase_timer import Clock
+from flowers_tl.utils.phase_timer import PhaseTimer
 from flowers_tl.utils.strict_json import dumps
 
 # How a run may have ended that can begin anew in its folder, where no epoch was kept.
@@ -44,37 +44,37 @@ def train_once(
     Raises:
         UserError: as :func:`flowers_tl.training.run.train` does.
     """
-    if one_of_several() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
+    if is_one_of_several_processes() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, given)
-    refuse_empty(config)
-    refuse(config)
-    data = set_up(config)
+    validate_not_empty(config)
+    validate_config(config)
+    data = set_up_data(config)
     own = identify(config, data)["id"]
-    with alone(Path(config["runs"]), own, data.clock):
+    with exclusive(Path(config["runs"]), own, data.clock):
         found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
         result = json.loads((found / "result.json").read_text()) if found else {}
-        if result.get("status") == "finished" and not divergence(result):
+        if result.get("status") == "finished" and not divergence_reason(result):
             print(f"Finished already: {found}. force=true would run it anew.")
-            point(folder, found)
+            link_to(folder, found)
             return result
-        if found and (why := divergence(result)):
-            point(folder, found)
+        if found and (why := divergence_reason(result)):
+            link_to(folder, found)
             raise UserError(
                 f"The same run diverged before, in {found} ({why.rstrip('.')}): force=true would run it anew."
             )
-        if found and can_go_on(found, folder):
+        if found and can_resume(found, folder):
             print(f"Goes on: {found} ({str(result.get('status')).replace('running', 'killed')}).")
-            point(folder, found)
+            link_to(folder, found)
             goes_on(found)
             return train(config | {"ckpt_path": "last"}, found, given, data=data)
         for begun in {folder.resolve(): folder, **({found.resolve(): found} if found else {})}.values():
-            if nothing_came_of(begun, config):
+            if has_no_epoch(begun, config):
                 print(f"Begins anew: {begun} was stopped before its first epoch was over.")
-                sweep_away(begun)
+                clear_unfinished(begun)
         return train(config, folder, given, data=data)
 
 
-def can_go_on(found: Path, folder: Path) -> bool:
+def can_resume(found: Path, folder: Path) -> bool:
     """Whether a run that is not finished has a checkpoint to go on from.
 
     Raises:
@@ -93,7 +93,7 @@ def can_go_on(found: Path, folder: Path) -> bool:
     return True
 
 
-def nothing_came_of(folder: Path, config: dict[str, Any]) -> bool:
+def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:
     """Whether a run was begun in the folder and stopped before an epoch was kept.
 
     A ``config.yaml`` without a record may be anybody's; only one that says what ``config`` says may be written again.
@@ -106,7 +106,7 @@ def nothing_came_of(folder: Path, config: dict[str, Any]) -> bool:
     return file.is_file() and file.read_bytes() == yaml.safe_dump(config, sort_keys=False).encode()
 
 
-def one_of_several() -> bool:
+def is_one_of_several_processes() -> bool:
     """Whether other processes make this run together with this one.
 
     Helpers that Lightning starts find it decided by the first process. Of processes that a cluster starts all begin at
@@ -116,7 +116,7 @@ def one_of_several() -> bool:
 
 
 @contextmanager
-def alone(runs: Path, own: str, clock: Clock) -> Iterator[None]:
+def exclusive(runs: Path, own: str, clock: PhaseTimer) -> Iterator[None]:
     """Hold the run with this id, so that no other process makes it; wait for one that does, while the clock stands still."""
     (runs / ".locks").mkdir(parents=True, exist_ok=True)
     told = "Another process is making this very run: waiting for its end."
@@ -142,7 +142,7 @@ def find_same(own: str, folders: Iterable[Path]) -> Path | None:
     return Path(max(found)[2]) if found else None
 
 
-def point(folder: Path, found: Path) -> None:
+def link_to(folder: Path, found: Path) -> None:
     """Leave a note in a run's folder that says where the run lies in its stead; not beside another run, which it would hide."""
     if folder.resolve() == found.resolve() or not folder.is_dir() or (folder / "config.yaml").exists():
         return
@@ -151,7 +151,7 @@ def point(folder: Path, found: Path) -> None:
     (folder / ELSEWHERE).write_text(dumps(note) + "\n")
 
 
-def sweep_away(folder: Path) -> None:
+def clear_unfinished(folder: Path) -> None:
     """Remove what a run wrote that was stopped before anything came of it, so that another can begin in its place.
 
     Of what lies below, its own unfinished heads go; other runs, and files that no run writes, stay.

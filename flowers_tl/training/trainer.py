@@ -14,22 +14,22 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.results.images import confusion_picture, mistakes_picture
+from flowers_tl.results.images import confusion_image, mistakes_image
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.training.callbacks import (
-    Answers,
     GroupCurves,
     History,
+    ImageGrid,
     KeepBest,
     MovingAverage,
-    PictureGrid,
+    PredictionCollector,
     ProgressBar,
     Provenance,
 )
-from flowers_tl.training.divergence import Divergence
-from flowers_tl.training.factory import validates
-from flowers_tl.training.freeze_check import Proof
+from flowers_tl.training.divergence import DivergenceCheck
+from flowers_tl.training.factory import has_validation
+from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
 
@@ -99,23 +99,23 @@ def make_trainer(
         first_step: a run that goes on takes this as its first step: later ones that a killed run had written to
             TensorBoard are taken back.
     """
-    arguments = checked(config["trainer"], any(group.from_epoch for group in model.groups))
-    if not validates(config):
+    arguments = check_arguments(config["trainer"], any(group.from_epoch for group in model.groups))
+    if not has_validation(config):
         arguments["limit_val_batches"] = 0
     logger = {"purge_step": first_step} if first_step else {}
     try:
         return L.Trainer(
             **arguments | {"plugins": [*as_list(arguments.get("plugins")), WholeCheckpoints()]},
-            callbacks=[Divergence(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
+            callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
             logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
             default_root_dir=run.folder,
-            use_distributed_sampler=False,  # the data module deals the pictures out itself, none twice in val and test
+            use_distributed_sampler=False,  # the data module deals the images out itself, none twice in val and test
         )
     except (ValueError, TypeError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"Lightning's Trainer refuses the values under trainer: {error}") from error
 
 
-def checked(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
+def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
     """Arguments for Trainer that are set, made consistent; ``late`` says that a stage begins after the first epoch."""
     if arguments["max_epochs"] < 1:
         raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
@@ -137,18 +137,18 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
             )
         yield MovingAverage(decay)
     if config["proof"]:
-        yield Proof()
+        yield FreezeCheck()
     yield GroupCurves()
     yield History(run)
     yield Provenance(config, run)
-    yield Answers()
-    yield PictureGrid()
+    yield PredictionCollector()
+    yield ImageGrid()
     if (patience := chosen["early_stopping"]) is not None:
         if patience < 1:
             raise UserError(f"regularisation.early_stopping={patience} must be at least 1 epoch.")
         yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
     keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
-    if validates(config):
+    if has_validation(config):
         yield KeepBest(**keep, filename="best", monitor="val/accuracy", mode="max")
     # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
     yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
@@ -173,7 +173,7 @@ def as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def find(trainer: L.Trainer, kind: type[Callback]) -> Any:
+def find_callback(trainer: L.Trainer, kind: type[Callback]) -> Any:
     """The trainer's callback of a kind, or None."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
 
@@ -188,11 +188,11 @@ def without_loggers(trainer: L.Trainer) -> Iterator[None]:
         trainer.loggers = loggers
 
 
-def log_answers(writer: Any, answers: Predictions, root: Path) -> None:
+def log_predictions(writer: Any, answers: Predictions, root: Path) -> None:
     """Show in TensorBoard which classes are confused, and the worst mistakes."""
     for name, split in answers.splits.items():
-        writer.add_image(f"{name}/confusion", confusion_picture(split), 0, dataformats="HWC")
-        if (mistakes := mistakes_picture(answers, split, root)) is not None:
+        writer.add_image(f"{name}/confusion", confusion_image(split), 0, dataformats="HWC")
+        if (mistakes := mistakes_image(answers, split, root)) is not None:
             writer.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 
 

@@ -5,41 +5,41 @@ from typing import Any
 import torch
 
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.factory import make_model, validates
-from flowers_tl.training.feature_data import refuse_senseless
+from flowers_tl.training.factory import has_validation, make_model
+from flowers_tl.training.feature_data import validate_cache_options
 from flowers_tl.utils.errors import UserError
 
 
-def refuse(config: dict[str, Any]) -> None:
+def validate_config(config: dict[str, Any]) -> None:
     """Raise UserError for what no data and no weights could make right."""
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
-    refuse_senseless(config["cache"])
-    refuse_choosing_by_val(config, model)
-    refuse_balanced(config, model)
-    refuse_cast(config, model)
+    validate_cache_options(config["cache"])
+    validate_val_use(config, model)
+    validate_balance(config, model)
+    validate_precision(config, model)
 
 
-def refuse_choosing_by_val(config: dict[str, Any], model: TransferClassifier) -> None:
+def validate_val_use(config: dict[str, Any], model: TransferClassifier) -> None:
     """Raise UserError if val is trained on and something would be chosen by it."""
     chosen = {"test_best=true": config["test_best"], "strategy.head=solved": model.strategy.head == "solved"}
     chosen["regularisation.early_stopping"] = config["regularisation"]["early_stopping"]
-    if wrong := [key for key, value in chosen.items() if value and not validates(config)]:
+    if wrong := [key for key, value in chosen.items() if value and not has_validation(config)]:
         raise UserError(
             f"{wrong[0]} chooses by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
         )
 
 
-def refuse_balanced(config: dict[str, Any], model: TransferClassifier) -> None:
-    """Raise UserError if an order of pictures is asked for where a head is solved, which sees all of them at once."""
+def validate_balance(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if an order of images is asked for where a head is solved, which sees all of them at once."""
     if config["data"]["balance"] == "sampler" and model.strategy.head == "solved":
         raise UserError(
-            "data.balance=sampler means nothing to strategy.head=solved, which sees all pictures at once: take "
+            "data.balance=sampler means nothing to strategy.head=solved, which sees all images at once: take "
             "data.balance=weights."
         )
 
 
-def refuse_cast(config: dict[str, Any], model: TransferClassifier) -> None:
+def validate_precision(config: dict[str, Any], model: TransferClassifier) -> None:
     """Raise UserError if all weights would be cast to another precision, and some of them are frozen."""
     precision = str(config["trainer"]["precision"])
     cast = precision in ("64", "64-true", "bf16-true", "16-true") or precision.startswith("transformer-engine")

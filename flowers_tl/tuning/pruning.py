@@ -13,11 +13,11 @@ class Pruned(Exception):
     status = "pruned"
 
 
-class Judge(Callback):
+class PruningCallback(Callback):
     """Tell Optuna's ``trial`` the val accuracy of each epoch; stop the run where Optuna would.
 
     Not in the first third of the epochs: there a low rate is behind because it is slow, and may end beside the best.
-    Val is all it sees: the test pictures are not read in a trial.
+    Val is all it sees: the test images are not read in a trial.
     """
 
     def __init__(self, trial: Any) -> None:

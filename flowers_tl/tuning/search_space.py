@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from flowers_tl.config.error_messages import REFUSALS, compose_beside, explain
+from flowers_tl.config.error_messages import COMPOSE_ERRORS, compose_config, explain_error
 from flowers_tl.config.schema import CONF, TrainConfig
 from flowers_tl.utils.errors import UserError
 
@@ -61,7 +61,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What is searched, and what all trials have in common."""
 
     parameters: tuple[Parameter, ...]
@@ -82,11 +82,11 @@ class Space:
     def compose(self, chosen: Sequence[str]) -> dict[str, Any]:
         """The config of one trial as plain Python. Raises UserError where it can't be composed."""
         try:
-            config = compose_beside("train", [*self.fixed, *chosen])
+            config = compose_config("train", [*self.fixed, *chosen])
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through
-        except REFUSALS as error:
-            raise UserError(explain(error)) from error
+        except COMPOSE_ERRORS as error:
+            raise UserError(explain_error(error)) from error
         return plain
 
     def configs(self) -> Iterator[dict[str, Any]]:
@@ -97,7 +97,7 @@ class Space:
                 yield self.compose([*others, end])
 
 
-def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Space:
+def read_space(arguments: Sequence[str], config_dir: str | None = None) -> SearchSpace:
     """Read overrides: those that name several values are searched, the others are every trial's.
 
     Raises:
@@ -109,8 +109,8 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Space
             parser = OverridesParser.create(GlobalHydra.instance().config_loader())
             overrides = parser.parse_overrides(list(arguments))
             parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
-    except REFUSALS as error:
-        raise UserError(explain(error)) from error
+    except COMPOSE_ERRORS as error:
+        raise UserError(explain_error(error)) from error
     if wrong := [override.key_or_group for override in overrides if override.is_hydra_override()]:
         raise UserError(f"{wrong[0]} says nothing to a search: its trials run one after another below --folder.")
     if not parameters:
@@ -119,7 +119,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Space
             "'strategy.table.0.lr=tag(log,interval(1e-5,1e-2))'."
         )
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
-    return Space(parameters, (*([f"hydra.searchpath=[{config_dir}]"] if config_dir else []), *fixed))
+    return SearchSpace(parameters, (*([f"hydra.searchpath=[{config_dir}]"] if config_dir else []), *fixed))
 
 
 def parameter(override: Override) -> Parameter:

@@ -18,11 +18,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from flowers_tl.config.error_messages import explain
+from flowers_tl.config.error_messages import explain_error
 from flowers_tl.training.run import train
-from flowers_tl.tuning.pruning import Judge, Pruned
-from flowers_tl.tuning.search_space import Space
-from flowers_tl.utils.errors import UserError, shorten, tell
+from flowers_tl.tuning.pruning import Pruned, PruningCallback
+from flowers_tl.tuning.search_space import SearchSpace
+from flowers_tl.utils.errors import UserError, print_error, shorten
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.strict_json import dumps
 
@@ -44,7 +44,7 @@ class Search:
         UserError: on entry, if the folder holds something else, or another process works on it.
     """
 
-    def __init__(self, folder: Path, space: Space, asked: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, space: SearchSpace, asked: dict[str, Any]) -> None:
         self.folder, self.space, self.asked = folder, space, asked
         self.lock = FileLock(folder / ".lock")
 
@@ -73,7 +73,9 @@ class Search:
 
     def ended(self) -> list[FrozenTrial]:
         """The trials that came to their own end; one that failed by itself says why."""
-        return [t for t in self.study.trials if t.state.is_finished() and (t.state != TrialState.FAIL or wrong(t))]
+        return [
+            t for t in self.study.trials if t.state.is_finished() and (t.state != TrialState.FAIL or failure_reason(t))
+        ]
 
     def run(self, trials: int) -> None:
         """Run trials until so many have ended, or all combinations are tried.
@@ -94,8 +96,8 @@ class Search:
             trial = self.study.ask()
             self.attempt(trial, [parameter.suggest(trial) for parameter in self.space.parameters])
             self.say(self.study.trials[trial.number], number + 1, trials)
-        if all(wrong(trial) for trial in ended):
-            raise UserError(f"All {len(ended)} trials failed; the first: {wrong(ended[0])}")
+        if all(failure_reason(trial) for trial in ended):
+            raise UserError(f"All {len(ended)} trials failed; the first: {failure_reason(ended[0])}")
 
     def attempt(self, trial: Trial, chosen: list[str]) -> None:
         """Run one trial and tell Optuna what came of it, unless an earlier one with the same settings has."""
@@ -117,16 +119,16 @@ class Search:
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR"):
                 raise
-            trial.set_user_attr("error", explain(error))
+            trial.set_user_attr("error", explain_error(error))
         trial.set_user_attr("seconds", round(time.monotonic() - begun, 1))
         self.study.tell(trial, value, state=state)
         gc.collect()  # a trainer and its network refer to each other
 
     def measure(self, trial: Trial, chosen: list[str], folder: Path) -> float:
-        """Val accuracy with the final weights. The test pictures are left alone: a trial is chosen by what it returns."""
+        """Val accuracy with the final weights. The test images are left alone: a trial is chosen by what it returns."""
         config = self.space.compose(chosen)
         config["trainer"] |= {"limit_test_batches": 0, "enable_progress_bar": False}
-        judges = [Judge(trial)] if self.asked["pruning"] else []
+        judges = [PruningCallback(trial)] if self.asked["pruning"] else []
         accuracy = train(config, folder, callbacks=judges)["val"]["accuracy"]
         if accuracy is None:
             raise UserError("The trial measured no val accuracy.")
@@ -135,8 +137,8 @@ class Search:
     def say(self, trial: FrozenTrial, number: int, trials: int) -> None:
         """Print a line on a trial that has ended."""
         settings = f"trial {trial.number}: {' '.join(trial.user_attrs['chosen'])}"
-        if wrong(trial):
-            tell(f"{settings}: {wrong(trial)}")
+        if failure_reason(trial):
+            print_error(f"{settings}: {failure_reason(trial)}")
             return
         pruned = trial.state == TrialState.PRUNED
         found = (
@@ -163,12 +165,12 @@ def printing_into(file: Path) -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def wrong(trial: FrozenTrial) -> str | None:
+def failure_reason(trial: FrozenTrial) -> str | None:
     """Why a trial failed; None where it did not, or was interrupted."""
     return trial.user_attrs.get("error")
 
 
-def print_best(study: optuna.Study, space: Space, most: int = 5) -> list[str]:
+def print_best(study: optuna.Study, space: SearchSpace, most: int = 5) -> list[str]:
     """Print the best trials, and how much each parameter matters; return the best one's overrides."""
     done = [t for t in study.trials if t.state == TrialState.COMPLETE and "same" not in t.user_attrs]
     done.sort(key=lambda trial: (-trial.value, trial.number))
@@ -182,7 +184,7 @@ def print_best(study: optuna.Study, space: Space, most: int = 5) -> list[str]:
         )
     Console().print(table)
     pruned = sum(trial.state == TrialState.PRUNED for trial in study.trials)
-    failed = [str(trial.number) for trial in study.trials if wrong(trial)]
+    failed = [str(trial.number) for trial in study.trials if failure_reason(trial)]
     print(f"{pruned} trials were pruned, {len(failed)} failed{f': {shorten(failed)}' if failed else ''}.")
     if len(space.parameters) > 1 and len(done) >= 10:
         with warnings.catch_warnings(action="ignore"):

@@ -34,17 +34,17 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def refuse_empty(value: Any, key: str = "") -> None:
+def validate_not_empty(value: Any, key: str = "") -> None:
     """Raise UserError if an option is an empty text, or holds one, however deep.
 
     As a path it would mean the working directory, and with more behind it the root of the file system.
     """
     if isinstance(value, Mapping):
         for name, part in value.items():
-            refuse_empty(part, f"{key}.{name}" if key else str(name))
+            validate_not_empty(part, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for part in value:
-            refuse_empty(part, key)
+            validate_not_empty(part, key)
     elif isinstance(value, str) and not value.strip():
         raise UserError(f"{key}= names nothing: give it a value, or leave it out.")
 
@@ -54,13 +54,13 @@ def first_line(text: str) -> str:
     return text.strip().splitlines()[0].rstrip(".")
 
 
-def tell(sentence: object) -> None:
+def print_error(sentence: object) -> None:
     """Print an error's sentence where errors go."""
     print(f"Error: {sentence}", file=sys.stderr)
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Around what a door does: tell an error's sentence and exit with 1; with 130 after Ctrl-C.
 
     File names whose bytes are no text of this terminal's are printed with escapes.
@@ -73,12 +73,14 @@ def told() -> Iterator[None]:
         sys.stderr.close()  # Python would complain about what it can't flush
         sys.exit(1)
     except KeyboardInterrupt:
-        tell("interrupted.")
+        print_error("interrupted.")
         sys.exit(130)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") and not isinstance(error, UserError):
             raise
-        from flowers_tl.config.error_messages import explain  # which knows Hydra, and Hydra takes its time to import
+        from flowers_tl.config.error_messages import (
+            explain_error,  # which knows Hydra, and Hydra takes its time to import
+        )
 
-        tell(f"{error}: check the path." if isinstance(error, OSError) else explain(error))
+        print_error(f"{error}: check the path." if isinstance(error, OSError) else explain_error(error))
         sys.exit(1)

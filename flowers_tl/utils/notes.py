@@ -7,6 +7,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 @cache  # a process sets the same data up more than once
 @rank_zero_only
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Print a note, once."""
     print(f"Note: {text}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from flowers_tl.utils.errors import UserError
 
 
-def refuse_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) -> None:
+def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) -> None:
     """Raise UserError if a file of these ``names`` lies in the folder and a user may have put it there.
 
     Args:

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# JPEGs into the store, pictures through the frozen prefix, the solver of a head, training with its validations, the test,
+# JPEGs into the store, images through the frozen prefix, the solver of a head, training with its validations, the test,
 # and all the rest.
 PHASES = ("decode", "prefix", "solve", "fit", "test", "other")
 
 
-class Clock:
+class PhaseTimer:
     """Counts from when it is made; every second belongs to one phase, ``other`` where none is named."""
 
     def __init__(self) -> None:

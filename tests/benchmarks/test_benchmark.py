@@ -29,8 +29,8 @@ def test_every_command_is_measured_and_kept(tiny, weights, tmp_path, capsys):
     kept = json.loads((tmp_path / "b" / "benchmark.json").read_text())
     found = {one["kind"]: one for one in kept["measured"]}
     assert list(found) == ["plain", "flowers_tl", "again", "sweep", "heads"]
-    pictures = 3 * (4 + 2) + 3 * 3
-    assert [one["pictures"] for one in found.values()] == [pictures] * 3 + [2 * pictures] * 2
+    images = 3 * (4 + 2) + 3 * 3
+    assert [one["pictures"] for one in found.values()] == [images] * 3 + [2 * images] * 2
     assert found["flowers_tl"]["phases"]["prefix"] > 0  # an empty cache
     assert found["again"]["phases"]["prefix"] == 0  # a full one
     assert found["heads"]["phases"]["prefix"] > 0
@@ -64,7 +64,7 @@ def test_the_plain_loop_learns_as_the_framework_does(config, tiny, drawings, wei
     for strategy in ("feature_extraction", "fine_tuning"):
         (measured,) = Bench(tmp_path, told).measure("1", "plain", strategy, 0)
         result = train(config([f"strategy={strategy}", *told]), tmp_path / strategy)
-        # Other random crops: the same only as far as 60 pictures tell.
+        # Other random crops: the same only as far as 60 images tell.
         assert measured["test"] == pytest.approx(result["test"]["accuracy"], abs=0.25)
         assert measured["test"] > 0.4
 
@@ -100,7 +100,7 @@ def test_ratios_are_those_of_the_means():
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["trainer.max_epoch=1"], "did you mean 'trainer.max_epochs'"),
         (["quick"], "quick can't be read as key=value"),
-        (["data.limit=0"], "data.limit=0 leaves no pictures"),
+        (["data.limit=0"], "data.limit=0 leaves no images"),
         (["optimizer=sgd"], "optimizer=sgd has no part in a benchmark"),
         (["strategy=linear_probe"], "strategy=linear_probe has no part"),
         (["data.augmentation=trivial_augment"], "data.augmentation=trivial_augment has no part"),
@@ -121,7 +121,7 @@ def test_strategies_are_named_with_commas_wherever_they_stand(tiny, tmp_path, ca
     assert "'lp_ft' is none of feature_extraction, fine_tuning" in capsys.readouterr().err
     with pytest.raises(SystemExit):  # the override after the names is one
         main(["--strategies", "fine_tuning", "data.limit=0", *tiny(), "--folder", str(tmp_path / "b")])
-    assert "data.limit=0 leaves no pictures" in capsys.readouterr().err
+    assert "data.limit=0 leaves no images" in capsys.readouterr().err
 
 
 def test_a_failing_command_is_told_and_nothing_is_overwritten(tiny, tmp_path, capsys):
@@ -132,14 +132,14 @@ def test_a_failing_command_is_told_and_nothing_is_overwritten(tiny, tmp_path, ca
         assert sentence in capsys.readouterr().err
 
 
-def test_a_limit_takes_pictures_from_all_over_the_split(config, tiny):
+def test_a_limit_takes_images_from_all_over_the_split(config, tiny):
     whole, some = (make_data(config(tiny(data__limit=limit))) for limit in ("null", 6))
     for data in (whole, some):
         data.prepare_data()
         data.setup()
     assert some.sizes == {"train": 6, "val": 6, "test": 6}
-    assert set(some.pictures["train"].labels) == {0, 1, 2}
-    pairs = [list(zip(d.pictures["train"].files, d.pictures["train"].labels, strict=True)) for d in (whole, some)]
+    assert set(some.images["train"].labels) == {0, 1, 2}
+    pairs = [list(zip(d.images["train"].files, d.images["train"].labels, strict=True)) for d in (whole, some)]
     assert pairs[1] == pairs[0][::2]
     assert some.describe("train", random=True) != whole.describe("train", random=True)
     assert len(some.in_order("train").dataset) == 6

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowers_tl.cli.options import Options, truth
+from flowers_tl.cli.options import Options, parse_bool
 from flowers_tl.utils.errors import UserError
 
 
@@ -13,7 +13,7 @@ def options():
     options.add("top", "how many", 5, type=int)
     options.add("format", "how", "table", choices=("table", "csv"))
     options.add("backbone.weights", "weights", "DEFAULT")
-    options.add("explain", "true: also why", False, type=truth)
+    options.add("explain", "true: also why", False, type=parse_bool)
     return options
 
 

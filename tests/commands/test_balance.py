@@ -1,4 +1,4 @@
-"""Unlike numbers of pictures a class: weights in the loss or a balanced order, in every way in which a run can be made."""
+"""Unlike numbers of images a class: weights in the loss or a balanced order, in every way in which a run can be made."""
 
 import json
 
@@ -43,15 +43,15 @@ def head(folder) -> torch.Tensor:
     return state["backbone.network.fc.weight"]
 
 
-def test_weights_follow_from_the_training_pictures(small):
+def test_weights_follow_from_the_training_images(small):
     found = {}
     for balance in ("none", "weights", "sampler"):
         data = make_data(small(data__balance=balance))
         data.setup()
         found[balance] = data.class_weights
-    counts = torch.bincount(torch.tensor(data.pictures["train"].labels))
+    counts = torch.bincount(torch.tensor(data.images["train"].labels))
     assert found["none"] is found["sampler"] is None
-    assert (torch.tensor(found["weights"]) * counts).tolist() == pytest.approx([len(data.pictures["train"]) / 3] * 3)
+    assert (torch.tensor(found["weights"]) * counts).tolist() == pytest.approx([len(data.images["train"]) / 3] * 3)
 
 
 def test_they_act_in_the_training_loss_and_in_no_other():
@@ -146,7 +146,7 @@ def test_common_images_are_answered_under_weights_and_smoothing(small, photos, t
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampler"])
-def test_kept_features_and_pictures_alone_give_the_same(small, tmp_path, balance):
+def test_kept_features_and_images_alone_give_the_same(small, tmp_path, balance):
     """The same bits with features kept and computed afresh, and without any cache but for rounding."""
     ways = {"kept": {"cache__views": 3}, "fresh": {"cache__views": "null"}, "plain": {"cache__enabled": "false"}}
     found = {}
@@ -177,18 +177,18 @@ def test_many_heads_end_as_their_own_runs(small, tmp_path, balance):
     assert (torch.load(tmp_path / "heads" / found["heads"][0] / "head.pt")["fc.weight"] - other).abs().max() > 1e-3
 
 
-def test_a_head_is_solved_as_if_pictures_of_small_classes_came_more_often():
+def test_a_head_is_solved_as_if_images_of_small_classes_came_more_often():
     torch.manual_seed(0)
     features, labels = torch.randn(24, 512, 1, 1), torch.tensor([0] * 12 + [1] * 8 + [2] * 4)
     often = torch.cat([torch.arange(24), torch.arange(20, 24), torch.arange(20, 24)])  # those of class 2 three times
     heads = []
-    for pictures, weights in (
+    for images, weights in (
         (torch.arange(24), torch.tensor([1.0, 1.0, 3.0])),
         (often, None),
         (torch.arange(24), None),
     ):
         backbone = Backbone("resnet18", 3)
-        own = features[pictures].flatten(1), labels[pictures]
+        own = features[images].flatten(1), labels[images]
         solve_head(backbone, own, (features.flatten(1), labels), [0.1], weights)
         heads.append(backbone.network.fc.weight.detach())
     torch.testing.assert_close(heads[0], heads[1], rtol=0, atol=1e-4)

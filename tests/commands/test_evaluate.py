@@ -1,4 +1,4 @@
-"""An evaluation finds what training measured: the same answers, the same loss, on any split and on other pictures."""
+"""An evaluation finds what training measured: the same answers, the same loss, on any split and on other images."""
 
 import csv
 import json
@@ -9,13 +9,13 @@ import pytest
 import torch
 from filelock import FileLock
 
-from flowers_tl.evaluate import evaluate, main, settings
-from flowers_tl.inference.checkpoint import keep_temperature, read_trained
-from flowers_tl.inference.evaluate import answer
+from flowers_tl.evaluate import evaluate, evaluation_config, main
+from flowers_tl.inference.checkpoint import keep_temperature, load_trained
+from flowers_tl.inference.evaluate import predict_splits
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.training import feature_data as features
-from flowers_tl.training.factory import set_up
+from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
@@ -52,24 +52,26 @@ def test_answers_are_the_very_ones_that_training_measured(strategy, config, tiny
             assert own["reported_by_training"] == reported[split]
         kept, again = (Predictions.read(tmp_path / name).splits[split] for name in ("run", f"{split}_last"))
         assert np.array_equal(again.logits, kept.logits)
-        assert again.pictures == kept.pictures
+        assert again.images == kept.images
 
 
-def test_train_pictures_are_answered_as_they_are_once(config, tiny, tmp_path, monkeypatch):
+def test_train_images_are_answered_as_they_are_once(config, tiny, tmp_path, monkeypatch):
     train(config(tiny(strategy="feature_extraction")), tmp_path / "run")
-    passed, call = [], features.Prefix.__call__
-    monkeypatch.setattr(features.Prefix, "__call__", lambda self, batch: passed.append(len(batch)) or call(self, batch))
+    passed, call = [], features.FrozenPrefix.__call__
+    monkeypatch.setattr(
+        features.FrozenPrefix, "__call__", lambda self, batch: passed.append(len(batch)) or call(self, batch)
+    )
     for out, computed in (("out", 12), ("again", 0)):
         passed.clear()
         kept = [f"cache.dir={tmp_path / 'cache'}"]
         evaluate(options(ckpt=tmp_path / "run", split="train", out=tmp_path / out, overrides=kept))
         assert sum(passed) == computed
         assert found(tmp_path / out)["reported_by_training"] is None
-    trained = read_trained(tmp_path / "run")
-    batches = set_up(trained.config | {"cache": trained.config["cache"] | {"enabled": False}}).in_order("train")
+    trained = load_trained(tmp_path / "run")
+    batches = set_up_data(trained.config | {"cache": trained.config["cache"] | {"enabled": False}}).in_order("train")
     with torch.inference_mode():
-        expected = torch.cat([trained.model.eval()(pictures) for pictures, _ in batches])
-    logits = answer(trained, trained.config, ["train"])[0].splits["train"].logits
+        expected = torch.cat([trained.model.eval()(images) for images, _ in batches])
+    logits = predict_splits(trained, trained.config, ["train"])[0].splits["train"].logits
     assert logits == pytest.approx(expected.numpy(), abs=1e-4)
 
 
@@ -118,10 +120,10 @@ def test_a_checkpoint_that_a_run_may_write_at_the_same_time_is_left_alone(run_fo
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     before = checkpoint.read_bytes()
     with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="Another process works on the run"):
-        keep_temperature(read_trained(checkpoint), 2.0)
+        keep_temperature(load_trained(checkpoint), 2.0)
     assert checkpoint.read_bytes() == before
-    keep_temperature(read_trained(checkpoint), 2.0)
-    assert read_trained(checkpoint).temperature == 2.0
+    keep_temperature(load_trained(checkpoint), 2.0)
+    assert load_trained(checkpoint).temperature == 2.0
 
 
 def test_what_is_written_to_the_folder_meanwhile_stays(run_folder, tmp_path, monkeypatch):
@@ -143,9 +145,9 @@ def test_sets_are_made_by_val_and_measured_on_test(run_folder, tmp_path, capsys)
     assert "average over" in capsys.readouterr().out
 
 
-def test_other_pictures_are_matched_by_the_names_of_their_classes(config, tiny, tmp_path):
+def test_other_images_are_matched_by_the_names_of_their_classes(config, tiny, tmp_path):
     train(config(tiny(**{"data.num_classes": 4})), tmp_path / "run")
-    trained = read_trained(tmp_path / "run")
+    trained = load_trained(tmp_path / "run")
     root = trained.config["data"]["root"]
     words = [
         "data=synthetic",
@@ -154,30 +156,30 @@ def test_other_pictures_are_matched_by_the_names_of_their_classes(config, tiny, 
         "data.first_species=1",
         "data.test_per_class=3",
     ]
-    split = answer(trained, settings(trained, words), ["test"])[0].splits["test"]
+    split = predict_splits(trained, evaluation_config(trained, words), ["test"])[0].splits["test"]
     assert split.labels.tolist() == [1, 1, 1, 2, 2, 2]
     assert split.logits.shape == (6, 4)
-    strange = settings(trained, [*words[:-2], "data.first_species=7"])
+    strange = evaluation_config(trained, [*words[:-2], "data.first_species=7"])
     with pytest.raises(UserError, match="no class drawn species 7"):
-        answer(trained, strange, ["test"])
+        predict_splits(trained, strange, ["test"])
 
 
-def test_a_part_of_the_runs_own_pictures_can_be_named(run_folder):
-    trained = read_trained(run_folder)
-    changed = settings(trained, ["data.limit=2", "cache.enabled=false"])
+def test_a_part_of_the_runs_own_images_can_be_named(run_folder):
+    trained = load_trained(run_folder)
+    changed = evaluation_config(trained, ["data.limit=2", "cache.enabled=false"])
     assert changed["data"] == trained.config["data"] | {"limit": 2}
-    assert len(answer(trained, changed, ["val"])[0].splits["val"].labels) == 2
+    assert len(predict_splits(trained, changed, ["val"])[0].splits["val"].labels) == 2
 
 
-def test_scores_of_training_stand_beside_those_of_the_same_pictures_alone(run_folder, tmp_path):
+def test_scores_of_training_stand_beside_those_of_the_same_images_alone(run_folder, tmp_path):
     for number, (words, beside) in enumerate(((["cache.enabled=false"], True), (["data.limit=2"], False))):
         evaluate(options(ckpt=run_folder, overrides=words, out=tmp_path / str(number)))
         assert (found(tmp_path / str(number))["reported_by_training"] is not None) is beside
 
 
-LAYOUTS = {  # folders of split, class and number of pictures: how many there are, and what is said of the test split
+LAYOUTS = {  # folders of split, class and number of images: how many there are, and what is said of the test split
     "no splits": ({"": {"a": 1, "b": 2}}, 3, None),
-    "no splits, more": ({"": {"a": 9, "b": 9}}, 18, "measured are 2 of 18 pictures, cut out of it"),
+    "no splits, more": ({"": {"a": 9, "b": 9}}, 18, "measured are 2 of 18 images, cut out of it"),
     "test alone": ({"test": {"a": 2, "b": 1}}, 3, None),
     "all splits": ({"train": {"a": 2, "b": 1}, "val": {"a": 1, "b": 1}, "test": {"a": 1, "b": 3}}, 9, ""),
 }
@@ -196,7 +198,7 @@ def letters(config, tiny, tmp_path_factory):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("cache", ["true", "false"])
-def test_all_pictures_of_a_set_can_be_measured(layout, cache, letters, photos, tmp_path, capsys):
+def test_all_images_of_a_set_can_be_measured(layout, cache, letters, photos, tmp_path, capsys):
     splits, count, said = LAYOUTS[layout]
     for split, counts in splits.items():
         photos(counts, f"photos/{split}")
@@ -224,7 +226,7 @@ def test_all_pictures_of_a_set_can_be_measured(layout, cache, letters, photos, t
     assert ("split=all measures all" in told) is bool(said)
 
 
-def test_all_pictures_are_no_val_to_fit_on(run_folder):
+def test_all_images_are_no_val_to_fit_on(run_folder):
     with pytest.raises(UserError, match="name split=test"):
         evaluate(options(ckpt=run_folder, split="all", conformal=0.1, out=None))
 
@@ -233,7 +235,7 @@ def test_val_that_was_trained_on_is_told(config, tiny, tmp_path, capsys):
     train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
     for number, word in enumerate(("data.protocol=trainval", "data.protocol=official")):
         evaluate(options(ckpt=tmp_path / "run", split="val", overrides=[word], out=tmp_path / str(number)))
-        assert "was trained on these val pictures too" in capsys.readouterr().out
+        assert "was trained on these val images too" in capsys.readouterr().out
 
 
 def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
@@ -245,7 +247,7 @@ def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
 def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
     main([f"ckpt={run_folder}", f"out={tmp_path / 'out'}"])
     text = capsys.readouterr().out
-    for words in ("of 9 pictures right", "balanced accuracy", "as trained", "Recognised least", "evaluation.json"):
+    for words in ("of 9 images right", "balanced accuracy", "as trained", "Recognised least", "evaluation.json"):
         assert words in text
 
 
@@ -253,7 +255,7 @@ def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
 def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(flowers_run, tmp_path):
     shutil.copytree(flowers_run, tmp_path / "run")
     evaluate(options(ckpt=tmp_path / "run", calibrate=True, conformal=0.2, out=tmp_path / "out"))
-    own, reported = found(tmp_path / "out"), read_trained(flowers_run).measured["test"]
+    own, reported = found(tmp_path / "out"), load_trained(flowers_run).measured["test"]
     assert own["scores"]["right"] == round(reported["accuracy"] * 306)
     assert own["scores"]["loss"] == pytest.approx(reported["loss"], abs=1e-6)
     assert own["reported_by_training"] == reported

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: p
 
 
 @pytest.fixture
-def pictures(photos):
-    """A folder with three pictures."""
+def flowers(photos):
+    """A folder with three images."""
     return photos({"a": 2, "b": 1})
 
 
@@ -53,18 +53,18 @@ def ask(capsys):
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_a_figure_is_drawn_and_drawn_again(ending, pictures, run_folder, tmp_path, ask):
+def test_a_figure_is_drawn_and_drawn_again(ending, flowers, run_folder, tmp_path, ask):
     figure = tmp_path / f"heat.{ending}"
-    words = (f"images={pictures}", f"ckpt={run_folder}", f"figure={figure}", "stage=layer1")
+    words = (f"images={flowers}", f"ckpt={run_folder}", f"figure={figure}", "stage=layer1")
     assert ask(explain, *words) == (0, "", f"Drawn: {figure}.\n")
     first = figure.stat().st_mtime_ns
     assert ask(explain, *words, "class=drawn species 2")[0] == 0
     assert figure.stat().st_mtime_ns > first
 
 
-def test_two_checkpoints_stand_side_by_side(pictures, run_folder, tmp_path, ask, figures):
+def test_two_checkpoints_stand_side_by_side(flowers, run_folder, tmp_path, ask, figures):
     best = run_folder / "checkpoints" / "best.ckpt"
-    done = ask(explain, f"images={pictures}", f"ckpt={run_folder}", f"ckpt={best}", f"figure={tmp_path / 'pair.png'}")
+    done = ask(explain, f"images={flowers}", f"ckpt={run_folder}", f"ckpt={best}", f"figure={tmp_path / 'pair.png'}")
     assert done[0] == 0
     text = [title.split("\n")[0] for title in titles(figures[0])]
     assert [title.split(":")[0] for title in text[1:4]] == ["A", "B", "B less A"]
@@ -73,39 +73,39 @@ def test_two_checkpoints_stand_side_by_side(pictures, run_folder, tmp_path, ask,
     assert f"A: Grad-CAM at layer4, 1 by 1 places: fine_tuning of resnet18, {run_folder}" in headline
 
 
-def test_a_sheet_has_twelve_pictures_and_says_what_it_leaves_out(run_folder, tmp_path, ask, figures):
+def test_a_sheet_has_twelve_images_and_says_what_it_leaves_out(run_folder, tmp_path, ask, figures):
     for k in range(14):
         Image.new("RGB", (40, 40), (10 * k, 90, 30)).save(tmp_path / f"{k:02d}.png")
-    (tmp_path / "00.png").write_text("no picture")
+    (tmp_path / "00.png").write_text("no image")
     for door in (explain, predict):
         code, _, told = ask(door, f"images={tmp_path}/*.png", f"ckpt={run_folder}", f"figure={tmp_path / 'sheet.svg'}")
         assert code == 1
         assert "00.png can't be read" in told
-        assert "sheet.svg, the first 12 of 13 pictures" in told
+        assert "sheet.svg, the first 12 of 13 images" in told
         assert "01.png" in titles(figures[-1])
         assert "12.png" in titles(figures[-1])
         assert "13.png" not in titles(figures[-1])
 
 
-def test_without_a_readable_picture_nothing_is_drawn(run_folder, tmp_path, ask):
-    (tmp_path / "bad.jpg").write_text("no picture")
+def test_without_a_readable_image_nothing_is_drawn(run_folder, tmp_path, ask):
+    (tmp_path / "bad.jpg").write_text("no image")
     for door in (explain, predict):
         code, _, told = ask(door, f"images={tmp_path}", f"ckpt={run_folder}", f"figure={tmp_path / 'sheet.png'}")
         assert code == 1
-        assert "1 of 1 pictures could not be read" in told
+        assert "1 of 1 images could not be read" in told
         assert not (tmp_path / "sheet.png").exists()
 
 
-def test_nothing_but_an_earlier_figure_is_overwritten(pictures, run_folder, tmp_path, ask):
+def test_nothing_but_an_earlier_figure_is_overwritten(flowers, run_folder, tmp_path, ask):
     own = tmp_path / "holiday.png"
     Image.new("RGB", (40, 40)).save(own)
     sheet = tmp_path / "sheet.png"
     assert ask(explain, f"images={own}", f"ckpt={run_folder}", f"figure={sheet}")[0] == 0
     kept = own.read_bytes(), sheet.read_bytes()
     for images, figure, sentence in (
-        (pictures, own, "is there already, and no figure that was made here"),
-        (own, own, "is one of the pictures"),
-        (tmp_path, sheet, "is one of the pictures"),  # the folder holds the figure of the last time
+        (flowers, own, "is there already, and no figure that was made here"),
+        (own, own, "is one of the images"),
+        (tmp_path, sheet, "is one of the images"),  # the folder holds the figure of the last time
     ):
         for door in (explain, predict):
             code, out, told = ask(door, f"images={images}", f"ckpt={run_folder}", f"figure={figure}")
@@ -118,7 +118,7 @@ def test_nothing_but_an_earlier_figure_is_overwritten(pictures, run_folder, tmp_
     ("words", "sentence"),
     [
         (["images={photos}", "ckpt={run}"], "No figure is named"),
-        (["figure={new}", "ckpt={run}"], "No picture is named"),
+        (["figure={new}", "ckpt={run}"], "No image is named"),
         (["images={photos}", "figure={new}"], "Name one network"),
         (["images={photos}", "figure={new}", "ckpt={run}", "ckpt={run}", "ckpt={run}"], "names 3 networks"),
         (["images={photos}", "figure={new}", "ckpt={run}", "stage=layer33"], "did you mean 'layer3'"),
@@ -129,8 +129,8 @@ def test_nothing_but_an_earlier_figure_is_overwritten(pictures, run_folder, tmp_
         (["images={photos}", "figure=nowhere/heat.png", "ckpt={run}"], "a folder that is not there"),
     ],
 )
-def test_bad_input_is_one_sentence(words, sentence, pictures, run_folder, tmp_path, ask):
-    keys = {"{photos}": pictures, "{run}": run_folder, "{new}": tmp_path / "new.png"}
+def test_bad_input_is_one_sentence(words, sentence, flowers, run_folder, tmp_path, ask):
+    keys = {"{photos}": flowers, "{run}": run_folder, "{new}": tmp_path / "new.png"}
     for key, value in keys.items():
         words = [word.replace(key, str(value)) for word in words]
     code, _, told = ask(explain, *words)
@@ -140,8 +140,8 @@ def test_bad_input_is_one_sentence(words, sentence, pictures, run_folder, tmp_pa
     assert not (tmp_path / "new.png").exists()
 
 
-def test_predict_draws_bars_without_captum_and_heat_with_it(pictures, run_folder, tmp_path, ask, figures, monkeypatch):
-    words = (f"images={pictures}", f"ckpt={run_folder}", "format=csv", f"figure={tmp_path / 'top.png'}", "top=2")
+def test_predict_draws_bars_without_captum_and_heat_with_it(flowers, run_folder, tmp_path, ask, figures, monkeypatch):
+    words = (f"images={flowers}", f"ckpt={run_folder}", "format=csv", f"figure={tmp_path / 'top.png'}", "top=2")
     plain = ask(predict, *words[:3], "top=2")
     heat = ask(predict, *words, "explain=true")
     assert heat[:2] == plain[:2]
@@ -154,8 +154,8 @@ def test_predict_draws_bars_without_captum_and_heat_with_it(pictures, run_folder
     assert ask(predict, *words, "explain=true") == (1, "", told)  # before anything is asked
 
 
-def test_predict_explains_only_into_a_figure(pictures, run_folder, ask):
-    code, out, told = ask(predict, f"images={pictures}", f"ckpt={run_folder}", "explain=true")
+def test_predict_explains_only_into_a_figure(flowers, run_folder, ask):
+    code, out, told = ask(predict, f"images={flowers}", f"ckpt={run_folder}", "explain=true")
     assert (code, out) == (1, "")
     assert "no figure is named: figure=PATH" in told
 

@@ -16,11 +16,11 @@ from torchvision.models import get_model
 
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.export import main
-from flowers_tl.exporting.export import DRAWN, export, pictures_to_compare
+from flowers_tl.exporting.export import DRAWN, export, images_to_compare
 from flowers_tl.exporting.formats import FORMATS, choose
 from flowers_tl.exporting.model_card import describe, measured_in
 from flowers_tl.exporting.verify import TOLERANCE, compare
-from flowers_tl.inference.checkpoint import keep_temperature, read_trained
+from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import ARCHITECTURES, Backbone
 from flowers_tl.training.run import train
@@ -35,8 +35,8 @@ def calibrated(run_folder, tmp_path_factory):
     """The shared run with a temperature, so that one sees where it goes."""
     folder = tmp_path_factory.mktemp("calibrated") / "run"
     shutil.copytree(run_folder, folder)
-    keep_temperature(read_trained(folder), 2.0)
-    return read_trained(folder)
+    keep_temperature(load_trained(folder), 2.0)
+    return load_trained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def out(calibrated, tmp_path_factory):
 
 
 def living(name: str) -> nn.Module:
-    """A random network of which the statistics fit its activations, so that its logits tell pictures apart."""
+    """A random network of which the statistics fit its activations, so that its logits tell images apart."""
     torch.manual_seed(0)
     network = Backbone(name, 5).network.train()
     for module in network.modules():
@@ -99,7 +99,7 @@ def test_every_network_answers_alike_in_every_format_at_any_batch_size(name, tmp
         files[one.file] = one.read(tmp_path / one.file)
     assert network(inputs).std(dim=0).max() > 100 * TOLERANCE  # else any file would agree
     found = compare(network, files, [(["a", "b", "c"], inputs), (["d"], inputs[:1])])
-    assert all(one.pictures == 4 and one.ties == 0 for one in found.values())
+    assert all(one.images == 4 and one.ties == 0 for one in found.values())
 
 
 def test_the_files_lie_there_readable_by_others_and_nothing_else(out):
@@ -135,10 +135,10 @@ def test_the_code_on_the_card_runs_as_printed_and_answers_as_predict_does(file, 
     folder = shutil.copytree(out, tmp_path / "out")
     data = SyntheticDataModule(calibrated.config["data"]["root"], 3, 4, 2, 3, 32)
     data.setup()
-    picture = Image.open(data.pictures["test"].files[0]).resize((70, 45))
-    exif = picture.getexif()
+    image = Image.open(data.images["test"].files[0]).resize((70, 45))
+    exif = image.getexif()
     exif[274] = 6  # taken with the camera on its side
-    picture.save(folder / "picture.jpg", exif=exif)
+    image.save(folder / "picture.jpg", exif=exif)
     block = re.search(rf"## Use {file}\n.*?```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
     alone = f"import sys; sys.modules['flowers_tl'] = None; exec({block!r})"
     done = subprocess.run([sys.executable, "-c", alone], cwd=folder, capture_output=True, text=True, check=True)
@@ -165,8 +165,8 @@ def test_the_card_says_what_it_is_and_how_good(out, calibrated):
         "fine_tuning, 2 epochs, seed 0",
         f"last.ckpt, run {calibrated.record['id']}",
         f"| test | {test['accuracy']:.2%} | {test['balanced_accuracy']:.2%} | {test['loss']:.4f} |",
-        "6 of 6 pictures",
-        "6 val pictures of synthetic",
+        "6 of 6 images",
+        "6 val images of synthetic",
         "short side has 37 pixels",
         "The temperature is 2, fitted on val",
     ):
@@ -174,7 +174,7 @@ def test_the_card_says_what_it_is_and_how_good(out, calibrated):
 
 
 def test_a_card_of_weights_that_were_not_measured_says_so(run_folder, tmp_path):
-    best = read_trained(run_folder / "checkpoints" / "best.ckpt")
+    best = load_trained(run_folder / "checkpoints" / "best.ckpt")
     export(best, tmp_path / "out", ["safetensors"])
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| val | not measured |  |  |" in card
@@ -184,12 +184,12 @@ def test_a_card_of_weights_that_were_not_measured_says_so(run_folder, tmp_path):
     assert "## Use model.onnx" not in card
 
 
-def test_what_kept_a_measurement_from_all_pictures_is_told(config, tiny, tmp_path):
+def test_what_kept_a_measurement_from_all_images_is_told(config, tiny, tmp_path):
     train(
         config(tiny(**{"data.limit": 5, "trainer.limit_test_batches": 1, "trainer.limit_val_batches": 0})),
         tmp_path / "run",
     )
-    trained = read_trained(tmp_path / "run")
+    trained = load_trained(tmp_path / "run")
     told = {"data.limit": 5, "trainer.limit_test_batches": 1, "trainer.limit_val_batches": 0}
     assert told.items() <= measured_in(trained).items()
     export(trained, tmp_path / "out", ["safetensors"])
@@ -203,7 +203,7 @@ def test_a_checkpoint_of_which_little_is_known_is_exported_all_the_same(calibrat
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.count("not on record") >= 5
     assert "| test | not measured |" in card
-    assert "drawn flowers (the pictures of its run were not at hand)" in card
+    assert "drawn flowers (the images of its run were not at hand)" in card
 
 
 def alter(monkeypatch, name, change):
@@ -253,13 +253,13 @@ def asked(answer):
 
 def test_rounding_is_no_difference():
     found = asked(lambda inputs: logits(inputs) - 0.9 * TOLERANCE)
-    assert (found.pictures, found.ties) == (2, 0)
+    assert (found.images, found.ties) == (2, 0)
     assert found.largest == pytest.approx(0.9 * TOLERANCE, rel=1e-2)
 
 
 def test_a_tie_that_rounding_decides_is_counted_and_no_fault():
     found = asked(lambda inputs: logits(inputs) + torch.tensor([0.6, 0, 0]) * TOLERANCE)
-    assert (found.pictures, found.ties) == (2, 1)
+    assert (found.images, found.ties) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_tie_that_rounding_decides_is_counted_and_no_fault():
         (lambda own: own + torch.tensor([2.0, 0, 0]) * TOLERANCE * (own[:, :1] < 2), "b.jpg.*names another class"),
     ],
 )
-def test_what_is_more_than_rounding_is_refused_with_the_picture(change, words):
+def test_what_is_more_than_rounding_is_refused_with_the_image(change, words):
     with pytest.raises(UserError, match=words):
         asked(lambda inputs: change(logits(inputs)))
 
@@ -293,25 +293,25 @@ def test_a_file_that_takes_one_size_of_batch_alone_is_refused():
             raise RuntimeError("got 1, expected 2\nmore")
         return logits(inputs)
 
-    with pytest.raises(UserError, match=r"does not take any number of pictures \(got 1, expected 2\)"):
+    with pytest.raises(UserError, match=r"does not take any number of images \(got 1, expected 2\)"):
         asked(fixed)
 
 
-def test_pictures_are_those_named_else_of_the_runs_val_else_drawn(calibrated, photos, capsys):
+def test_images_are_those_named_else_of_the_runs_val_else_drawn(calibrated, photos, capsys):
     named = photos({"rose": 2, "aster": 1})
-    assert pictures_to_compare(calibrated, [str(named)])[0] == "3 pictures of the exporter's choice"
-    (named / "bad.png").write_text("no picture")
-    assert pictures_to_compare(calibrated, [str(named)])[0] == "3 pictures of the exporter's choice"
+    assert images_to_compare(calibrated, [str(named)])[0] == "3 images of the exporter's choice"
+    (named / "bad.png").write_text("no image")
+    assert images_to_compare(calibrated, [str(named)])[0] == "3 images of the exporter's choice"
     assert "bad.png can't be read" in capsys.readouterr().out
-    with pytest.raises(UserError, match="None of the pictures"):
-        pictures_to_compare(calibrated, [str(named / "bad.png")])
-    words, pictures = pictures_to_compare(calibrated, [])
-    assert (words, len(pictures)) == ("6 val pictures of synthetic", 6)
-    assert all(file.is_file() for file in pictures)
+    with pytest.raises(UserError, match="None of the images"):
+        images_to_compare(calibrated, [str(named / "bad.png")])
+    words, images = images_to_compare(calibrated, [])
+    assert (words, len(images)) == ("6 val images of synthetic", 6)
+    assert all(file.is_file() for file in images)
     elsewhere = {**calibrated.config, "data": calibrated.config["data"] | {"root": "nowhere"}}
-    words, pictures = pictures_to_compare(replace(calibrated, config=elsewhere), [])
+    words, images = images_to_compare(replace(calibrated, config=elsewhere), [])
     assert "drawn flowers" in words
-    assert len(pictures) == DRAWN
+    assert len(images) == DRAWN
     assert not Path("nowhere").exists()
 
 
@@ -342,8 +342,8 @@ def test_the_door_says_in_a_few_lines_what_it_did(door, run_folder, tmp_path):
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:3]] == FILES
-    assert all("same class first on 6 of 6 pictures" in line for line in lines[:3])
-    assert "6 val pictures of synthetic" in lines[3]
+    assert all("same class first on 6 of 6 images" in line for line in lines[:3])
+    assert "6 val images of synthetic" in lines[3]
     assert len(lines) == 5
     assert done.stderr == ""
     assert (tmp_path / "a=b, c" / "model.onnx").is_file()
@@ -375,6 +375,6 @@ def test_bad_input_is_one_sentence(words, sentence, run_folder, tmp_path, capsys
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_a_network_trained_on_real_flowers_is_handed_on(flowers_run, tmp_path):
-    told, found = export(read_trained(flowers_run), tmp_path / "out")
-    assert told == "128 val pictures of flowers"
-    assert all(one.pictures == 128 and one.largest <= TOLERANCE for one in found.values())
+    told, found = export(load_trained(flowers_run), tmp_path / "out")
+    assert told == "128 val images of flowers"
+    assert all(one.images == 128 and one.largest <= TOLERANCE for one in found.values())

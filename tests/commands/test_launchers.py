@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from flowers_tl.cli.sweep_summary import Failure, Summary, read_records
+from flowers_tl.cli.sweep_summary import Failure, SweepSummary, read_records
 from flowers_tl.config import error_messages as refusals
 from hydra_plugins import flowers_tl_parallel
 from hydra_plugins.flowers_tl_parallel import find_devices
@@ -155,7 +155,7 @@ def test_a_sweep_without_a_launcher_has_a_summary_too(door, tiny, tmp_path):
 def test_a_missing_launcher_is_one_sentence(monkeypatch):
     error = MissingConfigException("Could not load 'hydra/launcher/submitit_slurm'", "hydra/launcher/submitit_slurm")
     monkeypatch.setattr(refusals, "find_spec", lambda name: None)
-    assert refusals.explain(error) == "Slurm's launcher needs submitit: pip install 'flowers_tl[sweep]'."
+    assert refusals.explain_error(error) == "Slurm's launcher needs submitit: pip install 'flowers_tl[sweep]'."
 
 
 def test_the_devices_are_those_that_this_process_may_use(monkeypatch):
@@ -181,15 +181,15 @@ def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, caps
         hydra = {"job": {"num": number}, "sweep": {"dir": str(tmp_path)}, "runtime": {"output_dir": str(tmp_path)}}
         config = OmegaConf.create({"hydra": hydra})
         returned = JobReturn(overrides=["a=1", f"seed={number}"], status=JobStatus.COMPLETED, _return_value=value)
-        Summary().on_job_end(config, job_return=returned)
+        SweepSummary().on_job_end(config, job_return=returned)
 
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     for values in ([0.5, Failure("No."), None], [0.25]):
-        Summary().on_multirun_start(config)
+        SweepSummary().on_multirun_start(config)
         for number, value in enumerate(values):
             job(number, value)
-        Summary().on_multirun_end(config)
-        assert Summary.failed == any(isinstance(value, Failure) for value in values)
+        SweepSummary().on_multirun_end(config)
+        assert SweepSummary.failed == any(isinstance(value, Failure) for value in values)
         assert len(read_records(config)) == len(values)
     printed = capsys.readouterr().out
     for line in (
@@ -207,9 +207,9 @@ def test_two_sweeps_never_work_in_one_folder_and_nothing_but_records_is_removed(
     for name in ("0.json", "mine.json", "notes.txt"):
         (jobs / name).write_text("{}")
     with FileLock(jobs / ".lock"), pytest.raises(SystemExit) as end:
-        Summary().on_multirun_start(config)
+        SweepSummary().on_multirun_start(config)
     assert end.value.code == 1
     assert "Another process works on the sweep in" in capsys.readouterr().err
     assert {file.name for file in jobs.iterdir()} >= {"0.json", "mine.json", "notes.txt"}
-    Summary().on_multirun_start(config)
+    SweepSummary().on_multirun_start(config)
     assert {file.name for file in jobs.iterdir()} == {".lock", "mine.json", "notes.txt"}

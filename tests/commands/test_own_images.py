@@ -1,4 +1,4 @@
-"""The whole tool on one's own pictures, as a user types it: train, sweep, compare, go on, evaluate, predict."""
+"""The whole tool on one's own images, as a user types it: train, sweep, compare, go on, evaluate, predict."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def test_the_whole_tool_works_on_them(door, own, tmp_path):
     (root / "rose" / "3.jpg").write_bytes(b"")
     trained = door("train", *keys, "strategy=fine_tuning", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
-    assert trained.stdout.count("Note: 1 of 32 pictures left out:") == 1
+    assert trained.stdout.count("Note: 1 of 32 images left out:") == 1
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     sizes = {"train": 22, "val": 5, "test": 4}
     assert result["data"] == {"name": "folder", "root": str(root), **sizes, "left_out": ["rose/3.jpg"]}
@@ -68,7 +68,7 @@ def test_sweeps_are_compared_where_they_are_comparable(door, own, tmp_path):
     assert len({result["protocol"]["splits"]["test"] for result in found}) == 1
     refused = door("compare", "shares", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "other val pictures" in refused.stderr
+    assert "other val images" in refused.stderr
     assert door("compare", "shares", "allow_mixed=true", cwd=tmp_path).returncode == 0
 
 

@@ -93,7 +93,7 @@ def test_commands_that_ask_a_network_tell_of_it(bait, run_folder, tmp_path, caps
     assert command("predict", *asked, f"figure={tmp_path / 'a.png'}") == 1
     assert command("explain", *asked, f"figure={tmp_path / 'b.png'}") == 1
     told = capsys.readouterr().err
-    assert len(re.findall(r"bait\.jpg can't be read as a picture \(it is none of JPEG, PNG, ", told)) == 2
+    assert len(re.findall(r"bait\.jpg can't be read as an image \(it is none of JPEG, PNG, ", told)) == 2
     assert (tmp_path / "a.png").is_file()
 
 
@@ -103,7 +103,7 @@ def test_the_page_tells_of_it(bait, run_folder):
 
     gradio = SimpleNamespace(Markdown=lambda text="", visible=True: text)
     answer = answerer(flowers_tl.load(run_folder), {}, False, gradio)
-    assert answer(str(bait / "aster" / "bait.jpg"))[0].startswith("bait.jpg can't be read as a picture (it is none of")
+    assert answer(str(bait / "aster" / "bait.jpg"))[0].startswith("bait.jpg can't be read as an image (it is none of")
 
 
 @pytest.mark.usefixtures("safe")
@@ -133,14 +133,14 @@ def test_an_image_that_pillow_has_opened_and_not_decoded_is_refused(bait, run_fo
 
 def test_formats_that_are_meant_are_read_under_any_name(photos, tmp_path):
     """Cameras write MPO, and public sets hold GIFs, under the name .jpg."""
-    from flowers_tl.data.image_io import read_picture
+    from flowers_tl.data.image_io import read_image
 
     (file,) = photos({"aster": 1}).rglob("*.jpg")
     flower = Image.open(file)
     for kind in ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
         more = {"save_all": True, "append_images": [flower]} if kind == "MPO" else {}
         flower.save(tmp_path / f"{kind}.jpg", kind, **more)
-        assert read_picture(tmp_path / f"{kind}.jpg").size == flower.size
+        assert read_image(tmp_path / f"{kind}.jpg").size == flower.size
     assert isinstance(Image.open(tmp_path / "MPO.jpg"), MpoImagePlugin.MpoImageFile)
 
 

@@ -1,4 +1,4 @@
-"""The door to a network's answers, used as a user does: any path, any number of pictures, three formats."""
+"""The door to a network's answers, used as a user does: any path, any number of images, three formats."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def ask(run_folder, capsys):
     return asked
 
 
-def pictures_of(text: str) -> list[str]:
+def images_of(text: str) -> list[str]:
     return [json.loads(line)["picture"] for line in text.splitlines()]
 
 
@@ -47,21 +47,21 @@ def pictures_of(text: str) -> list[str]:
 def test_a_path_is_typed_as_it_is(name, photos, ask):
     code, out, _ = ask(f"images={photos / name}", "format=jsonl")
     assert code == 0
-    assert pictures_of(out) == [str(photos / name)]
+    assert images_of(out) == [str(photos / name)]
 
 
 def test_a_shell_passes_such_paths_on(photos, run_folder):
     command = f"{sys.executable} -m flowers_tl.predict images='{photos}/one, two.jpg' images='{photos}/a=b.jpg' ckpt={run_folder} format=jsonl"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
-    assert pictures_of(done.stdout) == [f"{photos}/one, two.jpg", f"{photos}/a=b.jpg"]
+    assert images_of(done.stdout) == [f"{photos}/one, two.jpg", f"{photos}/a=b.jpg"]
 
 
-def test_folders_and_patterns_stand_for_their_pictures(photos, ask):
+def test_folders_and_patterns_stand_for_their_images(photos, ask):
     everything = sorted(str(photos / name) for name in NAMES)
-    assert sorted(pictures_of(ask(f"images={photos}", "format=jsonl")[1])) == everything
-    assert len(pictures_of(ask(f"images={photos}/*.jpg", "format=jsonl")[1])) == 4
+    assert sorted(images_of(ask(f"images={photos}", "format=jsonl")[1])) == everything
+    assert len(images_of(ask(f"images={photos}/*.jpg", "format=jsonl")[1])) == 4
     twice = ask(f"images={photos}/*.jpg", f"images={photos}/my rose.jpg", "format=jsonl")[1]
-    assert len(pictures_of(twice)) == 4
+    assert len(images_of(twice)) == 4
 
 
 def test_the_formats_tell_the_same(photos, ask):
@@ -77,13 +77,13 @@ def test_the_formats_tell_the_same(photos, ask):
     assert [line.split("%")[1].strip() for line in table[1:]] == [entry["class"] for entry in top]
 
 
-def test_a_picture_that_can_not_be_read_is_told_and_the_others_are_answered(photos, ask, tmp_path):
-    (tmp_path / "bad.jpg").write_text("no picture")
+def test_a_image_that_can_not_be_read_is_told_and_the_others_are_answered(photos, ask, tmp_path):
+    (tmp_path / "bad.jpg").write_text("no image")
     code, out, told = ask(f"images={tmp_path}", f"images={photos}", "format=jsonl", "batch_size=2")
     assert code == 1
-    assert len(pictures_of(out)) == len(NAMES)
+    assert len(images_of(out)) == len(NAMES)
     assert "bad.jpg can't be read" in told
-    assert "1 of 7 pictures could not be read" in told
+    assert "1 of 7 images could not be read" in told
 
 
 def test_a_name_that_is_no_text_is_printed_with_escapes(photos, run_folder, door, tmp_path):
@@ -96,7 +96,7 @@ def test_a_name_that_is_no_text_is_printed_with_escapes(photos, run_folder, door
     assert os.fsencode(json.loads(done.stdout)["picture"]) == name
 
 
-def test_a_pipe_is_no_picture(photos, ask, tmp_path):
+def test_a_pipe_is_no_image(photos, ask, tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     code, _, told = ask(f"images={tmp_path / 'pipe.jpg'}", f"images={photos / NAMES[0]}")
     assert code == 1
@@ -114,7 +114,7 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["ckpt=x"], "No picture is named"),
+        (["ckpt=x"], "No image is named"),
         (["images="], "images= names nothing"),
         (["images=nothing.jpg"], "images=nothing.jpg is neither a file, nor a folder"),
         (["images={photos}"], "Name one network"),

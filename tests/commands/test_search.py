@@ -180,12 +180,12 @@ def test_no_trial_measures_test(fake, tmp_path):
 
 @pytest.fixture
 def spoiled(config, tiny, tmp_path):
-    """Overrides for drawn flowers whose test pictures are so in name only: to decode one fails."""
+    """Overrides for drawn flowers whose test images are so in name only: to decode one fails."""
     keys = tiny(**MORE, data__root=tmp_path / "data", cache__dir=tmp_path / "cache", runs=tmp_path / "runs")
     data = make_data(config(keys))
     data.prepare_data()
     data.setup()
-    for file in data.pictures["test"].files:
+    for file in data.images["test"].files:
         file.write_bytes(b"no picture")
     return keys
 
@@ -199,14 +199,14 @@ def test_the_better_value_is_found_without_a_look_at_test(spoiled, config, tmp_p
     results = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("s/trials/*/result.json"))]
     assert [result["test"]["accuracy"] for result in results] == [None, None]
     assert results[0]["val"]["accuracy"] < results[1]["val"]["accuracy"]
-    with pytest.raises(UserError, match="can't be read as a picture"):  # a run that is tested does look
+    with pytest.raises(UserError, match="can't be read as an image"):  # a run that is tested does look
         train(config(spoiled), tmp_path / "run")
 
 
 def test_nor_is_there_a_look_at_test_where_nothing_is_frozen(spoiled, config, tmp_path):
     keys = [*spoiled, "strategy=full_fine_tuning", "backbone=squeezenet1_1", "trainer.max_epochs=1"]
     main([*keys, "seed=0,1", "--folder", str(tmp_path / "s")])
-    with pytest.raises(UserError, match="can't be read as a picture"):
+    with pytest.raises(UserError, match="can't be read as an image"):
         train(config(keys), tmp_path / "run")
 
 

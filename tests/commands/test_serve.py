@@ -92,17 +92,17 @@ def opened(chromium, address: str):
 @pytest.fixture(scope="module")
 def flower(run_folder, drawings):
     split = Predictions.read(run_folder).splits["test"]
-    (root,) = [p for p in drawings.iterdir() if (p / split.pictures[0]).is_file() and "-3x4-2-3-32px" in p.name]
-    return root / split.pictures[0], split.logits[0]
+    (root,) = [p for p in drawings.iterdir() if (p / split.images[0]).is_file() and "-3x4-2-3-32px" in p.name]
+    return root / split.images[0], split.logits[0]
 
 
 def images(page, part: str) -> list[int]:
-    """Widths, in their own pixels, of the pictures that a part shows."""
+    """Widths, in their own pixels, of the images that a part shows."""
     script = f"return [...document.querySelectorAll('#{part} img')].map(i => i.naturalWidth)"
     return [width for width in page.execute_script(script) if width]
 
 
-def test_an_upload_is_answered_with_classes_pictures_and_heat(page, flower):
+def test_an_upload_is_answered_with_classes_images_and_heat(page, flower):
     file, logits = flower
     page.upload(file)
     page.wait(lambda: "%" in page.text("answers"))
@@ -117,10 +117,10 @@ def test_a_real_flower_is_answered(browse, flowers_run, tmp_path):
     root, network = Path(os.environ["FLOWERS102_ROOT"]), flowers_tl.load(flowers_run, "cpu")
     split = Predictions.read(flowers_run).splits["test"]
     sure = split.logits.max(1).argmax()
-    (answer,) = network.predict(root / split.pictures[sure])
+    (answer,) = network.predict(root / split.images[sure])
     with served(flowers_run, tmp_path / "log") as address:
         page = browse(address)
-        page.upload(root / split.pictures[sure])
+        page.upload(root / split.images[sure])
         page.wait(lambda: "%" in page.text("answers"))
         places = [page.text("answers").index(name) for name in answer.classes]
         assert places[0] == min(places)
@@ -129,9 +129,9 @@ def test_a_real_flower_is_answered(browse, flowers_run, tmp_path):
 
 
 def test_a_bad_file_gets_a_sentence(page, tmp_path):
-    (tmp_path / "bad.jpg").write_text("no picture")
+    (tmp_path / "bad.jpg").write_text("no image")
     page.upload(tmp_path / "bad.jpg")
-    page.wait(lambda: "bad.jpg can't be read as a picture" in page.text("told"))
+    page.wait(lambda: "bad.jpg can't be read as an image" in page.text("told"))
     assert "%" not in page.text("answers")
     assert "/" not in page.text("told")
 

@@ -87,7 +87,7 @@ def test_history_ends_with_what_the_result_says(finished):
     assert (last["lr/layer4"], last["lr/head"]) == (1e-4, 1e-3)
 
 
-def test_tensorboard_shows_curves_rates_pictures_and_hyperparameters(finished):
+def test_tensorboard_shows_curves_rates_images_and_hyperparameters(finished):
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     events = EventMultiplexer().AddRunsFromDirectory(str(finished[1] / "outputs")).Reload()
@@ -124,7 +124,7 @@ def test_the_test_is_run_with_the_final_weights(run, config, tiny):
     data.prepare_data()
     data.setup()
     with torch.no_grad():
-        parts = [(model(pictures), labels) for pictures, labels in data.test_dataloader()]
+        parts = [(model(images), labels) for images, labels in data.test_dataloader()]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     result = json.loads((folder / "result.json").read_text())["test"]
     assert result["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=2e-5)
@@ -333,7 +333,7 @@ def test_help_is_quick_to_import(door):
 
 
 @pytest.mark.slow
-def test_two_processes_count_every_picture_once_and_a_sweep_may_use_them(door, tiny, tmp_path):
+def test_two_processes_count_every_image_once_and_a_sweep_may_use_them(door, tiny, tmp_path):
     arguments = tiny(strategy="feature_extraction,fine_tuning", trainer__devices=2, data__test_per_class=5)
     process = door("train", "-m", *arguments, cwd=tmp_path, OMP_NUM_THREADS="1")
     assert process.returncode == 0, process.stderr

@@ -1,4 +1,4 @@
-"""What all sets have in common: a picture is decoded once whatever the splits are, and large sets do without."""
+"""What all sets have in common: an image is decoded once whatever the splits are, and large sets do without."""
 
 import os
 from collections import Counter
@@ -9,11 +9,11 @@ import torch
 from flowers_tl.data.cached import content_hash as contents
 from flowers_tl.data.cached.disk_cache import Cache, entries
 from flowers_tl.data.image_folder import FolderDataModule
-from flowers_tl.data.image_io import read_picture
+from flowers_tl.data.image_io import read_image
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.training.run import train
-from flowers_tl.utils.notes import note
+from flowers_tl.utils.notes import print_note
 
 COUNTS = {"rose": 12, "aster": 9, "poppy": 5}
 
@@ -25,9 +25,9 @@ def reads(monkeypatch):
 
     def counting(file):
         counted.append(file)
-        return read_picture(file)
+        return read_image(file)
 
-    monkeypatch.setattr("flowers_tl.data.cached.decoded.read_picture", counting)
+    monkeypatch.setattr("flowers_tl.data.cached.decoded.read_image", counting)
     return counted
 
 
@@ -46,7 +46,7 @@ def opened(photos, tmp_path):
 
 
 def seen(data: FolderDataModule) -> list[tuple]:
-    """All batches of two epochs of train, and of val and test; pictures as uint8 or as networks expect them."""
+    """All batches of two epochs of train, and of val and test; images as uint8 or as networks expect them."""
     found = []
     for epoch in (0, 1):
         loader = data.train_dataloader()
@@ -55,13 +55,13 @@ def seen(data: FolderDataModule) -> list[tuple]:
     return found + list(data.val_dataloader()) + list(data.test_dataloader())
 
 
-def test_a_picture_is_decoded_once_whatever_the_splits_are(opened, reads):
+def test_a_image_is_decoded_once_whatever_the_splits_are(opened, reads):
     for more in ({}, {"val_fraction": 0.3}, {"split_seed": 5}, {"per_class": 2}, {"protocol": "trainval"}, {"seed": 3}):
         seen(opened(**more))
     assert len(reads) == len(set(reads)) == sum(COUNTS.values())
 
 
-def test_test_pictures_are_not_looked_at_before_the_test_unless_all_are(drawings, tmp_path, reads):
+def test_test_images_are_not_looked_at_before_the_test_unless_all_are(drawings, tmp_path, reads):
     sizes = {"num_classes": 3, "train_per_class": 4, "val_per_class": 2, "test_per_class": 3, "image_size": 32}
     for more in ({}, {"per_class": 2}, {"protocol": "trainval"}, {"seed": 3}):
         data = SyntheticDataModule(str(drawings), **sizes, cache=Cache(tmp_path / "cache"), **more)
@@ -70,7 +70,7 @@ def test_test_pictures_are_not_looked_at_before_the_test_unless_all_are(drawings
         for _ in (*data.train_dataloader(), *data.val_dataloader()):
             pass
     assert len(reads) == len(set(reads)) == 18
-    assert not set(data.pictures["test"].files) & set(reads)
+    assert not set(data.images["test"].files) & set(reads)
     assert sum(len(labels) for _, labels in data.test_dataloader()) == 9
     assert len(reads) == len(set(reads)) == 27
 
@@ -78,15 +78,15 @@ def test_test_pictures_are_not_looked_at_before_the_test_unless_all_are(drawings
 @pytest.mark.parametrize("augmentation", ["crop", "random_resized_crop", "trivial_augment"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_set_too_large_to_be_kept_gives_the_same_batches(opened, tmp_path, capsys, augmentation, workers):
-    note.cache_clear()
+    print_note.cache_clear()
     kept = seen(opened(augmentation=augmentation, num_workers=workers))
     small = opened(max_gb=2e-5, augmentation=augmentation, num_workers=workers)
     assert not small.stored("val").store.kept
-    for (pictures, labels), (others, same) in zip(kept, seen(small), strict=True):
-        assert torch.equal(pictures, others)
+    for (images, labels), (others, same) in zip(kept, seen(small), strict=True):
+        assert torch.equal(images, others)
         assert torch.equal(labels, same)
     assert (
-        "Note: folder, train, val, test: 26 decoded pictures, short side 37, have no room in half of cache.max_gb"
+        "Note: folder, train, val, test: 26 decoded images, short side 37, have no room in half of cache.max_gb"
         in capsys.readouterr().out
     )
 
@@ -106,7 +106,7 @@ def test_large_sets_are_bounded_and_trained_on_to_the_same_bits(photos, config, 
         "trainer.accelerator": "cpu",
         "trainer.enable_progress_bar": "false",
     }
-    # Room for all, for pictures and some of the features, for hardly anything.
+    # Room for all, for images and some of the features, for hardly anything.
     bounds = {"all": 1, "some": 2.4e-4, "nothing": 3e-6}
     for room, max_gb in bounds.items():
         monkeypatch.setattr(contents, "_known", {})  # as in a process of its own

@@ -1,4 +1,4 @@
-"""The splits are the official ones, every picture counts once, and what is missing or broken is named."""
+"""The splits are the official ones, every image counts once, and what is missing or broken is named."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import torch
 from scipy.io import loadmat, savemat
 
 from flowers_tl.data.flowers import FlowersDataModule
-from flowers_tl.data.sampling import SeededPictures
+from flowers_tl.data.sampling import SeededImages
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.utils.errors import UserError
 
@@ -40,13 +40,13 @@ def test_splits_and_batches(copy):
     data.setup()
     assert data.sizes == {"train": 12, "val": 6, "test": 9}
     assert [len(labels) for _, labels in data.train_dataloader()] == [5, 5, 2]
-    pictures, labels = next(iter(data.test_dataloader()))
-    assert pictures.shape == (5, 3, 32, 32)
-    assert pictures.dtype == torch.float32
+    images, labels = next(iter(data.test_dataloader()))
+    assert images.shape == (5, 3, 32, 32)
+    assert images.dtype == torch.float32
     assert labels.dtype == torch.int64
 
 
-def test_every_test_picture_is_read_once_whatever_the_number_of_processes(copy, monkeypatch):
+def test_every_test_image_is_read_once_whatever_the_number_of_processes(copy, monkeypatch):
     data = copy(batch_size=6)
     data.setup()
     alone = sorted(labels for batch in data.test_dataloader() for labels in batch[1].tolist())
@@ -65,14 +65,14 @@ def test_devices_share_a_batch(copy, monkeypatch):
     assert [len(labels) for _, labels in data.train_dataloader()] == [3, 3]
 
 
-def test_training_pictures_vary_by_epoch_and_the_others_do_not(copy):
+def test_training_images_vary_by_epoch_and_the_others_do_not(copy):
     data = copy()
     data.setup()
     seeded = data.train_dataloader().dataset
     crops = {tuple(seeded[epoch, 0][0].flatten().tolist()) for epoch in range(6)}
     assert len(crops) > 1
     assert torch.equal(data.val_dataloader().dataset[0][0], data.val_dataloader().dataset[0][0])
-    assert not isinstance(data.val_dataloader().dataset, SeededPictures)
+    assert not isinstance(data.val_dataloader().dataset, SeededImages)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(copy):
@@ -87,29 +87,29 @@ def test_a_batch_that_devices_cannot_share_is_refused(copy):
         data.val_dataloader()
 
 
-def test_the_order_of_test_pictures_is_that_of_the_split_file(copy):
+def test_the_order_of_test_images_is_that_of_the_split_file(copy):
     data = copy()
     data.setup()
     ids = loadmat(data.root / "flowers-102" / "setid.mat", squeeze_me=True)["tstid"]
-    assert [int(path.stem.split("_")[1]) for path in data.pictures["test"].files] == ids.tolist()
+    assert [int(path.stem.split("_")[1]) for path in data.images["test"].files] == ids.tolist()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_picture_is_named(copy, workers):
+def test_an_unreadable_image_is_named(copy, workers):
     data = copy(num_workers=workers)
     data.setup()
-    broken = data.pictures["val"].files[3]
+    broken = data.images["val"].files[3]
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(UserError) as caught:
         list(data.val_dataloader())
-    assert str(caught.value).startswith(f"{broken} can't be read as a picture (")
+    assert str(caught.value).startswith(f"{broken} can't be read as an image (")
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_picture_is_named(copy):
+def test_a_missing_image_is_named(copy):
     data = copy()
     data.setup()
-    gone = data.pictures["val"].files[3]
+    gone = data.images["val"].files[3]
     gone.unlink()
     again = copy()
     with pytest.raises(
@@ -149,7 +149,7 @@ def test_root_is_the_argument_else_the_environment_else_data(monkeypatch):
     assert str(FlowersDataModule().root) == "data"
 
 
-def test_without_pictures_and_network_it_says_what_to_do(tmp_path, monkeypatch):
+def test_without_images_and_network_it_says_what_to_do(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no network")
 
@@ -168,9 +168,9 @@ def test_the_real_splits():
     assert data.sizes == {"train": 1020, "val": 1020, "test": 6149}
     assert data.num_classes == len(data.class_names) == 102
     assert data.class_names[76] == "passion flower"
-    per_class = torch.bincount(torch.tensor(data.pictures["train"].labels))
+    per_class = torch.bincount(torch.tensor(data.images["train"].labels))
     assert per_class.tolist() == [10] * 102
-    paths = [set(pictures.files) for pictures in data.pictures.values()]
+    paths = [set(images.files) for images in data.images.values()]
     assert len(set.union(*paths)) == sum(map(len, paths)) == 8189
     assert next(iter(data.val_dataloader()))[0].shape == (32, 3, 224, 224)
 

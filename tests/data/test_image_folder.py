@@ -1,4 +1,4 @@
-"""One's own pictures in folders: what is read as what, what is told, and what is refused in a sentence."""
+"""One's own images in folders: what is read as what, what is told, and what is refused in a sentence."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ import pytest
 from flowers_tl.data.cached import unreadable as readable
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.image_folder import FolderDataModule
-from flowers_tl.data.image_io import read_picture
+from flowers_tl.data.image_io import read_image
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.notes import note
+from flowers_tl.utils.notes import print_note
 
 COUNTS = {"rose": 10, "aster": 8, "poppy, red [1]=x": 6}
 
@@ -21,7 +21,7 @@ COUNTS = {"rose": 10, "aster": 8, "poppy, red [1]=x": 6}
 @pytest.fixture(autouse=True)
 def heard():
     """Each test is a process that was told nothing yet."""
-    note.cache_clear()
+    print_note.cache_clear()
 
 
 def opened(root: Path, **arguments) -> FolderDataModule:
@@ -32,7 +32,7 @@ def opened(root: Path, **arguments) -> FolderDataModule:
 
 
 def names(data: FolderDataModule, split: str) -> set[str]:
-    return {file.relative_to(data.root).as_posix() for file in data.pictures[split].files}
+    return {file.relative_to(data.root).as_posix() for file in data.images[split].files}
 
 
 def test_folders_name_the_classes_and_splits_are_cut_by_class(photos):
@@ -41,7 +41,7 @@ def test_folders_name_the_classes_and_splits_are_cut_by_class(photos):
     assert data.num_classes == data.count_classes() == 3
     assert data.sizes == {"train": 16, "val": 4, "test": 4}
     for split in SPLITS:
-        own = data.pictures[split]
+        own = data.images[split]
         assert [data.class_names[label] for label in own.labels] == [file.parent.name for file in own.files]
         assert set(own.labels) == {0, 1, 2}
     assert len(set.union(*(names(data, split) for split in SPLITS))) == 24
@@ -65,7 +65,7 @@ def test_a_class_may_be_called_as_a_split(photos):
     assert data.class_names == ["bus", "test", "train"]
 
 
-def test_hidden_files_and_what_is_no_picture_are_left_out_and_these_are_told(photos, capsys):
+def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photos, capsys):
     root = photos(COUNTS)
     for name in (".DS_Store", "rose/.1.jpg", "rose/._2.jpg", ".cache/aster/1.jpg", "rose/.thumbs/1.jpg"):
         (root / name).parent.mkdir(exist_ok=True, parents=True)
@@ -75,9 +75,9 @@ def test_hidden_files_and_what_is_no_picture_are_left_out_and_these_are_told(pho
     for name in ("notes.txt", "above.jpg", "rose/a.heic", "rose/raw/a.cr2"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"other")
-    assert opened(root).pictures == plain.pictures
+    assert opened(root).images == plain.images
     told = capsys.readouterr().out
-    assert told.startswith(f"Note: Left out below {root}, being no pictures")
+    assert told.startswith(f"Note: Left out below {root}, being no images")
     assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.heic.")
     opened(root)
     assert capsys.readouterr().out == "", "once is enough"
@@ -94,15 +94,15 @@ def test_links_are_followed(photos, tmp_path):
 
 
 BROKEN = {
-    "nowhere": "data.root={root} is no folder: name one that holds one folder of pictures a class, or folders train",
+    "nowhere": "data.root={root} is no folder: name one that holds one folder of images a class, or folders train",
     "a file": "data.root={root} is no folder",
-    "empty": "{root} holds no class folders: it should hold one folder of pictures for each class.",
-    "only pictures": "{root} holds no class folders",
+    "empty": "{root} holds no class folders: it should hold one folder of images for each class.",
+    "only images": "{root} holds no class folders",
     "one class": "{root}/rose is the only class in {root}: there is nothing to tell it from",
-    "an empty class": "The class folder {root}/lily holds no pictures (.jpg, .jpeg",
+    "an empty class": "The class folder {root}/lily holds no images (.jpg, .jpeg",
     "nested": "{root}/rose/deep/er/0.jpg lies deeper than in a class folder, {root}/rose: there should be one folder",
-    "few": "The class 'lily' has only 2 pictures, too few for train, val, test: add pictures, or remove the class",
-    "no train": "{root} has val and test, but no train: put the pictures to learn from into {root}/train; evaluate",
+    "few": "The class 'lily' has only 2 images, too few for train, val, test: add images, or remove the class",
+    "no train": "{root} has val and test, but no train: put the images to learn from into {root}/train; evaluate",
     "no classes in train": "{root}/train holds no class folders",
     "other classes": "{root}/test and {root}/train have unlike class folders (lily, rose only in one of them): all",
     "a split of another name": "{root}/valid should be called val: splits are train, val, test",
@@ -121,17 +121,17 @@ def test_what_is_laid_out_otherwise_is_refused(photos, tmp_path, fault):
     }
     for split in splits.get(fault, ()):
         photos({"rose": 4, "aster": 4}, f"photos/{split}")
-    if fault in ("only pictures", "one class", "an empty class", "nested", "few", "no classes in train"):
+    if fault in ("only images", "one class", "an empty class", "nested", "few", "no classes in train"):
         photos({"rose": 5, "aster": 5} | ({"lily": 2} if fault == "few" else {}))
     if fault == "empty":
         root.mkdir()
     if fault == "a file":
         root.touch()
-    if fault == "only pictures":
+    if fault == "only images":
         for file in (root / "rose").iterdir():
             file.rename(root / file.name)
         shutil.rmtree(root / "rose")
-    if fault in ("only pictures", "one class"):
+    if fault in ("only images", "one class"):
         shutil.rmtree(root / "aster")
     if fault == "an empty class":
         (root / "lily").mkdir()
@@ -152,7 +152,7 @@ def test_what_is_laid_out_otherwise_is_refused(photos, tmp_path, fault):
 
 
 def test_without_a_folder_it_says_so():
-    with pytest.raises(UserError, match=r"data=folder needs data.root=DIR: one folder of pictures a class"):
+    with pytest.raises(UserError, match=r"data=folder needs data.root=DIR: one folder of images a class"):
         FolderDataModule()
 
 
@@ -169,14 +169,14 @@ def damaged(photos):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The pictures that are decoded in :mod:`readable` and into the store, as they are."""
+    """The images that are decoded in :mod:`readable` and into the store, as they are."""
     counted = []
 
     def counting(file):
         counted.append(Path(file).name)
-        return read_picture(file)
+        return read_image(file)
 
-    monkeypatch.setattr("flowers_tl.data.cached.decoded.read_picture", counting)
+    monkeypatch.setattr("flowers_tl.data.cached.decoded.read_image", counting)
     monkeypatch.setattr(readable, "read_picture", counting)
     readable.decode_all.cache_clear()
     return counted
@@ -186,7 +186,7 @@ CACHES = {"kept": {"max_gb": 1}, "too large to be kept": {"max_gb": 2e-5}, "off"
 
 
 @pytest.mark.parametrize("kept", CACHES)
-def test_unreadable_pictures_are_told_and_left_out_of_their_split(damaged, tmp_path, capsys, reads, kept):
+def test_unreadable_images_are_told_and_left_out_of_their_split(damaged, tmp_path, capsys, reads, kept):
     def cache():
         return Cache(tmp_path / "cache", **CACHES[kept]) if CACHES[kept] else None
 
@@ -197,17 +197,17 @@ def test_unreadable_pictures_are_told_and_left_out_of_their_split(damaged, tmp_p
         "rose/gone.jpg",
     ]
     assert sum(data.sizes.values()) == 22
-    assert not {file for split in data.pictures.values() for file in split.files} & set(data.left_out)
+    assert not {file for split in data.images.values() for file in split.files} & set(data.left_out)
     lines = capsys.readouterr().out.splitlines()
-    told = next(k for k, line in enumerate(lines) if line == "Note: 3 of 25 pictures left out:")
+    told = next(k for k, line in enumerate(lines) if line == "Note: 3 of 25 images left out:")
     for line, file in zip(lines[told + 1 :], data.left_out, strict=False):
-        assert line.startswith(f"  {file} can't be read as a picture (")
+        assert line.startswith(f"  {file} can't be read as an image (")
     # All others are where they would be without the damaged ones being looked at: names alone decide.
     splits = data.find_splits()
     assert len(splits["train"]) == 25
     # A second run, in this process or another, decodes nothing but what it tells of.
     del reads[:]
-    assert opened(damaged, cache=cache()).pictures == data.pictures
+    assert opened(damaged, cache=cache()).images == data.images
     assert sorted(reads) == ["1.jpg", "2.jpg", "gone.jpg"]
 
 
@@ -226,12 +226,12 @@ def test_strict_refuses_them(damaged, tmp_path, kept):
         assert str(caught.value) == f"{sentence} with data.strict=false."
 
 
-def test_strict_lets_whole_pictures_pass(photos):
+def test_strict_lets_whole_images_pass(photos):
     root = photos(COUNTS)
-    assert opened(root, strict=True).pictures == opened(root).pictures
+    assert opened(root, strict=True).images == opened(root).images
 
 
-def test_a_picture_that_was_mended_is_there_again(damaged, tmp_path):
+def test_a_image_that_was_mended_is_there_again(damaged, tmp_path):
     opened(damaged, cache=Cache(tmp_path / "cache"))
     shutil.copy(damaged / "rose" / "3.jpg", damaged / "rose" / "1.jpg")
     data = opened(damaged, cache=Cache(tmp_path / "cache"))
@@ -242,20 +242,20 @@ def test_a_picture_that_was_mended_is_there_again(damaged, tmp_path):
 
 def test_a_class_of_which_a_split_can_read_nothing_is_named(photos):
     root = photos({"rose": 6, "aster": 6})
-    lost = next(file for file in opened(root).pictures["val"].files if file.parent.name == "rose")
+    lost = next(file for file in opened(root).images["val"].files if file.parent.name == "rose")
     lost.write_bytes(b"")
-    with pytest.raises(UserError, match=r"No picture of the class 'rose' in val can be read: replace them"):
+    with pytest.raises(UserError, match=r"No image of the class 'rose' in val can be read: replace them"):
         opened(root)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_picture_that_may_not_be_read_is_left_out(photos):
+def test_a_image_that_may_not_be_read_is_left_out(photos):
     root = photos(COUNTS)
     (root / "rose" / "3.jpg").chmod(0)
     assert [file.name for file in opened(root).left_out] == ["3.jpg"]
 
 
-def test_many_unreadable_pictures_are_counted(photos, capsys):
+def test_many_unreadable_images_are_counted(photos, capsys):
     root = photos({"rose": 40, "aster": 6})
     for k in range(20):
         (root / "rose" / f"{k}.jpg").write_bytes(b"")
@@ -266,7 +266,7 @@ def test_many_unreadable_pictures_are_counted(photos, capsys):
     assert lines[-1] == "  ... and 10 more"
 
 
-def test_splits_and_pictures_follow_the_folder_wherever_it_lies(photos, tmp_path):
+def test_splits_and_images_follow_the_folder_wherever_it_lies(photos, tmp_path):
     data = opened(photos(COUNTS))
     shutil.copytree(data.root, tmp_path / "elsewhere")
     moved = opened(tmp_path / "elsewhere")
@@ -278,7 +278,7 @@ def test_splits_and_pictures_follow_the_folder_wherever_it_lies(photos, tmp_path
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_picture_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
+def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
     for split in SPLITS:
         root = photos({"rose": 3, "aster": 3}, f"photos/{split}").parent
     for number, file in enumerate(sorted(root.rglob("*.jpg"))):  # drawn alike in all three
@@ -290,7 +290,7 @@ def test_a_picture_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept)
     shutil.copy(root / "train" / "rose" / "1.jpg", root / "test" / "rose" / "copy.jpg")
     shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "rose" / "beside.jpg")  # no harm
     opened(root, cache=data.cache).fingerprints()
-    told = "Note: Pictures that are in two splits, byte for byte, flatter the scores; keep one of each:"
+    told = "Note: Images that are in two splits, byte for byte, flatter the scores; keep one of each:"
     assert capsys.readouterr().out.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
 
@@ -300,10 +300,10 @@ def test_the_home_folder_is_understood(photos, monkeypatch):
     assert opened(Path("~/photos")).root == root
 
 
-def test_few_pictures_of_a_class_and_trainval_work_as_with_flowers(photos):
+def test_few_images_of_a_class_and_trainval_work_as_with_flowers(photos):
     root = photos(COUNTS)
     few = opened(root, per_class=2)
-    assert np.bincount(few.pictures["train"].labels).tolist() == [2, 2, 2]
+    assert np.bincount(few.images["train"].labels).tolist() == [2, 2, 2]
     assert few.fingerprints() == opened(root).fingerprints()
     both = opened(root, protocol="trainval")
     assert names(both, "train") == names(few, "val") | names(opened(root), "train")

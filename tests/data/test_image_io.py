@@ -1,4 +1,4 @@
-"""Pictures of every kind are read as a viewer shows them, and found by whatever they are called."""
+"""Images of every kind are read as a viewer shows them, and found by whatever they are called."""
 
 import base64
 import io
@@ -15,16 +15,16 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from flowers_tl.data import image_io as reading
-from flowers_tl.data.image_io import Undecodable, find_pictures, is_picture, picture_size, read_picture
+from flowers_tl.data.image_io import Undecodable, find_images, is_image_file, read_image, read_image_size
 from flowers_tl.report.thumbnails import Thumbnails
-from flowers_tl.results.images import mistakes_picture
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.images import mistakes_image
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.utils.errors import UserError
 
 
 @pytest.fixture
 def scene() -> Image.Image:
-    """A smooth picture, wider than high, of which no corner looks like another: uint8 (24, 40, 3)."""
+    """A smooth image, wider than high, of which no corner looks like another: uint8 (24, 40, 3)."""
     y, x = np.mgrid[0:24, 0:40]
     return Image.fromarray(np.stack([x * 6, y * 10, 255 - x * 3 - y * 4], axis=2).astype(np.uint8))
 
@@ -50,12 +50,12 @@ HELD = {
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", HELD)
-def test_a_picture_is_turned_as_its_camera_says(scene, tmp_path, orientation, ending):
+def test_a_image_is_turned_as_its_camera_says(scene, tmp_path, orientation, ending):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = scene if HELD[orientation] is None else scene.transpose(HELD[orientation])
     stored.save(tmp_path / f"a.{ending}", exif=exif, quality=95)
-    assert difference(read_picture(tmp_path / f"a.{ending}"), scene) < 3
+    assert difference(read_image(tmp_path / f"a.{ending}"), scene) < 3
 
 
 def test_reports_show_it_so_too(scene, tmp_path):
@@ -66,8 +66,10 @@ def test_reports_show_it_so_too(scene, tmp_path):
     shown = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
     assert shown.size == (*size,) == (128, 77)
     assert difference(shown, scene.resize((128, 77))) < 6
-    answers = Predictions(["rose", "aster"], {"test": Split(np.array([[0.0, 9.0]]), np.array([0]), ["a.jpg"])})
-    sheet = mistakes_picture(answers, answers.splits["test"], tmp_path)
+    answers = Predictions(
+        ["rose", "aster"], {"test": SplitPredictions(np.array([[0.0, 9.0]]), np.array([0]), ["a.jpg"])}
+    )
+    sheet = mistakes_image(answers, answers.splits["test"], tmp_path)
     assert difference(Image.fromarray(sheet[:115]), scene.resize((192, 115))) < 6
 
 
@@ -81,7 +83,7 @@ def test_reading_needs_no_torch():
 @pytest.mark.parametrize("exif", [b"\xff" * 20, b"II*\0\x08\0\0\0\xff\xff", b"", b"II*\0\x08\0\0", b"words"])
 def test_damaged_notes_of_the_camera_do_not_matter(scene, tmp_path, exif, ending):
     scene.save(tmp_path / f"a.{ending}", exif=b"Exif\0\0" + exif, quality=95)
-    assert difference(read_picture(tmp_path / f"a.{ending}"), scene) < 3
+    assert difference(read_image(tmp_path / f"a.{ending}"), scene) < 3
 
 
 def test_what_is_transparent_lies_on_white(scene, tmp_path):
@@ -92,7 +94,7 @@ def test_what_is_transparent_lies_on_white(scene, tmp_path):
     seen.save(tmp_path / "a.png")
     share = alpha[..., None] / 255
     shown = np.asarray(scene) * share + 255 * (1 - share)
-    found = np.asarray(read_picture(tmp_path / "a.png"), float)
+    found = np.asarray(read_image(tmp_path / "a.png"), float)
     assert (found[:, :10] == 255).all()
     assert np.abs(found - shown).max() <= 1
 
@@ -110,32 +112,32 @@ def test_transparency_of_other_kinds_lies_on_white_too(tmp_path, mode):
         indexed.save(tmp_path / "a.png", transparency=0)
     else:
         grey.convert(mode).save(tmp_path / "a.png", transparency=0 if mode == "L" else (0, 0, 0))
-    found = np.asarray(read_picture(tmp_path / "a.png"))
+    found = np.asarray(read_image(tmp_path / "a.png"))
     assert found[0].tolist() == [[255] * 3, [100] * 3, [200] * 3]
 
 
 def test_a_palette_shows_its_colours(scene, tmp_path):
     scene.quantize(256).save(tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").mode == "P"
-    assert difference(read_picture(tmp_path / "a.png"), scene) < 6
+    assert difference(read_image(tmp_path / "a.png"), scene) < 6
 
 
 @pytest.mark.parametrize("ending", ["jpg", "tif"])
 def test_inks_become_colours(scene, tmp_path, ending):
     scene.convert("CMYK").save(tmp_path / f"a.{ending}", quality=95)
     assert Image.open(tmp_path / f"a.{ending}").mode == "CMYK"
-    assert difference(read_picture(tmp_path / f"a.{ending}"), scene) < 4
+    assert difference(read_image(tmp_path / f"a.{ending}"), scene) < 4
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "pgm"])
 def test_grey_is_the_same_in_all_three_colours(scene, tmp_path, ending):
     scene.convert("L").save(tmp_path / f"a.{ending}", quality=95)
-    assert difference(read_picture(tmp_path / f"a.{ending}"), scene.convert("L").convert("RGB")) < 2
+    assert difference(read_image(tmp_path / f"a.{ending}"), scene.convert("L").convert("RGB")) < 2
 
 
 def test_black_and_white_stay_black_and_white(scene, tmp_path):
     scene.convert("1").save(tmp_path / "a.png")
-    found = np.asarray(read_picture(tmp_path / "a.png"))
+    found = np.asarray(read_image(tmp_path / "a.png"))
     assert set(np.unique(found)) == {0, 255}
 
 
@@ -160,12 +162,12 @@ def test_sixteen_bits_become_eight(scene, tmp_path, kind):
         Image.fromarray(fine).save(file)
     else:
         file.write_bytes(sixteen_bits(fine, 2 if kind == "colour png" else 0))
-    assert difference(read_picture(file), wanted) <= 1
+    assert difference(read_image(file), wanted) <= 1
 
 
 def test_the_first_of_several_frames_is_shown(scene, tmp_path):
     scene.save(tmp_path / "a.webp", save_all=True, append_images=[Image.new("RGB", scene.size)], lossless=True)
-    assert difference(read_picture(tmp_path / "a.webp"), scene) < 1
+    assert difference(read_image(tmp_path / "a.webp"), scene) < 1
 
 
 def encoded(scene: Image.Image, kind: str) -> bytes:
@@ -175,22 +177,22 @@ def encoded(scene: Image.Image, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("content", ["nothing", "words", "half a jpeg", "half a png", "half a tiff", "half a webp"])
-def test_what_holds_no_whole_picture_is_named(scene, tmp_path, content):
+def test_what_holds_no_whole_image_is_named(scene, tmp_path, content):
     path = tmp_path / "a [1], b=c.jpg"
     path.write_bytes({"nothing": b"", "words": b"these are words\n" * 9}.get(content, b""))
     if content.startswith("half"):
         whole = encoded(scene, content.rpartition(" ")[2])
         path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Undecodable) as caught:
-        read_picture(path)
-    assert str(caught.value).startswith(f"{path} can't be read as a picture (")
+        read_image(path)
+    assert str(caught.value).startswith(f"{path} can't be read as an image (")
     assert str(caught.value).endswith("): replace the file.")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on odd notes within a TIFF
 @pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp", "bmp", "ppm"])
 def test_damage_of_any_kind_ends_in_a_sentence(scene, tmp_path, kind):
-    """Bytes are changed at random: what is read is a picture, or a UserError, and never another exception."""
+    """Bytes are changed at random: what is read is an image, or a UserError, and never another exception."""
     whole, random = encoded(scene, kind), np.random.default_rng(0)
     for _ in range(150):
         content = bytearray(whole)
@@ -198,8 +200,8 @@ def test_damage_of_any_kind_ends_in_a_sentence(scene, tmp_path, kind):
             content[place] = random.integers(256)
         (tmp_path / "a").write_bytes(content)
         with suppress(UserError):
-            assert read_picture(tmp_path / "a").mode == "RGB"
-        picture_size(tmp_path / "a")
+            assert read_image(tmp_path / "a").mode == "RGB"
+        read_image_size(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -211,23 +213,23 @@ def test_whatever_a_decoder_raises_the_file_is_named(scene, tmp_path, monkeypatc
 
     scene.save(tmp_path / "a.bmp")
     monkeypatch.setattr(Image.Image, "convert", fail)
-    with pytest.raises(UserError, match=r"a.bmp can't be read as a picture") as caught:
-        read_picture(tmp_path / "a.bmp")
+    with pytest.raises(UserError, match=r"a.bmp can't be read as an image") as caught:
+        read_image(tmp_path / "a.bmp")
     assert isinstance(caught.value, Undecodable) == lasting
 
 
-def test_a_picture_too_large_to_be_meant_well_is_refused(scene, tmp_path, monkeypatch):
+def test_a_image_too_large_to_be_meant_well_is_refused(scene, tmp_path, monkeypatch):
     scene.save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(Undecodable, match="can't be read as a picture"):
-        read_picture(tmp_path / "a.png")
-    assert picture_size(tmp_path / "a.png") is None
+    with pytest.raises(Undecodable, match="can't be read as an image"):
+        read_image(tmp_path / "a.png")
+    assert read_image_size(tmp_path / "a.png") is None
 
 
-def test_a_file_that_the_disk_refuses_is_no_damaged_picture(tmp_path):
+def test_a_file_that_the_disk_refuses_is_no_damaged_image(tmp_path):
     for path in (tmp_path / "gone.jpg", tmp_path):
-        with pytest.raises(UserError, match="can't be read as a picture") as caught:
-            read_picture(path)
+        with pytest.raises(UserError, match="can't be read as an image") as caught:
+            read_image(path)
         assert not isinstance(caught.value, Undecodable)
 
 
@@ -235,28 +237,28 @@ def test_a_size_is_told_without_decoding(scene, tmp_path):
     scene.resize((400, 240)).save(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
-    assert picture_size(tmp_path / "a.jpg") == picture_size(tmp_path / "half.jpg") == (400, 240)
+    assert read_image_size(tmp_path / "a.jpg") == read_image_size(tmp_path / "half.jpg") == (400, 240)
     (tmp_path / "none.jpg").write_bytes(b"words")
-    assert picture_size(tmp_path / "none.jpg") is None
+    assert read_image_size(tmp_path / "none.jpg") is None
 
 
-def test_a_pictures_name_is_told_by_its_ending():
-    assert all(is_picture(reading.PurePath(f"a{ending}")) for ending in IMG_EXTENSIONS)
-    assert is_picture(reading.PurePath("A.JPG"))
-    assert not any(is_picture(reading.PurePath(name)) for name in (".a.jpg", "._a.jpg", "a.txt", "a", "jpg"))
+def test_a_images_name_is_told_by_its_ending():
+    assert all(is_image_file(reading.PurePath(f"a{ending}")) for ending in IMG_EXTENSIONS)
+    assert is_image_file(reading.PurePath("A.JPG"))
+    assert not any(is_image_file(reading.PurePath(name)) for name in (".a.jpg", "._a.jpg", "a.txt", "a", "jpg"))
 
 
 NAMES = ["a b.jpg", "a=b.png", "a,b.JPG", "a [1].jpg", "a*.webp", "ä ö.jpeg", "-v.jpg", "a#b%20.tif"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_is_found_by_its_own_name(scene, tmp_path, name):
+def test_a_image_is_found_by_its_own_name(scene, tmp_path, name):
     folder = tmp_path / "my, best [2020]=photos"
     folder.mkdir()
     scene.save(folder / name)
-    assert find_pictures([str(folder / name)]) == [folder / name]
-    assert find_pictures([str(folder)]) == [folder / name]
-    assert read_picture(folder / name).size == (40, 24)
+    assert find_images([str(folder / name)]) == [folder / name]
+    assert find_images([str(folder)]) == [folder / name]
+    assert read_image(folder / name).size == (40, 24)
 
 
 @pytest.fixture
@@ -276,14 +278,14 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_a_folder_means_all_visible_pictures_below_it_in_order(tree):
-    names = [path.relative_to(tree).as_posix() for path in find_pictures([str(tree)])]
+def test_a_folder_means_all_visible_images_below_it_in_order(tree):
+    names = [path.relative_to(tree).as_posix() for path in find_images([str(tree)])]
     assert names == ["a.jpg", "b/10.jpg", "b/2.jpg", "b/deep/er/3.PNG"]
 
 
 def test_patterns_and_names_are_joined_and_none_comes_twice(tree, monkeypatch):
     monkeypatch.chdir(tree)
-    names = [str(path) for path in find_pictures(["b/*.jpg", "a.jpg", "b", "b/**/*.PNG"])]
+    names = [str(path) for path in find_images(["b/*.jpg", "a.jpg", "b", "b/**/*.PNG"])]
     assert names == ["b/10.jpg", "b/2.jpg", "a.jpg", "b/deep/er/3.PNG"]
 
 
@@ -291,16 +293,16 @@ def test_a_pattern_may_stand_in_a_folder_whose_name_holds_brackets(scene, tmp_pa
     folder = tmp_path / "photos [2020]"
     folder.mkdir()
     scene.save(folder / "1.jpg")
-    assert find_pictures([str(folder / "*.jpg")]) == [folder / "1.jpg"]
+    assert find_images([str(folder / "*.jpg")]) == [folder / "1.jpg"]
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("empty", "holds no pictures"), ("none*.jpg", "is neither a file, nor a folder, nor a pattern")],
+    [("empty", "holds no images"), ("none*.jpg", "is neither a file, nor a folder, nor a pattern")],
 )
 def test_a_name_that_finds_nothing_is_told(tmp_path, name, sentence):
     (tmp_path / "empty").mkdir()
     path = os.path.join(tmp_path, name)
     with pytest.raises(UserError) as caught:
-        find_pictures([path])
+        find_images([path])
     assert str(caught.value).startswith(f"images={path} {sentence}")

@@ -1,15 +1,15 @@
-"""Orders and crops follow from (seed, epoch, picture), and from nothing else."""
+"""Orders and crops follow from (seed, epoch, image), and from nothing else."""
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from flowers_tl.data.sampling import BalancedSampler, EpochSampler, SeededPictures, balancing_weights, derive_seed
+from flowers_tl.data.sampling import BalancedSampler, EpochSampler, SeededImages, balancing_weights, derive_seed
 
 
 class Noise:
-    """Pictures whose 'transform' draws from torch's generator, as random crops do."""
+    """Images whose 'transform' draws from torch's generator, as random crops do."""
 
     def __len__(self):
         return 10
@@ -21,8 +21,8 @@ class Noise:
 def read(workers: int, epoch: int, seed: int = 0) -> torch.Tensor:
     sampler = EpochSampler(10, seed)
     sampler.set_epoch(epoch)
-    loader = DataLoader(SeededPictures(Noise(), seed), sampler=sampler, batch_size=4, num_workers=workers)
-    return torch.cat([pictures for pictures, _ in loader])
+    loader = DataLoader(SeededImages(Noise(), seed), sampler=sampler, batch_size=4, num_workers=workers)
+    return torch.cat([images for images, _ in loader])
 
 
 def test_workers_do_not_change_what_is_drawn():
@@ -47,9 +47,9 @@ def test_each_epoch_has_an_order_of_its_own():
     assert orders[0] != orders[1]
 
 
-def test_a_picture_is_another_crop_in_another_epoch_and_seed():
+def test_a_image_is_another_crop_in_another_epoch_and_seed():
     def crop(seed, *key):
-        return SeededPictures(Noise(), seed)[key][0]
+        return SeededImages(Noise(), seed)[key][0]
 
     assert torch.equal(crop(0, 3, 7), crop(0, 3, 7))
     assert not torch.equal(crop(0, 3, 7), crop(0, 4, 7))
@@ -60,22 +60,22 @@ def test_reading_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    SeededPictures(Noise(), 0)[0, 1]
+    SeededImages(Noise(), 0)[0, 1]
     assert torch.equal(torch.rand(2), expected)
 
 
 def test_living_workers_learn_of_the_next_epoch():
     sampler = EpochSampler(10, seed=0)
-    dataset = SeededPictures(Noise(), 0)
+    dataset = SeededImages(Noise(), 0)
     loader = DataLoader(dataset, sampler=sampler, batch_size=4, num_workers=1, persistent_workers=True)
     epochs = []
     for epoch in (0, 1):
         sampler.set_epoch(epoch)
-        epochs.append(torch.cat([pictures for pictures, _ in loader]))
+        epochs.append(torch.cat([images for images, _ in loader]))
     assert torch.equal(epochs[1], read(0, epoch=1))
 
 
-def test_every_epoch_takes_every_picture_once():
+def test_every_epoch_takes_every_image_once():
     sampler = EpochSampler(23, seed=4)
     for epoch in range(3):
         sampler.set_epoch(epoch)
@@ -118,7 +118,7 @@ def test_a_balanced_epoch_is_as_long_and_takes_every_class_equally_often():
         counts = np.bincount([LABELS[index] for index in order])
         assert counts.sum() == 40
         assert sorted(counts) == [13, 13, 14]
-        for label in (1, 2):  # each of a small class's pictures as often as the others, but for one
+        for label in (1, 2):  # each of a small class's images as often as the others, but for one
             taken = np.bincount(order, minlength=40)[np.array(LABELS) == label]
             assert taken.max() - taken.min() <= 1
         assert len({index for index in order if LABELS[index] == 0}) == counts[0], "none of a large class comes twice"
@@ -131,7 +131,7 @@ def test_balanced_orders_follow_from_seed_and_epoch():
     assert own[0] != epochs(BalancedSampler(LABELS, seed=1), 1)[0]
     assert {LABELS[index] for index in own[0][:10]} == {0, 1, 2}, "classes are mixed"
     large = {index for order in epochs(BalancedSampler(LABELS, seed=0), 10) for index in order}
-    assert large == set(range(40)), "every picture has its turn"
+    assert large == set(range(40)), "every image has its turn"
 
 
 def test_processes_share_a_balanced_order():

@@ -22,9 +22,9 @@ def test_the_layout_and_the_counts(tmp_path):
     data.setup()
     assert data.sizes == {"train": 4, "val": 2, "test": 6}
     assert (data.root / "flowers-102" / "jpg" / "image_00012.jpg").is_file()
-    for pictures in data.pictures.values():
-        assert sorted(set(pictures.labels)) == [0, 1]
-    ids = [path.stem for pictures in data.pictures.values() for path in pictures.files]
+    for images in data.images.values():
+        assert sorted(set(images.labels)) == [0, 1]
+    ids = [path.stem for images in data.images.values() for path in images.files]
     assert len(set(ids)) == 12
     assert data.class_names == ["drawn species 0", "drawn species 1"]
 
@@ -36,7 +36,7 @@ def test_drawing_is_repeatable(tmp_path):
     assert content(both[0]) == content(both[1])
 
 
-def test_other_species_are_other_pictures(tmp_path):
+def test_other_species_are_other_images(tmp_path):
     one = SyntheticDataModule(root=str(tmp_path), **SMALL)
     other = SyntheticDataModule(root=str(tmp_path), **SMALL, first_species=2)
     for data in (one, other):
@@ -45,7 +45,7 @@ def test_other_species_are_other_pictures(tmp_path):
     assert not set(content(one).values()) & set(content(other).values())
 
 
-def test_pictures_vary_within_a_species_and_less_than_between():
+def test_images_vary_within_a_species_and_less_than_between():
     def mean_colour(species, k):
         return np.asarray(draw_flower(Species.from_number(species), 32, np.random.default_rng([species, k]))).mean(
             (0, 1)

@@ -85,7 +85,7 @@ def test_files_labels_and_splits_are_the_sets_own(composed):
     assert data.sizes == sizes
     assert data.class_names == classes
     seen = set()
-    for own in data.pictures.values():
+    for own in data.images.values():
         assert min(own.labels.count(label) for label in (0, 1)) == len(own) // 2
         seen |= set(own.files)
         for file, label in zip(own.files, own.labels, strict=True):
@@ -94,7 +94,7 @@ def test_files_labels_and_splits_are_the_sets_own(composed):
     assert len(seen) == sum(sizes.values())
     again = make_data(chosen)
     again.setup()
-    assert again.pictures == data.pictures
+    assert again.images == data.images
 
 
 def test_a_run_on_it_finishes(composed, tmp_path):
@@ -108,10 +108,10 @@ def test_the_official_test_split_is_whole_and_val_comes_out_of_train(config, pho
     pets(tmp_path / "data", photos)
     data = PetsDataModule(str(tmp_path / "data"), val_fraction=0.5)
     data.setup()
-    assert {file.stem for file in data.pictures["test"].files} == {
+    assert {file.stem for file in data.images["test"].files} == {
         f"{b}_{k}" for b in ("Bengal", "Yorkshire_terrier") for k in range(10, 20)
     }
-    assert all(int(file.stem.rpartition("_")[2]) < 10 for file in data.pictures["val"].files)
+    assert all(int(file.stem.rpartition("_")[2]) < 10 for file in data.images["val"].files)
 
 
 def test_each_partition_of_the_textures_is_another(photos, tmp_path):
@@ -120,14 +120,14 @@ def test_each_partition_of_the_textures_is_another(photos, tmp_path):
     for partition in (1, 2):
         found.append(DTDDataModule(str(tmp_path / "data"), partition=partition))
         found[-1].setup()
-    assert found[0].pictures["train"].files != found[1].pictures["train"].files
-    assert [int(file.stem) % 3 for file in found[1].pictures["train"].files] == [1] * 8
+    assert found[0].images["train"].files != found[1].images["train"].files
+    assert [int(file.stem) % 3 for file in found[1].images["train"].files] == [1] * 8
     for wrong in (0, 11):
         with pytest.raises(UserError, match=rf"data.partition={wrong} is unknown: there are 1 to 10"):
             DTDDataModule(partition=wrong)
 
 
-def test_a_picture_that_is_gone_is_named(photos, tmp_path):
+def test_a_image_that_is_gone_is_named(photos, tmp_path):
     food101(tmp_path / "data", photos)
     gone = tmp_path / "data" / "food-101" / "images" / "waffles" / "3.jpg"
     gone.unlink()
@@ -147,7 +147,7 @@ def test_a_picture_that_is_gone_is_named(photos, tmp_path):
         (DTDDataModule, "dtd", "dtd-r1.0.1.tar.gz"),
     ],
 )
-def test_without_pictures_and_network_it_says_what_to_do(tmp_path, monkeypatch, module, folder, wanted):
+def test_without_images_and_network_it_says_what_to_do(tmp_path, monkeypatch, module, folder, wanted):
     def refuse(*args, **kwargs):
         raise OSError("no network")
 
@@ -178,7 +178,7 @@ def test_what_is_missing_is_downloaded_once(photos, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "classes"), [("flowers", 102), ("pets", 37), ("food101", 101), ("eurosat", 10), ("dtd", 47)]
 )
-def test_the_number_of_classes_is_known_without_pictures(config, name, classes, tmp_path):
+def test_the_number_of_classes_is_known_without_images(config, name, classes, tmp_path):
     assert make_data(config([f"data={name}", f"data.root={tmp_path}"])).count_classes() == classes
 
 

@@ -10,7 +10,7 @@ from flowers_tl.data.transforms import IMAGENET_MEAN, IMAGENET_STD, denormalise,
 
 
 @pytest.fixture(params=[(500, 700), (600, 300), (256, 256)])
-def picture(request):
+def image(request):
     width, height = request.param
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
@@ -21,16 +21,16 @@ def article(*middle):
     )
 
 
-def test_evaluation_is_the_articles(picture):
-    torch.testing.assert_close(eval_transform()(picture), article(v1.CenterCrop(224))(picture), rtol=0, atol=1e-6)
+def test_evaluation_is_the_articles(image):
+    torch.testing.assert_close(eval_transform()(image), article(v1.CenterCrop(224))(image), rtol=0, atol=1e-6)
 
 
-def test_training_is_a_crop_of_the_articles_picture_and_sometimes_its_mirror(picture):
-    whole = article()(picture)
+def test_training_is_a_crop_of_the_articles_image_and_sometimes_its_mirror(image):
+    whole = article()(image)
     places, mirrored = set(), 0
     for seed in range(12):
         torch.manual_seed(seed)
-        crop = train_transform()(picture)
+        crop = train_transform()(image)
         assert crop.shape == (3, 224, 224)
         assert crop.dtype == torch.float32
         found = find(whole, crop)
@@ -43,7 +43,7 @@ def test_training_is_a_crop_of_the_articles_picture_and_sometimes_its_mirror(pic
 
 
 def find(whole: torch.Tensor, crop: torch.Tensor) -> tuple[int, int] | None:
-    """Where in the whole picture the crop is, if it is there."""
+    """Where in the whole image the crop is, if it is there."""
     candidates = (whole[0, : whole.shape[1] - 223, : whole.shape[2] - 223] - crop[0, 0, 0]).abs() < 1e-6
     for y, x in candidates.nonzero().tolist():
         if torch.allclose(whole[:, y : y + 224, x : x + 224], crop, atol=1e-6):
@@ -51,12 +51,12 @@ def find(whole: torch.Tensor, crop: torch.Tensor) -> tuple[int, int] | None:
     return None
 
 
-def test_small_pictures_keep_the_proportion_of_resize_to_crop(picture):
-    assert eval_transform(64)(picture).shape == (3, 64, 64)
+def test_small_images_keep_the_proportion_of_resize_to_crop(image):
+    assert eval_transform(64)(image).shape == (3, 64, 64)
     small = v1.Compose([v1.Resize(73), v1.CenterCrop(64), v1.ToTensor(), v1.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-    torch.testing.assert_close(eval_transform(64)(picture), small(picture), rtol=0, atol=1e-6)
+    torch.testing.assert_close(eval_transform(64)(image), small(image), rtol=0, atol=1e-6)
 
 
-def test_denormalise_is_the_way_back(picture):
-    plain = v1.Compose([v1.Resize(256), v1.CenterCrop(224), v1.ToTensor()])(picture)
-    torch.testing.assert_close(denormalise(eval_transform()(picture)[None])[0], plain, rtol=0, atol=1e-6)
+def test_denormalise_is_the_way_back(image):
+    plain = v1.Compose([v1.Resize(256), v1.CenterCrop(224), v1.ToTensor()])(image)
+    torch.testing.assert_close(denormalise(eval_transform()(image)[None])[0], plain, rtol=0, atol=1e-6)

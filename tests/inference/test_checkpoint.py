@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from flowers_tl.inference.checkpoint import keep_temperature, read_trained
+from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.results.predictions import Predictions
@@ -24,7 +24,7 @@ def weights(trained) -> dict[str, Tensor]:
 
 def test_a_run_folder_means_its_last_checkpoint(run_folder):
     last = run_folder / "checkpoints" / "last.ckpt"
-    by_folder, by_file = read_trained(run_folder), read_trained(last)
+    by_folder, by_file = load_trained(run_folder), load_trained(last)
     assert by_folder.path == by_file.path == last
     saved = torch.load(last, weights_only=True)["state_dict"]
     for name, tensor in weights(by_folder).items():
@@ -34,7 +34,7 @@ def test_a_run_folder_means_its_last_checkpoint(run_folder):
 
 def test_a_checkpoint_that_has_left_its_run_still_says_what_it_is(run_folder, tmp_path):
     shutil.copyfile(run_folder / "checkpoints" / "best.ckpt", tmp_path / "mine.ckpt")
-    at_home, away = read_trained(run_folder), read_trained(tmp_path / "mine.ckpt")
+    at_home, away = load_trained(run_folder), load_trained(tmp_path / "mine.ckpt")
     assert away.config == at_home.config
     assert away.config["data"]["image_size"] == away.model.hparams.image_size == 32
     for key in ("id", "protocol", "weights_fingerprint", "strategy", "seed", "versions"):
@@ -43,26 +43,26 @@ def test_a_checkpoint_that_has_left_its_run_still_says_what_it_is(run_folder, tm
 
 def test_scores_belong_to_the_weights_that_were_measured(run_folder, config, tiny, tmp_path):
     result = json.loads((run_folder / "result.json").read_text())
-    assert read_trained(run_folder).measured == {split: result[split] for split in ("val", "test")}
-    assert read_trained(run_folder / "checkpoints" / "best.ckpt").measured == {}
+    assert load_trained(run_folder).measured == {split: result[split] for split in ("val", "test")}
+    assert load_trained(run_folder / "checkpoints" / "best.ckpt").measured == {}
     shutil.copyfile(run_folder / "checkpoints" / "best.ckpt", tmp_path / "best.ckpt")
-    assert read_trained(tmp_path / "best.ckpt").measured == {}
+    assert load_trained(tmp_path / "best.ckpt").measured == {}
     result = train(config(tiny(test_best="true")), tmp_path / "run")
     best = {split: result["best"][split] for split in ("val", "test")}
-    assert read_trained(tmp_path / "run" / "checkpoints" / "best.ckpt").measured == best
+    assert load_trained(tmp_path / "run" / "checkpoints" / "best.ckpt").measured == best
 
 
 def test_the_record_of_another_run_in_the_folder_is_not_taken(run_folder, config, tiny, tmp_path):
     train(config(tiny(seed=5)), tmp_path / "run")
     shutil.copyfile(run_folder / "checkpoints" / "last.ckpt", tmp_path / "run" / "checkpoints" / "other.ckpt")
-    found = read_trained(tmp_path / "run" / "checkpoints" / "other.ckpt")
+    found = load_trained(tmp_path / "run" / "checkpoints" / "other.ckpt")
     assert found.record["seed"] == 0
     assert found.measured == {}
 
 
 def test_a_note_that_a_run_lies_elsewhere_is_followed(run_folder, tmp_path):
     (tmp_path / ELSEWHERE).write_text(json.dumps({"run": str(run_folder)}))
-    assert torch.equal(*(weights(read_trained(p))["fc.weight"] for p in (tmp_path, run_folder)))
+    assert torch.equal(*(weights(load_trained(p))["fc.weight"] for p in (tmp_path, run_folder)))
 
 
 def test_one_of_many_heads_is_read_with_its_network(config, tiny, tmp_path):
@@ -70,20 +70,20 @@ def test_one_of_many_heads_is_read_with_its_network(config, tiny, tmp_path):
     heads = sorted(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
     assert len(heads) == 2
     for head in heads:
-        state = weights(read_trained(head))
+        state = weights(load_trained(head))
         for name, tensor in torch.load(head / "head.pt", weights_only=True).items():
             assert torch.equal(state[name], tensor)
     with pytest.raises(UserError, match="a head's weights alone"):
-        keep_temperature(read_trained(heads[0]), 2.0)
+        keep_temperature(load_trained(heads[0]), 2.0)
 
 
 def test_a_head_on_random_weights_is_read_with_these_very_weights(config, tiny, tmp_path):
     train(config(tiny(**{"heads.lr": "[0.001,0.01]"})), tmp_path / "run")
     head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
-    kept, trained = Predictions.read(head).splits["val"], read_trained(head)
+    kept, trained = Predictions.read(head).splits["val"], load_trained(head)
     network = Predictor(trained.model.backbone, trained.class_names, 32, device="cpu")
     root = make_data(trained.config).root
-    (batch,) = network.batches([root / name for name in kept.pictures], len(kept.pictures))
+    (batch,) = network.batches([root / name for name in kept.images], len(kept.images))
     assert network.logits(batch[1]).numpy() == pytest.approx(kept.logits, abs=1e-4)
 
 
@@ -94,16 +94,16 @@ def test_a_head_is_not_read_on_other_weights(config, tiny, tmp_path):
     keys = {"heads.lr": "[0.001,0.01]", "backbone.weights": tmp_path / "first.pth"}
     train(config(tiny(**keys)), tmp_path / "run")
     head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
-    read_trained(head)
+    load_trained(head)
     shutil.copyfile(tmp_path / "second.pth", tmp_path / "first.pth")
     with pytest.raises(UserError, match="was trained on other weights"):
-        read_trained(head)
+        load_trained(head)
 
 
 def test_a_temperature_is_kept_and_training_can_go_on(run_folder, config, tiny, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
-    keep_temperature(read_trained(tmp_path / "run"), 1.7)
-    assert read_trained(tmp_path / "run").temperature == 1.7
+    keep_temperature(load_trained(tmp_path / "run"), 1.7)
+    assert load_trained(tmp_path / "run").temperature == 1.7
     longer = config([*tiny(strategy="fine_tuning"), "ckpt_path=last", "trainer.max_epochs=3"])
     assert train(longer, tmp_path / "run", ("ckpt_path", "trainer.max_epochs"))["epochs"] == 3
 
@@ -124,5 +124,5 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         ("sweep", "name one of its runs: .*first, .*second"),
     ):
         with pytest.raises(UserError, match=words) as error:
-            read_trained(tmp_path / name)
+            load_trained(tmp_path / name)
         assert "\n" not in str(error.value)

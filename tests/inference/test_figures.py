@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flowers_tl.inference.explanations import Heat, View, look, look_for_the_same, prepare_first
+from flowers_tl.inference.explanations import Explanation, Heat, explain_images, explain_same_classes, prepare_first
 from flowers_tl.inference.figures import PANEL, draw_answers, draw_heat
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import Backbone
@@ -28,7 +28,7 @@ SHORT = ("rose", "oxeye daisy", "poppy", "lily", "tulip", "bee orchid", "aster",
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def drawn_images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos of mine")
     rng = np.random.default_rng(0)
     for name, (width, height) in SHAPES.items():
@@ -59,39 +59,41 @@ def prepared(network: Predictor, folder: Path) -> dict:
     return prepare_first(network, sorted(folder.iterdir()), 12, pytest.fail)
 
 
-def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_named(pictures):
+def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_named(drawn_images):
     first, second = make(size=96), make(NAMES[::-1], seed=1, size=64)  # another order of classes, another size
-    seen = look_for_the_same([first, second], prepared(first, pictures), top=len(NAMES))
+    seen = explain_same_classes([first, second], prepared(first, drawn_images), top=len(NAMES))
     for a, b in zip(*seen, strict=True):
         assert a.asked == a.answers[0]
         assert b.asked in b.answers
         assert a.asked[0] == b.asked[0]
         assert a.heat.values.shape == b.heat.values.shape
         assert (a.pixels.shape, b.pixels.shape) == ((96, 96, 3), (64, 64, 3))
-    seen = look_for_the_same([first, second], prepared(first, pictures), wanted="rose")
+    seen = explain_same_classes([first, second], prepared(first, drawn_images), wanted="rose")
     assert {view.asked[0] for views in seen for view in views} == {"rose"}
     with pytest.raises(UserError, match="has no class 'rosse': did you mean 'rose'"):
-        look_for_the_same([first, second], prepared(first, pictures), wanted="rosse")
+        explain_same_classes([first, second], prepared(first, drawn_images), wanted="rosse")
     with pytest.raises(UserError, match="other has no class 'rose'"):
-        look_for_the_same([first, make(["tulip", "lily"], name="other")], prepared(first, pictures), wanted="rose")
+        explain_same_classes(
+            [first, make(["tulip", "lily"], name="other")], prepared(first, drawn_images), wanted="rose"
+        )
 
 
 def test_what_is_shown_is_what_the_network_sees(tmp_path):
     shown = np.zeros((80, 160, 3), np.uint8)
-    shown[:, 40:120] = 255  # of a wide picture it sees the middle
+    shown[:, 40:120] = 255  # of a wide image it sees the middle
     Image.fromarray(shown).save(tmp_path / "wide.png")
     network = make()
-    (view,) = look(network, prepared(network, tmp_path), heat=False)
+    (view,) = explain_images(network, prepared(network, tmp_path), heat=False)
     assert view.pixels.shape == (64, 64, 3)
     assert view.pixels.min() > 0.98
     assert view.heat is None
 
 
-def test_heat_compares_networks_whose_logits_differ_in_size(pictures):
+def test_heat_compares_networks_whose_logits_differ_in_size(drawn_images):
     network, louder = make(), make()
     with torch.no_grad():
         louder.backbone.network.fc.weight *= 10
-    own, other = look_for_the_same([network, louder], prepared(network, pictures), stage="layer1")
+    own, other = explain_same_classes([network, louder], prepared(network, drawn_images), stage="layer1")
     for a, b in zip(own, other, strict=True):
         assert a.heat.values.max() > 0
         assert a.heat.values.min() >= 0
@@ -102,7 +104,7 @@ def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_
     top_left, right = np.zeros((2, 224, 224), np.float32)
     top_left[20:60, 20:60], right[:, 150:] = 2, 1
     views = [
-        View(
+        Explanation(
             "f.png", np.full((64, 64, 3), 0.5, np.float32), (("rose", 1.0),), ("rose", 1.0), Heat("layer1", 16, values)
         )
         for values in (top_left, right)
@@ -123,13 +125,13 @@ def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_
 
 @pytest.mark.parametrize("kind", ["answers", "answers with heat", "heat", "pair"])
 @pytest.mark.parametrize(("count", "names"), [(1, SHORT), (1, NAMES), (3, NAMES)], ids=["short", "long", "three"])
-def test_all_text_is_inside_and_none_lies_on_another(kind, count, names, pictures, tmp_path, figures, recwarn):
+def test_all_text_is_inside_and_none_lies_on_another(kind, count, names, drawn_images, tmp_path, figures, recwarn):
     network, path = (
         make(names, name="a_strategy of resnet18, " + 6 * "outputs/2026-01-31/" * (names is NAMES)),
         tmp_path / "f.png",
     )
-    inputs = dict(list(prepared(network, pictures).items())[:count])
-    views = look(network, inputs, heat=kind != "answers", asked=[names[1]] * count, stage="layer1", top=50)
+    inputs = dict(list(prepared(network, drawn_images).items())[:count])
+    views = explain_images(network, inputs, heat=kind != "answers", asked=[names[1]] * count, stage="layer1", top=50)
     if kind.startswith("answers"):
         draw_answers(views, path, network.name)
     else:
@@ -160,9 +162,9 @@ def all_text(figure: Figure) -> list:
     return texts
 
 
-def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(pictures, tmp_path, figures):
+def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(drawn_images, tmp_path, figures):
     first, second = make(), make(seed=1)
-    seen = look_for_the_same([first, second], prepared(first, pictures), stage="layer1")
+    seen = explain_same_classes([first, second], prepared(first, drawn_images), stage="layer1")
     draw_heat(seen, tmp_path / "f.png", ["one", "two"])
     heat, apart = figures[0].axes[-2:]
     most = max(view.heat.values.max() for views in seen for view in views)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: p
 
 
 def make(name: str = "resnet18", classes: int = 5) -> tuple[Backbone, torch.Tensor]:
-    """A random network in eval mode, and two pictures."""
+    """A random network in eval mode, and two images."""
     torch.manual_seed(0)
     side = 224 if name == "vit_b_16" else 96
     return Backbone(name, classes).eval(), torch.randn(2, 3, side, side)
@@ -86,7 +86,7 @@ def test_what_changes_no_probability_changes_no_map():
     torch.testing.assert_close(grad_cam(backbone, inputs, [0, 1]), own)
 
 
-def test_a_picture_has_the_map_that_it_has_alone():
+def test_a_image_has_the_map_that_it_has_alone():
     backbone, inputs = make()
     both = grad_cam(backbone, inputs, [0, 3], "layer2")
     for k, own in enumerate((0, 3)):
@@ -149,7 +149,7 @@ def test_without_captum_the_extra_is_named(monkeypatch):
 
 # What follows asks whether the maps mean anything, of a network that has learned.
 
-SIDE, STAGE, SPECIES = 64, "layer2", 6  # at layer2 a picture has 8 by 8 places
+SIDE, STAGE, SPECIES = 64, "layer2", 6  # at layer2 an image has 8 by 8 places
 
 
 def draw(species: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,7 +165,7 @@ def draw(species: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def learned() -> Backbone:
-    """ResNet18 that tells six drawn species apart (eight pictures of nine), trained for seconds from random weights."""
+    """ResNet18 that tells six drawn species apart (eight images of nine), trained for seconds from random weights."""
     torch.manual_seed(0)
     inputs = torch.stack([draw(k, n)[0] for k in range(SPECIES) for n in range(16)])
     labels = torch.arange(SPECIES).repeat_interleave(16)
@@ -182,14 +182,14 @@ def learned() -> Backbone:
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Pictures that it has not learned from, where their flowers are, and their species."""
-    pictures, flowers = zip(*(draw(k, 100 + n) for k in range(SPECIES) for n in range(4)), strict=True)
-    return torch.stack(pictures), torch.stack(flowers), [k for k in range(SPECIES) for _ in range(4)]
+    """Images that it has not learned from, where their flowers are, and their species."""
+    images, flowers = zip(*(draw(k, 100 + n) for k in range(SPECIES) for n in range(4)), strict=True)
+    return torch.stack(images), torch.stack(flowers), [k for k in range(SPECIES) for _ in range(4)]
 
 
-def heat(backbone: Backbone, pictures: torch.Tensor, classes: list[int]) -> torch.Tensor:
+def heat(backbone: Backbone, images: torch.Tensor, classes: list[int]) -> torch.Tensor:
     """What speaks for the classes, as it is drawn."""
-    return grad_cam(backbone, pictures, classes, STAGE if backbone.name == "resnet18" else None).relu()
+    return grad_cam(backbone, images, classes, STAGE if backbone.name == "resnet18" else None).relu()
 
 
 def likeness(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float]:
@@ -216,30 +216,30 @@ def randomise(backbone: Backbone):
 
 
 def test_randomised_weights_change_the_map(learned, drawn):
-    pictures, _, species = drawn
-    own = heat(learned, pictures, species)
-    assert likeness(own, heat(copy.deepcopy(learned), pictures, species)) == pytest.approx((1, 1), abs=1e-4)
+    images, _, species = drawn
+    own = heat(learned, images, species)
+    assert likeness(own, heat(copy.deepcopy(learned), images, species)) == pytest.approx((1, 1), abs=1e-4)
     backbone = copy.deepcopy(learned)
-    found = {name: likeness(own, heat(backbone, pictures, species)) for name in randomise(backbone)}
+    found = {name: likeness(own, heat(backbone, images, species)) for name in randomise(backbone)}
     assert list(found) == ["head", "layer4", "layer3", "layer2", "layer1", "stem"]
     assert max(ranks for ranks, _ in found.values()) < 0.4, found  # measured with three seeds: from -0.14 to 0.19
     assert max(structure for _, structure in found.values()) < 0.45, found  # from 0.05 to 0.26
 
 
 def test_another_class_has_another_map(learned, drawn):
-    pictures, _, species = drawn
+    images, _, species = drawn
     others = [(k + 1) % SPECIES for k in species]
-    found = likeness(heat(learned, pictures, species), heat(learned, pictures, others))
+    found = likeness(heat(learned, images, species), heat(learned, images, others))
     assert found[0] < 0.4, found  # measured: 0.04 and 0.21
     assert found[1] < 0.45, found
 
 
 def test_the_heat_of_a_network_that_has_learned_lies_on_the_flower(learned, drawn):
-    pictures, flowers, species = drawn
-    spread = interpolate(heat(learned, pictures, species)[:, None], (SIDE, SIDE), mode="bilinear")[:, 0]
+    images, flowers, species = drawn
+    spread = interpolate(heat(learned, images, species)[:, None], (SIDE, SIDE), mode="bilinear")[:, 0]
     share = (spread * flowers).sum(dim=(1, 2)) / spread.sum(dim=(1, 2)).clamp_min(1e-9)
     area = flowers.float().mean(dim=(1, 2))
-    assert (share > area).float().mean() > 0.7  # measured: on 88 % of the pictures
+    assert (share > area).float().mean() > 0.7  # measured: on 88 % of the images
     assert (
         share.mean() > 1.4 * area.mean()
     )  # 44 % of the heat on 24 % of the area: not most of it, in so small a network
@@ -253,9 +253,7 @@ def test_on_photographs_too_randomised_weights_and_another_class_change_the_map(
     classes = network.probabilities(inputs).argmax(dim=1).tolist()
     own = heat(network.backbone, inputs, classes)
     others = heat(network.backbone, inputs, [network.class_names.index("pot")] * len(inputs))
-    assert (
-        likeness(own, others)[0] < 0.85
-    )  # measured: 0.67, for in most of these pictures there is one thing to be seen
+    assert likeness(own, others)[0] < 0.85  # measured: 0.67, for in most of these images there is one thing to be seen
     found = {name: likeness(own, heat(network.backbone, inputs, classes)) for name in randomise(network.backbone)}
     assert max(ranks for ranks, _ in found.values()) < 0.5, found  # measured: from -0.05 to 0.29
     assert max(structure for _, structure in found.values()) < 0.4, found  # from 0.04 to 0.23

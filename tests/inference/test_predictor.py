@@ -1,4 +1,4 @@
-"""A trained network answers as it did in training, whatever form a picture comes in, in little memory."""
+"""A trained network answers as it did in training, whatever form an image comes in, in little memory."""
 
 import os
 from pathlib import Path
@@ -24,8 +24,8 @@ def predictor(run_folder):
 def tested(run_folder, drawings):
     """The test split's answers as training kept them, and the pictures' files."""
     split = Predictions.read(run_folder).splits["test"]
-    (root,) = [p for p in drawings.iterdir() if (p / split.pictures[0]).is_file() and "-3x4-2-3-32px" in p.name]
-    return split, [root / name for name in split.pictures]
+    (root,) = [p for p in drawings.iterdir() if (p / split.images[0]).is_file() and "-3x4-2-3-32px" in p.name]
+    return split, [root / name for name in split.images]
 
 
 def test_it_answers_as_training_tested(predictor, tested):
@@ -36,18 +36,18 @@ def test_it_answers_as_training_tested(predictor, tested):
         assert answer.probabilities == pytest.approx(own.sort(descending=True).values.tolist(), abs=1e-5)
 
 
-def test_a_picture_may_come_in_any_form(predictor, tested):
+def test_a_image_may_come_in_any_form(predictor, tested):
     file = tested[1][0]
     array = np.array(Image.open(file).convert("RGB"))
     forms = [str(file), file, Image.open(file), array, torch.from_numpy(array).permute(2, 0, 1)]
     answers = predictor.predict(forms)
     assert len({(a.classes, a.probabilities) for a in answers}) == 1
-    assert [a.picture for a in answers] == [str(file), str(file), None, None, None]
+    assert [a.image for a in answers] == [str(file), str(file), None, None, None]
     (alone,) = predictor.predict(file)
-    assert (alone.picture, alone.classes) == (str(file), answers[0].classes)
+    assert (alone.image, alone.classes) == (str(file), answers[0].classes)
 
 
-def test_more_pictures_do_not_change_an_answer(predictor, tested):
+def test_more_images_do_not_change_an_answer(predictor, tested):
     files = tested[1]
     alone = [predictor.predict(file)[0] for file in files]
     for batch_size in (1, 4, 100):
@@ -72,12 +72,12 @@ def test_no_more_than_three_batches_are_read_ahead(predictor, tested):
 
 def test_a_file_that_can_not_be_read_is_an_error_or_left_out(predictor, tested, tmp_path):
     bad = tmp_path / "bad.jpg"
-    bad.write_text("no picture")
+    bad.write_text("no image")
     with pytest.raises(UserError, match=r"bad\.jpg"):
         predictor.predict([tested[1][0], bad])
     told = []
     answers = list(predictor.stream([bad, tested[1][0], bad, tested[1][1]], batch_size=1, unreadable=told.append))
-    assert [a.picture for a in answers] == [str(tested[1][0]), str(tested[1][1])]
+    assert [a.image for a in answers] == [str(tested[1][0]), str(tested[1][1])]
     assert len(told) == 2
 
 
@@ -98,8 +98,8 @@ def test_a_file_that_can_not_be_read_is_an_error_or_left_out(predictor, tested, 
     ],
     ids=lambda thing: f"{getattr(thing, 'dtype', thing)} {tuple(getattr(thing, 'shape', ()))}",
 )
-def test_what_is_no_picture_is_refused(predictor, thing):
-    with pytest.raises(UserError, match="no picture"):
+def test_what_is_no_image_is_refused(predictor, thing):
+    with pytest.raises(UserError, match="no image"):
         predictor.predict(thing)
 
 
@@ -135,8 +135,8 @@ def test_weights_without_imagenets_head_are_refused(tmp_path):
 def test_imagenet_sees_other_things_in_flowers():
     """The article's domain problem: a network that knows no species answers with what it knows."""
     network = Predictor.pretrained("squeezenet1_1", "squeezenet1_1-imagenet.pth", device="cpu")
-    pictures = sorted((Path(os.environ["FLOWERS102_ROOT"]) / "flowers-102" / "jpg").glob("*.jpg"))[::40]
-    answers = network.predict(pictures, top=1)
+    images = sorted((Path(os.environ["FLOWERS102_ROOT"]) / "flowers-102" / "jpg").glob("*.jpg"))[::40]
+    answers = network.predict(images, top=1)
     seen = [answer.classes[0] for answer in answers]
     assert seen.count("daisy") >= 10
     assert len(set(seen)) > 10

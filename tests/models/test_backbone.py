@@ -13,13 +13,13 @@ def backbone(request):
     return Backbone(request.param, 7).eval()
 
 
-def pictures(backbone: Backbone, side: int = 64) -> torch.Tensor:
+def images(backbone: Backbone, side: int = 64) -> torch.Tensor:
     return torch.randn(2, 3, *(2 * [224 if backbone.name == "vit_b_16" else side]))
 
 
 @torch.no_grad()
 def test_stages_in_a_row_equal_forward(backbone):
-    x = pictures(backbone)
+    x = images(backbone)
     expected = backbone.network(x)
     assert expected.shape == (2, 7)
     assert torch.equal(backbone(x), expected)
@@ -43,7 +43,7 @@ def test_a_feature_stage_works_at_one_resolution(backbone):
     if backbone.name == "vit_b_16":
         assert len(backbone.feature_names) == 13
         return
-    sides, x = {}, pictures(backbone, side=224)
+    sides, x = {}, images(backbone, side=224)
     for stage in backbone.stages:
         hooks, seen = [], set()
         for module in backbone.modules_of(stage):

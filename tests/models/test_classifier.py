@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.metrics import BalancedAccuracy
-from flowers_tl.training.freeze_check import Proof
+from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.utils.errors import UserError
 
 TABLES = {
@@ -239,15 +239,15 @@ def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
     assert metric.compute().item() == pytest.approx((3 / 4 + 1 / 2 + 1) / 3)
 
 
-def test_scores_are_means_over_pictures_not_over_batches():
+def test_scores_are_means_over_images_not_over_batches():
     model = make("squeezenet1_1", num_classes=3)
     torch.manual_seed(3)
-    pictures, labels = torch.randn(7, 3, 32, 32), torch.tensor([0, 0, 0, 0, 0, 1, 2])
-    loader = DataLoader(TensorDataset(pictures, labels), batch_size=4)
+    images, labels = torch.randn(7, 3, 32, 32), torch.tensor([0, 0, 0, 0, 0, 1, 2])
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
     found = trainer.test(model, loader, verbose=False)[0]
     with torch.no_grad():
-        logits = model.eval()(pictures)
+        logits = model.eval()(images)
     assert found["test/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert found["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
@@ -256,7 +256,7 @@ def test_a_batchnorm_layer_of_which_nothing_learns_is_frozen_though_its_stage_le
     table = [{"stage": "head", "lr": 1e-3}, {"stage": -1, "lr": 1e-3, "only": ["weight"]}]
     model = TransferClassifier("resnet18", 3, {"name": "mine", "table": table})
     before = snapshot(model)
-    fit(model, epochs=1, callbacks=[Proof()])
+    fit(model, epochs=1, callbacks=[FreezeCheck()])
     moved = {key for key, value in snapshot(model).items() if not torch.equal(before[key], value)}
     assert moved == {
         f"layer4.{key}.weight" for key in ("0.conv1", "0.conv2", "1.conv1", "1.conv2", "0.downsample.0")

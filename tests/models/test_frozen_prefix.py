@@ -6,7 +6,7 @@ import torch
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import ARCHITECTURES, Backbone
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import Prefix, entry_stage, fingerprint
+from flowers_tl.models.frozen_prefix import FrozenPrefix, find_entry_stage, fingerprint
 
 CPU = torch.device("cpu")
 HEAD = {"stage": "head", "lr": 1e-3}
@@ -15,7 +15,7 @@ HEAD = {"stage": "head", "lr": 1e-3}
 def stops(backbone: str, table: list, epochs: int = 1, **more) -> list[str | None]:
     with torch.device("meta"):
         model = TransferClassifier(backbone, 3, {"name": "some", "table": table, **more})
-    return [entry_stage(model, epoch) for epoch in range(epochs)]
+    return [find_entry_stage(model, epoch) for epoch in range(epochs)]
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_it_computes_what_the_network_does(name):
             torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    pictures = torch.randint(0, 256, (9, 3, *[224 if name == "vit_b_16" else 64] * 2), dtype=torch.uint8)
+    images = torch.randint(0, 256, (9, 3, *[224 if name == "vit_b_16" else 64] * 2), dtype=torch.uint8)
     backbone.eval()
     for stop in backbone.stage_names[1:] if name != "vit_b_16" else ("layer2", "head"):
         with torch.no_grad():
-            expected = backbone.run(normalise(pictures), stop=stop)
+            expected = backbone.run(normalise(images), stop=stop)
         scale = expected.abs().max()
-        found = Prefix(backbone, stop, "fp32", CPU)(pictures)
+        found = FrozenPrefix(backbone, stop, "fp32", CPU)(images)
         assert found.is_contiguous()
         assert (found - expected).abs().max() < 1e-5 * scale, stop
-        rough = Prefix(backbone, stop, "bf16", CPU)(pictures)
+        rough = FrozenPrefix(backbone, stop, "bf16", CPU)(images)
         assert rough.dtype == torch.bfloat16
         assert 1e-5 * scale < (rough.float() - expected).abs().max() < 0.05 * scale, stop
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
@@ -77,9 +77,9 @@ def test_it_computes_what_the_network_does(name):
 
 def test_the_batch_does_not_matter():
     torch.manual_seed(0)
-    prefix = Prefix(Backbone("mobilenet_v2", 3), "head", "fp32", CPU)
-    pictures = torch.randint(0, 256, (32, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(prefix(pictures), torch.cat([prefix(part) for part in pictures.split(8)]))
+    prefix = FrozenPrefix(Backbone("mobilenet_v2", 3), "head", "fp32", CPU)
+    images = torch.randint(0, 256, (32, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(prefix(images), torch.cat([prefix(part) for part in images.split(8)]))
 
 
 def test_its_fingerprint_is_that_of_its_own_weights_and_statistics():

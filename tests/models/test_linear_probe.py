@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from flowers_tl.models.backbone import Backbone
-from flowers_tl.models.linear_probe import features, solve_head
+from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -33,14 +33,14 @@ def backbone():
 
 def test_features_are_what_enters_the_head_mirrored_ones_beside(backbone):
     batches = [(torch.randn(2, 3, 32, 32), torch.tensor([0, 1])), (torch.randn(1, 3, 32, 32), torch.tensor([2]))]
-    found, labels = features(backbone, batches, CPU)
-    pictures = torch.cat([x for x, _ in batches])
+    found, labels = compute_features(backbone, batches, CPU)
+    images = torch.cat([x for x, _ in batches])
     with torch.no_grad():
-        assert same(backbone.run(found, start="head"), backbone(pictures))
+        assert same(backbone.run(found, start="head"), backbone(images))
     assert labels.tolist() == [0, 1, 2]
-    both, labels = features(backbone, batches, CPU, mirrored=True)
+    both, labels = compute_features(backbone, batches, CPU, mirrored=True)
     with torch.no_grad():
-        expected = backbone.run(pictures.flip(-1), stop="head")
+        expected = backbone.run(images.flip(-1), stop="head")
     assert labels.tolist() == [0, 1, 0, 1, 2, 2]
     assert same(both[[0, 1, 4]], found)
     assert same(both[[2, 3, 5]], expected)

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from flowers_tl.models.optim import make_mixing, make_optimizer, make_schedule
-from flowers_tl.models.strategy import Group
+from flowers_tl.models.strategy import ParameterGroup
 from flowers_tl.utils.errors import UserError
 
 
 def groups(*rates, **more):
     return [
-        (Group(f"g{k}", (f"g{k}",), (f"g{k}.w",), lr, 0, more.get("decay")), [nn.Parameter(torch.ones(2))])
+        (ParameterGroup(f"g{k}", (f"g{k}",), (f"g{k}.w",), lr, 0, more.get("decay")), [nn.Parameter(torch.ones(2))])
         for k, lr in enumerate(rates)
     ]
 
@@ -106,13 +106,13 @@ def test_a_schedule_needs_an_end():
 
 
 @pytest.mark.parametrize("chosen", [{"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.5, "cutmix": 1.0}])
-def test_mixed_labels_are_the_shares_of_the_mixed_pictures(chosen):
+def test_mixed_labels_are_the_shares_of_the_mixed_images(chosen):
     torch.manual_seed(0)
     mixing = make_mixing(chosen, num_classes=4)
     labels = torch.arange(4)
-    pictures = labels.view(4, 1, 1, 1).double().expand(4, 3, 16, 16)  # a picture shows its label
+    images = labels.view(4, 1, 1, 1).double().expand(4, 3, 16, 16)  # an image shows its label
     for _ in range(8):
-        mixed, shares = mixing(pictures, labels)
+        mixed, shares = mixing(images, labels)
         assert shares.shape == (4, 4)
         assert torch.allclose(shares.sum(1), torch.ones(4))
         assert torch.allclose(mixed.mean((1, 2, 3)), (shares.double() * labels).sum(1), atol=1e-5)

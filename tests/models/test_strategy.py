@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowers_tl.models.strategy import Strategy, refuse_late
+from flowers_tl.models.strategy import Strategy, validate_start_epochs
 from flowers_tl.utils.errors import UserError
 
 FEATURES = ("stem", "layer1", "layer2")
@@ -115,11 +115,11 @@ def test_a_row_that_makes_no_sense_is_refused(row, message):
 
 def test_a_row_that_begins_after_the_run_is_refused_with_what_would_be_right():
     found = groups(("head", 1e-3), {"stage": "::-1", "lr": "x0.5", "from_epoch": 2, "every": 2})
-    refuse_late("mine", found, 7)
+    validate_start_epochs("mine", found, 7)
     with pytest.raises(
         UserError, match=r"stem learn from epoch 6 on .* ends after 6: set trainer.max_epochs to 7 or more"
     ):
-        refuse_late("mine", found, 6)
+        validate_start_epochs("mine", found, 6)
 
 
 def test_a_table_survives_the_way_through_a_checkpoint():

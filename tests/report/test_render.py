@@ -83,9 +83,7 @@ def test_the_numbers_are_those_counted_by_hand(run, report):
     hits = np.array([[1, 1, 1, 1, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1, 1, 0]])
     interval, balanced = mean_interval(hits), mean_interval(hits, np.array([1 / 4] * 4 + [1 / 2] * 2 + [1 / 4] * 4))
     span = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    assert f"names 85.0 ± 7.1 % of the test pictures rightly (95 % interval {span}, over pictures and seeds)" in words(
-        page
-    )
+    assert f"names 85.0 ± 7.1 % of the test images rightly (95 % interval {span}, over images and seeds)" in words(page)
     assert tuned[:2] == ["fine_tuning", "0, 1"]
     assert tuned[2] == f"85.0 ± 7.1 % {span}"
     # (1 + 1/2 + 1) / 3 and (1 + 1/2 + 3/4) / 3
@@ -104,7 +102,7 @@ def test_the_numbers_are_those_counted_by_hand(run, report):
 
 def test_top_5_counts_the_first_five(run, report):
     truth = np.arange(7)
-    logits = np.tile(np.arange(7, 0, -1, dtype=np.float32), (7, 1))  # the order is 0, 1, 2, ... for every picture
+    logits = np.tile(np.arange(7, 0, -1, dtype=np.float32), (7, 1))  # the order is 0, 1, 2, ... for every image
     run("a", truth=truth, names=list("abcdefg"), logits=logits)
     page, _, table = report()
     assert rows(section(page, "table"))[0][4].startswith("71.4 %")
@@ -168,8 +166,8 @@ def test_advice_takes_what_is_better_by_val_and_says_what_is_not_decided(run, re
 def test_a_comparison_is_the_statistics_in_words(run, report):
     tuned, frozen = np.ones((2, 4, 10), bool)
     for hits, wrong in ((tuned, ([4], [4, 9], [9], [])), (frozen, ([4, 8], [4, 8, 9], [9], [2, 5]))):
-        for seed, pictures in enumerate(wrong):
-            hits[seed, pictures] = False
+        for seed, images in enumerate(wrong):
+            hits[seed, images] = False
     for name, hits in (("tuned", tuned), ("frozen", frozen)):
         for seed in range(4):
             answers = np.where(hits[seed], TRUTH, (TRUTH + 1) % 3)
@@ -218,14 +216,14 @@ def test_a_matrix_of_all_pairs_where_they_are_few(run, report):
     assert "All pairs" not in section(report()[0], "tests")
 
 
-def test_one_seed_says_that_the_interval_is_over_pictures_only(run, report):
+def test_one_seed_says_that_the_interval_is_over_images_only(run, report):
     run("a", val=0.9)
     run("b", strategy="other", val=0.8, logits=logits_of(np.zeros(10, int)))
     page, markdown, table = report()
-    assert "over pictures only." in words(section(page, "tests"))
-    assert "Intervals are 95 %, over pictures." in words(section(page, "table"))
+    assert "over images only." in words(section(page, "tests"))
+    assert "Intervals are 95 %, over images." in words(section(page, "table"))
     assert "another seed could end elsewhere" in markdown
-    assert table[0]["accuracy_over"] == "pictures"
+    assert table[0]["accuracy_over"] == "images"
     assert table[0]["accuracy_sd"] == ""
 
 
@@ -252,8 +250,8 @@ def test_runs_without_answers_stand_in_the_tables_as_recorded(run, report):
     assert shown["half"][2:4] == ["100.0 ± 0.0 %", "100.0 ± 0.0 %"]
     assert table[0]["label"] == "old"
     assert table[0]["accuracy_low"] == ""
-    assert "no interval without answers by picture" in page
-    assert "new, the best by val of those with answers by picture on record, against every other" in page
+    assert "no interval without answers by image" in page
+    assert "new, the best by val of those with answers by image on record, against every other" in page
     for text in (words(section(page, "provenance")), markdown):
         assert "so no interval and no test: old, half (1 of 2 runs)." in text
 
@@ -262,9 +260,9 @@ def test_only_old_runs_still_make_a_page(run, report):
     run("a", kept=False)
     run("b", strategy="other", val=0.5, kept=False)
     page, _, _ = report()
-    assert "No intervals: these runs have no answers by picture on record." in page
+    assert "No intervals: these runs have no answers by image on record." in page
     assert 'id="species"' not in page
-    assert "Too few groups have answers by picture on record. So nothing is tested." in words(section(page, "tests"))
+    assert "Too few groups have answers by image on record. So nothing is tested." in words(section(page, "tests"))
 
 
 def test_runs_that_were_not_tested_are_chosen_by_val_all_the_same(run, report):
@@ -292,13 +290,13 @@ def test_answers_that_belie_the_record_are_pointed_out(run, report):
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        ({"pictures": [f"jpg/other_{k}.jpg" for k in range(10)]}, "unlike test pictures"),
-        ({"truth": TRUTH[::-1].copy()}, "unlike labels of the test pictures"),
+        ({"images": [f"jpg/other_{k}.jpg" for k in range(10)]}, "unlike test images"),
+        ({"truth": TRUTH[::-1].copy()}, "unlike labels of the test images"),
         ({"names": ["daisy", "rose", "lily"]}, "unlike classes"),
-        ({"truth": TRUTH[:9], "kept": False}, "unlike numbers of test pictures"),
+        ({"truth": TRUTH[:9], "kept": False}, "unlike numbers of test images"),
     ],
 )
-def test_runs_on_unlike_pictures_are_refused(run, report, other, what):
+def test_runs_on_unlike_images_are_refused(run, report, other, what):
     run("a")
     run("b", strategy="other", **other)
     with pytest.raises(UserError, match=f"have {what}, so they can't stand in one report"):
@@ -323,7 +321,7 @@ def test_a_diverged_run_is_wrong_and_breaks_nothing(run, report):
     assert not re.search(r"\bnan\b", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL), re.IGNORECASE)
 
 
-def test_unlike_numbers_of_training_pictures_are_advised_apart(run, report, tmp_path):
+def test_unlike_numbers_of_training_images_are_advised_apart(run, report, tmp_path):
     for name, strategy, size, val in (("a", "one", 30, 0.9), ("b", "two", 30, 0.8), ("c", "one", 60, 0.95)):
         folder = run(name, strategy=strategy, val=val, data={"limit": size})
         result = json.loads((folder / "result.json").read_text())
@@ -331,7 +329,7 @@ def test_unlike_numbers_of_training_pictures_are_advised_apart(run, report, tmp_
         (folder / "result.json").write_text(json.dumps(result))
     page, markdown, _ = report()
     advice = words(section(page, "advice"))
-    assert advice.index("Training pictures: 60") < advice.index("Training pictures: 30")
+    assert advice.index("Training images: 60") < advice.index("Training images: 30")
     assert "Only one data.limit=60 was run here" in advice
     assert "differ in more than their strategy" in markdown
     assert rows(section(page, "table"))[0][-1] == "60"
@@ -366,7 +364,7 @@ def test_species_gain_and_lose_as_counted(run, report):
         ["daisy", "4", "100.0 %", "100.0 %", "0.0"],
         ["rose", "2", "50.0 %", "50.0 %", "0.0"],
     ]
-    assert words(re.search(r'<ol id="gains">.*?</ol>', species)[0]) == "tulip +62.5 points 25.0 to 87.5 %, 4 pictures"
+    assert words(re.search(r'<ol id="gains">.*?</ol>', species)[0]) == "tulip +62.5 points 25.0 to 87.5 %, 4 images"
     assert '<ol id="losses"></ol>' in species
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
     assert data["species"]["accuracies"] == {"0": [1.0, 0.5, 0.875], "1": [1.0, 0.5, 0.25]}
@@ -423,7 +421,7 @@ def test_nothing_that_a_run_brings_is_markup(run, report, tmp_path):
     wrong = np.zeros(10, int)
     settings = {
         "names": [f"{HOSTILE}{k}" for k in range(3)],
-        "pictures": [f"{HOSTILE.replace('/', '')}{k}.jpg" for k in range(10)],
+        "images": [f"{HOSTILE.replace('/', '')}{k}.jpg" for k in range(10)],
     }
     run("a", strategy=HOSTILE, logits=logits_of(wrong), root=tmp_path, **settings)
     run("b", strategy="other", val=0.2, **settings)
@@ -492,7 +490,7 @@ def draw(root, names):
         Image.new("RGB", (400, 200), (20 * k, 90, 120)).save(root / name)
 
 
-def test_pictures_are_small_and_in_the_page(run, report, tmp_path):
+def test_images_are_small_and_in_the_page(run, report, tmp_path):
     wrong = np.zeros(10, int)
     draw(tmp_path / "root", [f"jpg/image_{k}.jpg" for k in range(10)])
     run("a", logits=logits_of(wrong), root=tmp_path / "root")
@@ -507,7 +505,7 @@ def test_pictures_are_small_and_in_the_page(run, report, tmp_path):
     assert "not shown" not in page
 
 
-def test_missing_and_damaged_pictures_leave_a_name(run, report, tmp_path):
+def test_missing_and_damaged_images_leave_a_name(run, report, tmp_path):
     wrong = np.zeros(10, int)
     names = [f"jpg/image_{k}.png" for k in range(10)]
     names[8], names[9] = "../outside.png", str(tmp_path / "root" / "jpg" / "image_9.png")
@@ -515,17 +513,17 @@ def test_missing_and_damaged_pictures_leave_a_name(run, report, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "outside.png")
     (tmp_path / "root" / "jpg" / "image_4.png").write_bytes(b"no picture")
     (tmp_path / "root" / "jpg" / "image_5.png").unlink()
-    folder = run("a", logits=logits_of(wrong), root=tmp_path / "root", pictures=names)
+    folder = run("a", logits=logits_of(wrong), root=tmp_path / "root", images=names)
     page, _, _ = report()
     missed = words(section(page, "mistakes"))
     for name in ("image_4.png", "image_5.png", "outside.png", "image_9.png"):  # nothing outside the root is read
         assert name in missed
-    assert "4 of 7 pictures are not shown: their files are missing or can't be read." in missed
+    assert "4 of 7 images are not shown: their files are missing or can't be read." in missed
     folder.rename(folder.with_name("b"))
     (tmp_path / "root").rename(tmp_path / "elsewhere")
     page, _, _ = report()
     assert "<img" not in page
-    assert "The pictures are not shown: their folder is no longer where the runs found it." in words(page)
+    assert "The images are not shown: their folder is no longer where the runs found it." in words(page)
 
 
 @pytest.mark.parametrize(
@@ -561,7 +559,7 @@ def test_compare_reads_and_measures_the_answers_once(run, tmp_path, monkeypatch,
 def test_thirty_runs_of_the_flowers_take_seconds_and_megabytes(tmp_path):
     rng = np.random.default_rng(0)
     truth, names = rng.integers(0, 102, 6149), [f"species {k}" for k in range(102)]
-    pictures = [f"jpg/image_{k:05}.jpg" for k in range(len(truth))]
+    images = [f"jpg/image_{k:05}.jpg" for k in range(len(truth))]
     shades = rng.integers(0, 255, (500, 600, 3), dtype=np.uint8)  # noise: the largest JPEGs there are
     for k in range(30):
         logits = rng.normal(size=(len(truth), 102)).astype(np.float32)
@@ -569,14 +567,14 @@ def test_thirty_runs_of_the_flowers_take_seconds_and_megabytes(tmp_path):
         folder = tmp_path / "runs" / f"run{k}"
         write_run(
             folder, f"strategy{k % 10}", k // 10, 0.9 - k % 10 / 50, None, truth, names, logits, 250 + k % 10,
-            10.0 + k % 10, 15, tmp_path / "root", pictures,
+            10.0 + k % 10, 15, tmp_path / "root", images,
         )  # fmt: skip
     groups = group_runs(find_runs([tmp_path / "runs"])[0])[0]
-    first = tmp_path / "root" / pictures[0]
+    first = tmp_path / "root" / images[0]
     first.parent.mkdir(parents=True)
     Image.fromarray(shades).save(first, quality=95)
-    for picture in pictures[1:]:
-        (tmp_path / "root" / picture).hardlink_to(first)
+    for image in images[1:]:
+        (tmp_path / "root" / image).hardlink_to(first)
     began = time.perf_counter()
     page = write_report(measure(groups), Comparisons(), tmp_path / "report")
     assert time.perf_counter() - began < 20

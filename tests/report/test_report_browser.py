@@ -17,21 +17,21 @@ LONG = "fine_tuning" + "_of_a_long_name" * 4
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A report of three groups, two of them with two seeds, on 120 drawn pictures."""
+    """A report of three groups, two of them with two seeds, on 120 drawn images."""
     folder = tmp_path_factory.mktemp("browser")
     rng = np.random.default_rng(0)
     truth = np.arange(120) % 12
     (folder / "jpg").mkdir()
-    pictures = [f"jpg/image_{k}.jpg" for k in range(120)]
-    for k, picture in enumerate(pictures):
-        Image.new("RGB", (160, 120), (2 * k, 90, 200 - k)).save(folder / picture)
+    images = [f"jpg/image_{k}.jpg" for k in range(120)]
+    for k, image in enumerate(images):
+        Image.new("RGB", (160, 120), (2 * k, 90, 200 - k)).save(folder / image)
     for strategy, skill, seeds, trainable in ((LONG, 3.0, 2, 900), ("linear_probe", 2.0, 1, 50), ("other", 1.0, 2, 50)):
         for seed in range(seeds):
             logits = rng.normal(size=(120, 12)).astype(np.float32)
             logits[np.arange(120), truth] += skill
             write_run(
                 folder / "runs" / f"{strategy}{seed}", strategy, seed, skill / 4, None, truth, NAMES, logits,
-                trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, pictures,
+                trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, images,
             )  # fmt: skip
     groups, _ = group_runs(find_runs([folder / "runs"])[0])
     return write_report(measure(groups), Comparisons(), folder / "report")
@@ -70,7 +70,7 @@ def press(browser, element, key):
     element.send_keys(key)
 
 
-def test_nothing_is_asked_of_the_network_and_all_pictures_are_there(browser, page):
+def test_nothing_is_asked_of_the_network_and_all_images_are_there(browser, page):
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert page.as_uri() in asked  # else the log has missed something
@@ -81,7 +81,7 @@ def test_nothing_is_asked_of_the_network_and_all_pictures_are_there(browser, pag
 
 
 def test_the_policy_forbids_the_network(browser, page):
-    """With the tag gone from the page this fails: the picture would be asked for."""
+    """With the tag gone from the page this fails: the image would be asked for."""
     script = "const done = arguments[0]; document.addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
     script += "const i = new Image(); i.onerror = () => setTimeout(() => done('asked'), 500); i.src = 'http://127.0.0.1:9/x.png'"
     assert browser.execute_async_script(script) == "img-src"

@@ -30,7 +30,7 @@ def test_sets_cover_as_promised_on_average_over_calibration_sets(alpha):
     assert 1 - alpha - error <= np.mean(held) <= 1 - alpha + 1 / 100 + error
 
 
-def test_the_threshold_leaves_as_many_val_pictures_out_as_the_promise_allows():
+def test_the_threshold_leaves_as_many_val_images_out_as_the_promise_allows():
     shares = np.linspace(0.01, 0.99, 99)
     logits = np.log(np.stack([shares, 1 - shares], axis=1))
     assert conformal_threshold(logits, np.zeros(99, int), 0.1) == pytest.approx(0.10)  # 9 of 99 lie below it
@@ -49,8 +49,8 @@ def test_a_share_that_is_none_is_refused(alpha):
         conformal_threshold(np.zeros((5, 2)), np.zeros(5, int), alpha)
 
 
-def test_too_few_pictures_for_the_promise_are_refused():
-    with pytest.raises(UserError, match="at least 99 val pictures, not 50"):
+def test_too_few_images_for_the_promise_are_refused():
+    with pytest.raises(UserError, match="at least 99 val images, not 50"):
         conformal_threshold(np.zeros((50, 2)), np.zeros(50, int), 0.01)
 
 

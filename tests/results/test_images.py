@@ -5,40 +5,40 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flowers_tl.results.images import confusion_picture, mistakes_picture
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.images import confusion_image, mistakes_image
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.run import train
 
 
 @pytest.fixture
 def split(tmp_path):
-    """Four pictures of three classes: right, wrong and sure, wrong and unsure, right."""
+    """Four images of three classes: right, wrong and sure, wrong and unsure, right."""
     for k, colour in enumerate(("red", "lime", "blue", "gray")):
         Image.new("RGB", (80, 60), colour).save(tmp_path / f"{k}.png")
     logits = np.array([[5, 0, 0], [9, 0, 0], [0, 0, 0.5], [0, 0, 1]], np.float32)
-    return Split(logits, np.array([0, 1, 1, 2]), [f"{k}.png" for k in range(4)])
+    return SplitPredictions(logits, np.array([0, 1, 1, 2]), [f"{k}.png" for k in range(4)])
 
 
 def test_a_confusion_is_dark_where_true_and_answered_class_meet(split):
-    picture = confusion_picture(split)
-    cell = len(picture) // 3
-    light = picture[cell // 2 :: cell, cell // 2 :: cell].sum(axis=2) / (3 * 255)
+    image = confusion_image(split)
+    cell = len(image) // 3
+    light = image[cell // 2 :: cell, cell // 2 :: cell].sum(axis=2) / (3 * 255)
     assert light.shape == (3, 3)
     assert light[0, 1] == light[0, 2] == light[2, 0] == light[1, 1] == 1
     assert light[0, 0] == light[2, 2] < light[1, 0] == light[1, 2] < 1
 
 
-def test_the_surest_mistake_comes_first_with_its_picture(split, tmp_path):
+def test_the_surest_mistake_comes_first_with_its_image(split, tmp_path):
     answers = Predictions(["a", "b", "c"], {"test": split})
-    sheet = mistakes_picture(answers, split, tmp_path)
+    sheet = mistakes_image(answers, split, tmp_path)
     assert (sheet[20, 96] == (0, 255, 0)).all()
     assert (sheet[20, 192 + 96] == (0, 0, 255)).all()
     assert (sheet[192:] < 128).any()  # a caption
 
 
 def test_without_a_mistake_there_is_no_sheet(split, tmp_path):
-    right = Split(np.eye(3, dtype=np.float32), np.arange(3), split.pictures[:3])
-    assert mistakes_picture(Predictions(["a", "b", "c"], {"test": right}), right, tmp_path) is None
+    right = SplitPredictions(np.eye(3, dtype=np.float32), np.arange(3), split.images[:3])
+    assert mistakes_image(Predictions(["a", "b", "c"], {"test": right}), right, tmp_path) is None
 
 
 @pytest.mark.parametrize("more", [{}, {"heads.lr": "[1e-4,1e-3]"}])

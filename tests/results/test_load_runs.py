@@ -162,9 +162,9 @@ def test_a_solved_head_has_no_epochs_and_is_a_level(write, tmp_path, capsys):
         "| linear_probe | 0 | 250 (25 %) | head solved | 90.0 % | 80.0 % | 0.400 |"
         in (tmp_path / "comparison.md").read_text()
     )
-    picture = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB")).astype(int)
-    colour = np.abs(picture - np.array([0xD5, 0x5E, 0x00])).sum(-1) < 40  # the second group's, here the probe's
-    assert colour[:, picture.shape[1] // 3 :].any(axis=0).sum() > picture.shape[1] // 5
+    image = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB")).astype(int)
+    colour = np.abs(image - np.array([0xD5, 0x5E, 0x00])).sum(-1) < 40  # the second group's, here the probe's
+    assert colour[:, image.shape[1] // 3 :].any(axis=0).sum() > image.shape[1] // 5
 
 
 def test_nothing_to_compare_is_an_error(write, tmp_path):
@@ -195,8 +195,8 @@ def test_the_door_prints_the_table_and_writes_it_with_the_curves(write, tmp_path
     markdown = (tmp_path / "sweep" / "comparison.md").read_text()
     assert "| feature_extraction | 0 | 250 (25 %) | head 0.001 | 90.0 % | 70.0 % | 0.400 |" in markdown
     assert "(comparison.png)" in markdown
-    picture = Image.open(tmp_path / "sweep" / "comparison.png")
-    assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines were drawn, not only axes
+    image = Image.open(tmp_path / "sweep" / "comparison.png")
+    assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines were drawn, not only axes
 
 
 @pytest.mark.parametrize(

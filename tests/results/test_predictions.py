@@ -1,4 +1,4 @@
-"""What a run answered for each picture is kept, and says the same as its scores."""
+"""What a run answered for each image is kept, and says the same as its scores."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.special import log_softmax
 
 from flowers_tl.results.load_runs import read_run
-from flowers_tl.results.predictions import Predictions, Split
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.run import train
 
 
@@ -23,8 +23,8 @@ def assert_same_scores(folder):
         assert own["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
         assert own["balanced_accuracy"] == pytest.approx(np.mean(recalls), abs=1e-6)
         assert own["loss"] == pytest.approx(loss, abs=2e-6)
-        assert all((run.picture_root / picture).is_file() for picture in split.pictures)
-        assert len(set(split.pictures)) == len(split.pictures) == run.result["data"][name]
+        assert all((run.image_root / image).is_file() for image in split.images)
+        assert len(set(split.images)) == len(split.images) == run.result["data"][name]
     return answers
 
 
@@ -50,28 +50,31 @@ def test_what_was_not_measured_is_not_there(config, tiny, tmp_path):
     )
     answers = Predictions.read(tmp_path / "run")
     assert set(answers.splits) == {"test"}
-    assert len(answers.splits["test"].logits) == len(answers.splits["test"].pictures) == 4
+    assert len(answers.splits["test"].logits) == len(answers.splits["test"].images) == 4
 
 
 @pytest.mark.slow
-def test_two_processes_keep_them_in_the_pictures_order(door, tiny, tmp_path):
+def test_two_processes_keep_them_in_the_images_order(door, tiny, tmp_path):
     for devices in (1, 2):
         told = tiny(trainer__devices=devices, data__test_per_class=5, trainer__max_epochs=1)
         done = door("train", *told, f"hydra.run.dir={tmp_path / str(devices)}", OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
     alone, shared = (assert_same_scores(tmp_path / name).splits for name in ("1", "2"))
     for name in ("val", "test"):
-        assert alone[name].pictures == shared[name].pictures
+        assert alone[name].images == shared[name].images
         assert (alone[name].labels == shared[name].labels).all()
-        # One step of the head apart, by the rounding of averaged gradients: a picture out of order would be far off.
+        # One step of the head apart, by the rounding of averaged gradients: an image out of order would be far off.
         assert np.abs(alone[name].logits - shared[name].logits).max() < 1e-3
         assert np.abs(alone[name].logits - alone[name].logits[::-1]).max() > 1e-2
 
 
 def test_what_is_written_is_read(tmp_path):
     logits = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
-    split = Split(logits, np.array([0, 1, 1]), ["jpg/ä.jpg", "jpg/b, c.jpg", "jpg/d.jpg"])
-    splits = {name: Split(logits + k, split.labels, split.pictures) for k, name in enumerate(("test", "train", "all"))}
+    split = SplitPredictions(logits, np.array([0, 1, 1]), ["jpg/ä.jpg", "jpg/b, c.jpg", "jpg/d.jpg"])
+    splits = {
+        name: SplitPredictions(logits + k, split.labels, split.images)
+        for k, name in enumerate(("test", "train", "all"))
+    }
     Predictions(["a", "b'<"], splits).write(tmp_path)
     found = Predictions.read(tmp_path)
     assert {name: float(own.logits[0, 0] - logits[0, 0]) for name, own in found.splits.items()} == pytest.approx(
@@ -79,6 +82,6 @@ def test_what_is_written_is_read(tmp_path):
     )
     assert found.class_names == ["a", "b'<"]
     assert (found.splits["test"].logits == logits).all()
-    assert found.splits["test"].pictures == split.pictures
+    assert found.splits["test"].images == split.images
     assert Predictions.read(tmp_path / "elsewhere") is None
-    assert json.dumps(found.splits["test"].pictures)  # plain strings, not numpy's
+    assert json.dumps(found.splits["test"].images)  # plain strings, not numpy's

@@ -29,7 +29,7 @@ def runs(config, tiny, tmp_path_factory):
     return folder
 
 
-def test_fewer_training_pictures_may_be_compared(runs, capsys):
+def test_fewer_training_images_may_be_compared(runs, capsys):
     main([str(runs / "all"), str(runs / "few"), f"out={runs / 'out'}"])
     assert "per_class=2" in capsys.readouterr().out.replace("\n", "")
 
@@ -37,7 +37,7 @@ def test_fewer_training_pictures_may_be_compared(runs, capsys):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ("limited", "other train pictures and other val pictures and other test pictures (data.limit=3)"),
+        ("limited", "other train images and other val images and other test images (data.limit=3)"),
         ("both", "the trainval protocol"),
     ],
 )
@@ -61,7 +61,7 @@ def test_mixed_ones_are_shown_apart(runs, capsys):
     assert {file.name for file in (runs / "mixed").iterdir()} == {"comparison.md", "comparison.png", "comparison_2.png"}
 
 
-def test_a_changed_picture_is_another_protocol(config, tiny, drawings, runs, tmp_path):
+def test_a_changed_image_is_another_protocol(config, tiny, drawings, runs, tmp_path):
     shutil.copytree(drawings, tmp_path / "copy")
     test = json.loads((runs / "all" / "result.json").read_text())["protocol"]["splits"]["test"]
     for file in sorted((tmp_path / "copy").rglob("*.jpg")):
@@ -70,7 +70,7 @@ def test_a_changed_picture_is_another_protocol(config, tiny, drawings, runs, tmp
         file.write_bytes(content)
     changed = train(config(tiny(data__root=tmp_path / "copy")), tmp_path / "changed")
     assert changed["protocol"]["splits"]["test"] != test
-    with pytest.raises(UserError, match="other train pictures"):
+    with pytest.raises(UserError, match="other train images"):
         by_protocol(find_runs([runs / "all", tmp_path / "changed"])[0])
 
 
@@ -83,7 +83,7 @@ def test_trainval_learns_from_both_and_has_no_val_figures(runs):
     assert "val/loss" not in (runs / "both" / "history.csv").read_text()
 
 
-def test_few_training_pictures_are_few_of_each_class(runs):
+def test_few_training_images_are_few_of_each_class(runs):
     assert json.loads((runs / "few" / "result.json").read_text())["data"]["train"] == 3 * 2
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_chosen_by_val_where_it_is_trained_on(config, tiny, tmp_path,
 
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
-    [("protocol", "trainvall", "did you mean 'trainval'"), ("per_class", 0, "data.per_class=0 leaves no pictures")],
+    [("protocol", "trainvall", "did you mean 'trainval'"), ("per_class", 0, "data.per_class=0 leaves no images")],
 )
 def test_bad_choices_are_refused(config, tiny, tmp_path, key, value, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -33,7 +33,7 @@ COMMON, OWN, ANSWER = (
     0.6,
     0.2,
     0.2,
-)  # of the picture, for both strategies; of the picture, for one; of the single answer
+)  # of the image, for both strategies; of the image, for one; of the single answer
 
 
 def covariance(levels, shared, total):
@@ -43,11 +43,11 @@ def covariance(levels, shared, total):
     return right[0] @ (right[1] * WEIGHTS) - np.prod([ndtr(level / np.sqrt(total)) for level in levels])
 
 
-def seed_variance(ratio, accuracies, paired, pictures):
-    """Variance of the latent seed effects under which seeds spread ``ratio`` times as far as pictures do.
+def seed_variance(ratio, accuracies, paired, images):
+    """Variance of the latent seed effects under which seeds spread ``ratio`` times as far as images do.
 
-    Spread is the standard deviation of the accuracy, or of the difference of two: of one seed on endlessly many pictures,
-    and of endlessly many seeds on so many pictures. ``paired`` is the part of a seed's effect that both strategies share.
+    Spread is the standard deviation of the accuracy, or of the difference of two: of one seed on endlessly many images,
+    and of endlessly many seeds on so many images. ``paired`` is the part of a seed's effect that both strategies share.
     """
 
     def excess(seed):
@@ -58,35 +58,35 @@ def seed_variance(ratio, accuracies, paired, pictures):
             own = sum(covariance((level, level), alone, total) for level in levels)
             return own - 2 * covariance(levels, both, total) if len(levels) == 2 else own
 
-        return spread(seed, paired * seed) - ratio**2 * spread(COMMON + OWN, COMMON) / pictures
+        return spread(seed, paired * seed) - ratio**2 * spread(COMMON + OWN, COMMON) / images
 
     return brentq(excess, 1e-9, 20)
 
 
-def draw(generator, seeds, pictures, accuracies, seed, paired):
-    """Right and wrong answers of each strategy, (seeds, pictures), with ``accuracies`` over all pictures and seeds."""
-    common = generator.normal(size=pictures) * np.sqrt(COMMON)
+def draw(generator, seeds, images, accuracies, seed, paired):
+    """Right and wrong answers of each strategy, (seeds, images), with ``accuracies`` over all images and seeds."""
+    common = generator.normal(size=images) * np.sqrt(COMMON)
     together = generator.normal(size=(seeds, 1)) * np.sqrt(paired * seed)
     for accuracy in accuracies:
         score = ndtri(accuracy) * np.sqrt(COMMON + OWN + ANSWER + seed) + common + together
-        score = score + generator.normal(size=pictures) * np.sqrt(OWN)
+        score = score + generator.normal(size=images) * np.sqrt(OWN)
         score += generator.normal(size=(seeds, 1)) * np.sqrt((1 - paired) * seed)
-        answers = generator.standard_normal(size=(seeds, pictures), dtype=np.float32)
+        answers = generator.standard_normal(size=(seeds, images), dtype=np.float32)
         yield score + answers * np.sqrt(ANSWER) > 0
 
 
-def coverage(interval, ratio, seeds, accuracies, paired=0.0, weights=None, pictures=1000, draws=2000):
+def coverage(interval, ratio, seeds, accuracies, paired=0.0, weights=None, images=1000, draws=2000):
     """Share of drawn comparisons whose interval holds the true accuracy, or the true difference."""
     means = [np.average(accuracy, weights=weights) for accuracy in accuracies]
     truth = means[0] - sum(means[1:])
-    seed = seed_variance(ratio, means, paired, pictures)
+    seed = seed_variance(ratio, means, paired, images)
     generator = np.random.default_rng([2, seeds, int(10 * ratio)])
-    drawn = (draw(generator, seeds, pictures, accuracies, seed, paired) for _ in range(draws))
+    drawn = (draw(generator, seeds, images, accuracies, seed, paired) for _ in range(draws))
     found = (interval(*hits, weights=weights) for hits in drawn)
     return np.mean([one.low <= truth <= one.high for one in found])
 
 
-# For balanced accuracy forty classes of 5 to 45 pictures, of which 60 to 99.9 % are right, the large ones no better.
+# For balanced accuracy forty classes of 5 to 45 images, of which 60 to 99.9 % are right, the large ones no better.
 LABELS = np.repeat(np.arange(40), np.linspace(5, 45, 40).round().astype(int))
 RECALLS = np.random.default_rng(5).permutation(np.linspace(0.6, 0.999, 40))
 KINDS = {
@@ -109,36 +109,36 @@ def test_an_interval_of_95_percent_holds_the_truth_95_times_in_100(kind, ratio, 
 
 @pytest.fixture
 def hits():
-    """Answers of three unlike seeds to sixty pictures, some of which are hard for all."""
+    """Answers of three unlike seeds to sixty images, some of which are hard for all."""
     generator = np.random.default_rng(0)
     return generator.random((3, 60)) < np.array([[1.0], [0.9], [0.7]]) * generator.choice([0.3, 0.8, 1.0], 60)
 
 
 def variances(values):
-    """Of a mean over seeds and pictures, by the textbook's mean squares: what comes from seeds, and from pictures."""
-    seeds, pictures = values.shape
+    """Of a mean over seeds and images, by the textbook's mean squares: what comes from seeds, and from images."""
+    seeds, images = values.shape
     mean, rows, columns = values.mean(), values.mean(axis=1), values.mean(axis=0)
-    of_seeds = pictures * ((rows - mean) ** 2).sum() / (seeds - 1)
-    of_pictures = seeds * ((columns - mean) ** 2).sum() / (pictures - 1)
-    rest = ((values - rows[:, None] - columns + mean) ** 2).sum() / ((seeds - 1) * (pictures - 1))
-    return of_seeds / values.size, (of_pictures - rest) / values.size
+    of_seeds = images * ((rows - mean) ** 2).sum() / (seeds - 1)
+    of_images = seeds * ((columns - mean) ** 2).sum() / (images - 1)
+    rest = ((values - rows[:, None] - columns + mean) ** 2).sum() / ((seeds - 1) * (images - 1))
+    return of_seeds / values.size, (of_images - rest) / values.size
 
 
 def test_the_variance_is_that_of_the_mean_squares(hits):
     values = hits * 1.0
     nothing = np.zeros_like(values)
     found = paired_difference(hits, nothing)
-    seeds, pictures = variances(values)
-    share = seeds**2 / (seeds**2 + seeds * pictures / 2 + pictures**2)
+    seeds, images = variances(values)
+    share = seeds**2 / (seeds**2 + seeds * images / 2 + images**2)
     quantile = share * 4.302653 + (1 - share) * 1.959964  # t with two degrees of freedom, and normal
     assert found.value == pytest.approx(values.mean())
-    assert found.high - found.value == pytest.approx(quantile * np.sqrt(seeds + pictures), rel=1e-6)
+    assert found.high - found.value == pytest.approx(quantile * np.sqrt(seeds + images), rel=1e-6)
     assert found.value - found.low == pytest.approx(found.high - found.value)
     assert quantile > 2  # the seeds have a say
 
 
 def test_seeds_of_both_sides_add_their_spread_and_share_their_freedom():
-    # No picture differs from another but by the seeds' own slips, so all spread is the seeds'.
+    # No image differs from another but by the seeds' own slips, so all spread is the seeds'.
     a, b = np.zeros((2, 4000)), np.zeros((3, 4000))
     a[0, :200] = a[1, 200:600] = 1  # 5 and 10 %
     b[0, 600:800] = b[1, 800:1000] = b[2, 1000:1800] = 1  # 5, 5 and 20 %
@@ -151,24 +151,24 @@ def test_seeds_of_both_sides_add_their_spread_and_share_their_freedom():
 
 def test_limits_are_the_accuracies_that_the_answers_speak_just_against(hits):
     values = hits * 1.0
-    seeds, pictures = variances(values)
-    share = seeds**2 / (seeds**2 + seeds * pictures / 2 + pictures**2)
+    seeds, images = variances(values)
+    share = seeds**2 / (seeds**2 + seeds * images / 2 + images**2)
     quantile = share * 4.302653 + (1 - share) * 1.959964
     found = mean_interval(hits)
     assert found.value == pytest.approx(values.mean())
-    trials = found.value * (1 - found.value) / (seeds + pictures)
+    trials = found.value * (1 - found.value) / (seeds + images)
     for limit in (found.low, found.high):
         error = np.sqrt(limit * (1 - limit) / trials)  # were the limit the truth
         assert abs(found.value - limit) == pytest.approx(quantile * error, rel=1e-6)
 
 
-def test_one_seed_speaks_of_pictures_and_says_so(hits):
+def test_one_seed_speaks_of_images_and_says_so(hits):
     one = mean_interval(np.arange(263) < 81)
-    assert one.over == "pictures"
+    assert one.over == "images"
     assert (one.low, one.high) == pytest.approx((0.2553, 0.3662), abs=2e-4)  # Newcombe's example, 1998
-    assert mean_interval(hits).over == "pictures and seeds"
-    assert paired_difference(hits[:1], hits[1:2]).over == difference(hits[:1], hits[1:]).over == "pictures"
-    assert paired_difference(hits, hits[::-1]).over == difference(hits[:2], hits).over == "pictures and seeds"
+    assert mean_interval(hits).over == "images and seeds"
+    assert paired_difference(hits[:1], hits[1:2]).over == difference(hits[:1], hits[1:]).over == "images"
+    assert paired_difference(hits, hits[::-1]).over == difference(hits[:2], hits).over == "images and seeds"
 
 
 def test_seeds_that_are_copies_of_one_another_tell_no_more_than_one(hits):
@@ -200,7 +200,7 @@ def test_each_seed_wrong_once_elsewhere_is_not_certainty(seeds):
     assert found.high - found.low > 0.005
 
 
-def test_seeds_that_happen_to_agree_tell_no_more_than_pictures_of_their_own_would():
+def test_seeds_that_happen_to_agree_tell_no_more_than_images_of_their_own_would():
     slips = np.ones((3, 100))
     slips[0, :10] = slips[1, 10:20] = slips[2, 20:31] = 0  # 90, 90 and 89 %
     found = mean_interval(slips)
@@ -220,7 +220,7 @@ def test_intervals_stay_among_shares():
     assert (paired_difference(far, far * 0).high, paired_difference(far * 0, far).low) == (1, -1)
 
 
-def test_the_order_of_seeds_and_pictures_does_not_matter(hits):
+def test_the_order_of_seeds_and_images_does_not_matter(hits):
     weights = class_weights(np.arange(60) % 7 // 2)
     order = np.random.default_rng(1).permutation(60)
     other = hits[:, ::-1]
@@ -232,17 +232,17 @@ def test_the_order_of_seeds_and_pictures_does_not_matter(hits):
         assert (here.low, here.high) == pytest.approx((there.low, there.high))
 
 
-def test_a_weight_counts_a_picture_so_often(hits):
+def test_a_weight_counts_a_image_so_often(hits):
     times = 1 + np.arange(60) % 3
     repeated = np.repeat(hits, times, axis=1)
     assert mean_interval(hits, times).value == pytest.approx(repeated.mean())
     assert difference(hits[:1], hits[1:], times).value == pytest.approx(repeated[0].mean() - repeated[1:].mean())
     alike, plain = mean_interval(hits, np.full(60, 0.3)), mean_interval(hits)
     assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high))
-    # Weights that differ by next to nothing, so that no two pictures are of one class.
+    # Weights that differ by next to nothing, so that no two images are of one class.
     unlike = mean_interval(hits, 1 + 1e-9 * np.arange(60))
     assert (unlike.low, unlike.high) == pytest.approx((plain.low, plain.high), rel=1e-2)
-    # Half of the pictures with all of the weight are a sample of half the size.
+    # Half of the images with all of the weight are a sample of half the size.
     half, alone = mean_interval(hits, np.arange(60) < 30), mean_interval(hits[:, :30])
     assert (half.low, half.high) == pytest.approx((alone.low, alone.high))
 
@@ -283,7 +283,7 @@ def test_pairs_narrow_the_interval_by_what_they_have_in_common():
         return interval.high - interval.low
 
     assert width(paired_difference(a, b)) < 0.8 * width(difference(a, b))
-    assert width(difference(a, b)) < 0.95 * width(difference(a, b[:, ::-1]))  # pictures that have nothing in common
+    assert width(difference(a, b)) < 0.95 * width(difference(a, b[:, ::-1]))  # images that have nothing in common
 
 
 def test_another_level_is_another_quantile(hits):
@@ -304,11 +304,11 @@ def test_what_does_not_fit_together_is_refused(hits):
     with pytest.raises(ValueError, match="use difference"):
         paired_difference(hits[:1], hits)
     for wrong in (lambda: difference(hits, hits[:, 1:]), lambda: mean_interval(hits, np.ones(3))):
-        with pytest.raises(ValueError, match="of the same pictures"):
+        with pytest.raises(ValueError, match="of the same images"):
             wrong()
 
 
-def test_mcnemar_is_the_binomial_of_the_pictures_that_one_alone_has_right():
+def test_mcnemar_is_the_binomial_of_the_images_that_one_alone_has_right():
     a = np.array([True] * 9 + [False] * 1 + [True] * 5 + [False] * 5)
     b = np.array([False] * 9 + [True] * 1 + [True] * 5 + [False] * 5)
     found = mcnemar(a, b)

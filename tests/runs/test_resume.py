@@ -271,7 +271,7 @@ def test_a_complete_run_is_not_gone_on_from_elsewhere_nor_made_shorter(run, tmp_
 
 
 @pytest.mark.parametrize("change", ["picture", "class"])
-def test_a_run_does_not_go_on_with_other_pictures(config, photos, tmp_path, change):
+def test_a_run_does_not_go_on_with_other_images(config, photos, tmp_path, change):
     root = photos({"a": 8, "b": 8})
     keys = {"data": "folder", "data.root": root, "data.image_size": 32, "backbone.weights": "null"}
     keys |= {"trainer.accelerator": "cpu", "trainer.max_epochs": 1, "trainer.enable_progress_bar": "false"}

@@ -27,7 +27,7 @@ def identity(config, tiny):
 
 @pytest.fixture
 def copy(identity, drawings, tmp_path):
-    """A copy of the drawn flowers, and where one of its training pictures is."""
+    """A copy of the drawn flowers, and where one of its training images is."""
     identity()
     shutil.copytree(drawings, tmp_path / "copy")
     return tmp_path / "copy"
@@ -76,7 +76,7 @@ def test_what_changes_a_result_changes_the_id(identity, more):
 
 
 @pytest.mark.parametrize("cached", ["true", "false"])
-def test_a_picture_of_other_content_makes_another_run(identity, copy, cached):
+def test_a_image_of_other_content_makes_another_run(identity, copy, cached):
     def found():
         return identity(data__root=copy, cache__enabled=cached)
 
@@ -109,7 +109,7 @@ def test_torchvisions_weights_are_known_by_their_files_name():
     assert fingerprint_weights("resnet18", "DEFAULT") == fingerprint_weights("resnet18", "IMAGENET1K_V1") != "random"
 
 
-def test_fewer_training_pictures_are_another_run_of_the_same_protocol(identity):
+def test_fewer_training_images_are_another_run_of_the_same_protocol(identity):
     assert identity(data__per_class=1)["protocol"] == identity()["protocol"]
     assert identity(data__limit=3)["protocol"] != identity()["protocol"]
     assert identity(data__protocol="trainval")["protocol"] != identity()["protocol"]

@@ -134,12 +134,12 @@ def set_up(config, kept=False):
     from flowers_tl.runs.run_id import identify
     from flowers_tl.training import factory as parts
 
-    data = parts.set_up(config)
+    data = parts.set_up_data(config)
     if kept:
         model = parts.make_model(config, data.num_classes, data.class_names)
         load_weights(model.backbone, config["backbone"]["weights"])
         trainer = L.Trainer(max_epochs=config["trainer"]["max_epochs"], accelerator="cpu", logger=False)
-        features = parts.behind_prefix(config, data, model, trainer, first_epoch=0)
+        features = parts.with_frozen_prefix(config, data, model, trainer, first_epoch=0)
         features.prepare("train", "val", "test")
         if model.strategy.head == "solved":
             features.before_head("train", "centre", "mirrored")

@@ -134,7 +134,7 @@ def test_what_is_kept_and_tested_is_the_average(config, tiny, tmp_path):
     loader = data.test_dataloader()
     model = TransferClassifier.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt").eval()
     with torch.no_grad():
-        parts = [(model(pictures), labels) for pictures, labels in loader]
+        parts = [(model(images), labels) for images, labels in loader]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     assert result["best"]["test"]["loss"] == pytest.approx(expected, abs=1e-5)

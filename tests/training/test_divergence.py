@@ -13,13 +13,13 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowers_tl.config.schema import CONF
-from flowers_tl.inference.checkpoint import read_trained
+from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.results.load_runs import find_runs
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.training.callbacks import GroupCurves
-from flowers_tl.training.divergence import Diverged, Divergence
-from flowers_tl.training.freeze_check import Proof
+from flowers_tl.training.divergence import Diverged, DivergenceCheck
+from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.run import train
 from flowers_tl.training.run_once import find_same, train_once
 from flowers_tl.utils import strict_json
@@ -138,7 +138,7 @@ def fit_in_fp16(scale: float, *callbacks: Callback) -> TransferClassifier:
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, backoff_factor=2.0**-60)
     trainer = L.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[Divergence(CONF), *callbacks, Proof(), GroupCurves()],
+        enable_model_summary=False, callbacks=[DivergenceCheck(CONF), *callbacks, FreezeCheck(), GroupCurves()],
         plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
     )  # fmt: skip
     trainer.fit(model, data, data)
@@ -274,7 +274,7 @@ def test_spoiled_checkpoints_are_refused(run_folder, tmp_path):
     content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
     content["state_dict"]["backbone.network.fc.bias"][0] = math.nan
     torch.save(content, tmp_path / "last.ckpt")
-    for read in (read_trained, read_checkpoint):
+    for read in (load_trained, read_checkpoint):
         with pytest.raises(UserError, match=r"last\.ckpt holds NaN or infinite numbers in backbone\.network\.fc\.bias"):
             read(tmp_path / "last.ckpt")
 

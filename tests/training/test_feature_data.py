@@ -24,7 +24,7 @@ def run(config, tiny, tmp_path):
         return result, state
 
     def kept(cache: str = "cache") -> list[str]:
-        """What is kept of pictures and features."""
+        """What is kept of images and features."""
         return sorted(e["what"] for e in entries(tmp_path / cache) if not e["folder"].name.startswith("contents-"))
 
     trained.kept = kept
@@ -34,15 +34,15 @@ def run(config, tiny, tmp_path):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Count the pictures that pass a prefix."""
+    """Count the images that pass a prefix."""
     counted = []
-    call = room.Prefix.__call__
+    call = room.FrozenPrefix.__call__
 
-    def counting(self, pictures):
-        counted.append(len(pictures))
-        return call(self, pictures)
+    def counting(self, images):
+        counted.append(len(images))
+        return call(self, images)
 
-    monkeypatch.setattr(room.Prefix, "__call__", counting)
+    monkeypatch.setattr(room.FrozenPrefix, "__call__", counting)
     return counted
 
 
@@ -50,7 +50,7 @@ def same(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
-# Networks whose features are smaller than the pictures, so that they are kept though each view is used once.
+# Networks whose features are smaller than the images, so that they are kept though each view is used once.
 @pytest.mark.parametrize(
     ("strategy", "backbone"),
     [("feature_extraction", "resnet18"), ("fine_tuning", "mobilenet_v2"), ("gradual_unfreezing", "mobilenet_v2")],
@@ -92,10 +92,10 @@ def test_views_are_taken_in_turn(run):
 
 def test_a_second_run_computes_nothing_and_gives_the_same(run, passes):
     first_result, first = run("first")
-    pictures = sum(passes)
-    assert pictures == 4 * 12 + 6 + 9
+    images = sum(passes)
+    assert images == 4 * 12 + 6 + 9
     second_result, second = run("second")
-    assert sum(passes) == pictures
+    assert sum(passes) == images
     assert same(first, second)
     assert first_result["test"] == second_result["test"]
     assert second_result["seconds"]["prefix"] == 0 == second_result["seconds"]["decode"]
@@ -114,7 +114,7 @@ def test_jobs_share_what_they_can(run, passes):
     assert sum(passes) == before + 4 * 12
     run("shared", seed=2, cache__view_seed=1, **weights)
     assert sum(passes) == before + 4 * 12
-    run("probe", strategy="linear_probe", **weights)  # centre and mirrored train pictures; val and test are there
+    run("probe", strategy="linear_probe", **weights)  # centre and mirrored train images; val and test are there
     assert sum(passes) == before + 4 * 12 + 2 * 12
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.freeze_check import Proof, ProofError, fingerprints
+from flowers_tl.training.freeze_check import FreezeCheck, FreezeCheckError, fingerprints
 
 LATE = [{"stage": "head", "lr": 1e-2}, {"stage": -1, "lr": 1e-3, "from_epoch": 1}]
 
@@ -18,19 +18,19 @@ def make(table=LATE, kind=TransferClassifier, backbone="resnet18", **more) -> Tr
     return kind(backbone, 3, {"name": "mine", "table": table, **more})
 
 
-def fit(model, epochs=2, callbacks=(), ckpt_path=None, pictures=8, **arguments) -> L.Trainer:
+def fit(model, epochs=2, callbacks=(), ckpt_path=None, images=8, **arguments) -> L.Trainer:
     torch.manual_seed(1)
-    data = DataLoader(TensorDataset(torch.randn(pictures, 3, 32, 32), torch.arange(pictures) % 3), batch_size=4)
+    data = DataLoader(TensorDataset(torch.randn(images, 3, 32, 32), torch.arange(images) % 3), batch_size=4)
     trainer = L.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[*callbacks, Proof()], **arguments,
+        enable_model_summary=False, callbacks=[*callbacks, FreezeCheck()], **arguments,
     )  # fmt: skip
     trainer.fit(model, data, data, ckpt_path=ckpt_path)
     return trainer
 
 
-def proof_of(trainer) -> Proof:
-    return next(callback for callback in trainer.callbacks if isinstance(callback, Proof))
+def proof_of(trainer) -> FreezeCheck:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, FreezeCheck))
 
 
 def test_a_sound_run_is_proven_without_a_word():
@@ -141,7 +141,7 @@ class ScheduleSkipsLateGroups(TransferClassifier):
     ],
 )
 def test_a_planted_fault_stops_the_run(fault, message):
-    with pytest.raises(ProofError, match=message):
+    with pytest.raises(FreezeCheckError, match=message):
         fit(make(kind=fault))
 
 
@@ -152,7 +152,7 @@ def test_a_frozen_weight_that_a_callback_moves_stops_the_run():
                 with torch.no_grad():
                     module.backbone.network.layer1[0].conv1.weight[0, 0, 0, 0].nextafter_(torch.tensor(9.0))
 
-    with pytest.raises(ProofError, match=r"layer1.0.conv1.weight is frozen in epoch 1, and has changed"):
+    with pytest.raises(FreezeCheckError, match=r"layer1.0.conv1.weight is frozen in epoch 1, and has changed"):
         fit(make(), callbacks=[Nudge()])
 
 
@@ -167,7 +167,7 @@ def test_a_resume_that_freezes_again_stops_the_run(tmp_path):
             self.enter_epoch(0)
 
     path = checkpoint_after(2, tmp_path / "two.ckpt")
-    with pytest.raises(ProofError, match=r"layer4.0.conv1.weight should learn in epoch 2, but is frozen"):
+    with pytest.raises(FreezeCheckError, match=r"layer4.0.conv1.weight should learn in epoch 2, but is frozen"):
         fit(make(kind=FreezesAgain), epochs=3, ckpt_path=path)
 
 
@@ -176,7 +176,7 @@ def test_a_resume_on_other_frozen_weights_stops_the_run(tmp_path):
     content = torch.load(path, weights_only=True)
     content["state_dict"]["backbone.network.bn1.weight"][0] += 1e-6
     torch.save(content, path)
-    with pytest.raises(ProofError, match=r"bn1.weight is frozen in epoch 2, and has changed"):
+    with pytest.raises(FreezeCheckError, match=r"bn1.weight is frozen in epoch 2, and has changed"):
         fit(make(), epochs=3, ckpt_path=path)
 
 
@@ -187,8 +187,8 @@ def test_a_sound_resume_is_proven(tmp_path):
 
 def test_a_gradient_of_exactly_zero_is_a_warning():
     class Deaf(TransferClassifier):
-        def forward(self, pictures):
-            return super().forward(pictures) - self.backbone.network.fc.bias  # cancels: its gradient is zero
+        def forward(self, images):
+            return super().forward(images) - self.backbone.network.fc.bias  # cancels: its gradient is zero
 
     with pytest.warns(UserWarning, match=r"fc.bias did not move in epoch 0: its gradient was exactly zero"):
         fit(make([{"stage": "head", "lr": 1e-2}], kind=Deaf), epochs=1)

@@ -12,11 +12,11 @@ from torchvision.models import resnet18
 
 from flowers_tl.results.load_runs import find_runs
 from flowers_tl.runs.record import ELSEWHERE, RunFolder, run_files
-from flowers_tl.training.factory import set_up
+from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
-from flowers_tl.training.run_once import alone, find_same, nothing_came_of, train_once
+from flowers_tl.training.run_once import exclusive, find_same, has_no_epoch, train_once
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.phase_timer import Clock
+from flowers_tl.utils.phase_timer import PhaseTimer
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def test_data_are_set_up_once_and_the_time_of_it_is_the_runs(config, tiny, photo
     made = []
 
     def slowly(config):
-        made.append(set_up(config))
-        assert made[0].clock.seconds["decode"] > 0  # it has been found out which pictures can be read
+        made.append(set_up_data(config))
+        assert made[0].clock.seconds["decode"] > 0  # it has been found out which images can be read
         made[0].clock.seconds["decode"] += 100
         return made[0]
 
-    monkeypatch.setattr("flowers_tl.training.run_once.set_up", slowly)
-    monkeypatch.setattr("flowers_tl.training.run.set_up", lambda config: pytest.fail("set up again"))
+    monkeypatch.setattr("flowers_tl.training.run_once.set_up_data", slowly)
+    monkeypatch.setattr("flowers_tl.training.run.set_up_data", lambda config: pytest.fail("set up again"))
     words = [word for word in tiny(runs=tmp_path, cache__dir=tmp_path / "cache") if not word.startswith("data")]
     words += ["data=folder", f"data.root={photos({'a': 8, 'b': 8})}", "data.image_size=32"]
     result = train_once(config(words), tmp_path / "run")
@@ -103,7 +103,7 @@ def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path
     stopped(config, tiny, tmp_path / "first", after=1)
     told = []
     with monkeypatch.context() as patched:
-        patched.setattr("flowers_tl.training.run.set_up", lambda config: pytest.fail("set up again"))
+        patched.setattr("flowers_tl.training.run.set_up_data", lambda config: pytest.fail("set up again"))
         result = once("second", goes_on=told.append)
     assert "Goes on" in capsys.readouterr().out
     assert told == [tmp_path / "first"]
@@ -166,7 +166,7 @@ def test_removing_may_be_killed_at_any_file(config, tiny, tmp_path):
     assert [file.name for file in files] == ["events.out.tfevents.1", "config.yaml", "result.json"]
     for file in files[:-1]:
         file.unlink()
-        assert nothing_came_of(tmp_path / "first", {})
+        assert has_no_epoch(tmp_path / "first", {})
         with pytest.raises(UserError, match="already"), RunFolder(tmp_path / "first", ""):
             pass
 
@@ -312,7 +312,7 @@ def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
             [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert "waiting" in waiter.stdout.readline()
-        with alone(tmp_path, "another", Clock()):  # other runs go ahead
+        with exclusive(tmp_path, "another", PhaseTimer()):  # other runs go ahead
             pass
         time.sleep(1)
         assert waiter.poll() is None

@@ -9,8 +9,8 @@ import lightning as L
 import pytest
 import torch
 
-from flowers_tl.inference.checkpoint import read_trained
-from flowers_tl.inference.evaluate import answer
+from flowers_tl.inference.checkpoint import load_trained
+from flowers_tl.inference.evaluate import predict_splits
 from flowers_tl.training.run import train
 from flowers_tl.training.trainer import quiet
 from flowers_tl.utils.errors import UserError
@@ -48,8 +48,8 @@ def test_a_run_leaves_all_as_it_was_also_when_it_fails(config, tiny, tmp_path, m
 
 
 def test_an_evaluation_leaves_all_as_it_was(run_folder):
-    trained, before = read_trained(run_folder), state()  # noqa: F821
-    answer(trained, trained.config, ["test"])
+    trained, before = load_trained(run_folder), state()  # noqa: F821
+    predict_splits(trained, trained.config, ["test"])
     assert state() == before  # noqa: F821
 
 

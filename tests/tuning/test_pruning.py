@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flowers_tl.tuning.pruning import Judge, Pruned
+from flowers_tl.tuning.pruning import Pruned, PruningCallback
 
 
 @pytest.mark.parametrize(("epoch", "stops"), [(0, False), (1, False), (2, True), (7, True), (8, False)])
@@ -16,4 +16,4 @@ def test_a_trial_is_pruned_neither_at_its_beginning_nor_at_its_end(epoch, stops)
         state=state, sanity_checking=False, callback_metrics={"val/accuracy": 0.1}, current_epoch=epoch, max_epochs=9
     )
     with pytest.raises(Pruned) if stops else nullcontext():
-        Judge(behind).on_validation_end(trainer, None)
+        PruningCallback(behind).on_validation_end(trainer, None)

@@ -1,6 +1,6 @@
-"""The decoded store: each picture of a set is decoded and resized once, and mapped by every later run.
+"""The decoded store: each image of a set is decoded and resized once, and mapped by every later run.
 
-Pictures keep their shape, (height, width, 3) uint8, and lie one after another. What is cut out of them equals, bit for
+Images keep their shape, (height, width, 3) uint8, and lie one after another. What is cut out of them equals, bit for
 bit, what the article's transforms make of the file: these resize with Pillow too, and crops and flips only move bytes.
 """
 
@@ -20,20 +20,20 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flowers_tl.data.cached.content_hash import contents
+from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.cached.disk_cache import Cache, Entry, Writer
-from flowers_tl.data.cached.files import UnkeptPictures, decode
-from flowers_tl.data.image_io import READING, Undecodable, picture_size
+from flowers_tl.data.cached.files import UncachedImages, decode
+from flowers_tl.data.image_io import READING, Undecodable, read_image_size
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import Window, centre_window, random_window
 
 Key = int | tuple[int, int]
 SAMPLED = 256  # headers that are read to tell how much a set takes
-NOTHING = torch.empty(0, 0, 3, dtype=torch.uint8)  # in the place of a picture that can't be decoded
+NOTHING = torch.empty(0, 0, 3, dtype=torch.uint8)  # in the place of an image that can't be decoded
 
 
-class PictureStore:
-    """Decoded pictures in their order: ``store[i]`` is (height, width, 3) uint8, a view of the mapped file."""
+class ImageStore:
+    """Decoded images in their order: ``store[i]`` is (height, width, 3) uint8, a view of the mapped file."""
 
     kept = True
 
@@ -52,7 +52,7 @@ class PictureStore:
 
     @property
     def undecodable(self) -> list[int]:
-        """Indices of the pictures that could not be decoded; they have no pixels."""
+        """Indices of the images that could not be decoded; they have no pixels."""
         return [index for index, shape in enumerate(self.shapes) if not shape[0]]
 
     @property
@@ -60,20 +60,20 @@ class PictureStore:
         return self.bytes.device
 
     def take(self, indices: Sequence[int]) -> list[Tensor]:
-        """Some of the pictures."""
+        """Some of the images."""
         return [self[index] for index in indices]
 
-    def part(self, rows: Sequence[int]) -> "PictureStore":
-        """A store of some of the pictures, in the order of their rows; the bytes are shared."""
+    def part(self, rows: Sequence[int]) -> "ImageStore":
+        """A store of some of the images, in the order of their rows; the bytes are shared."""
         part = copy.copy(self)
         part.shapes, part.starts = [self.shapes[row] for row in rows], self.starts[list(rows)]
         return part
 
-    def to(self, device: torch.device) -> "PictureStore":
-        """Hold the pictures on a GPU, if there is room for them (:func:`has_room`)."""
+    def to(self, device: torch.device) -> "ImageStore":
+        """Hold the images on a GPU, if there is room for them (:func:`has_room`)."""
         sizes = [height * width * channels for height, width, channels in self.shapes]
         if has_room(device, sum(sizes)):
-            self.bytes = torch.cat([picture.flatten() for picture in self.take(range(len(self)))]).to(device)
+            self.bytes = torch.cat([image.flatten() for image in self.take(range(len(self)))]).to(device)
             self.starts = np.cumsum([0, *sizes])[:-1]
         return self
 
@@ -83,10 +83,10 @@ def has_room(device: torch.device, size: int) -> bool:
     return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 4
 
 
-def describe(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:
-    """All that decoded pictures follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
+def describe_images(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:
+    """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
     versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
-    content = hashlib.sha256(b"".join(contents(files, cache))).hexdigest()
+    content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
     return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}
 
 
@@ -97,23 +97,23 @@ def open_store(
     read: Callable[[Path], Image.Image],
     what: str,
     lenient: bool = False,
-) -> PictureStore | UnkeptPictures:
+) -> ImageStore | UncachedImages:
     """The store of ``files``, which is built first if need be, on all cores; where it would
     take more than half of the cache, one that decodes.
 
     Args:
         cache: where it is kept.
-        files: pictures, in the order in which they are wanted.
+        files: images, in the order in which they are wanted.
         short_side: to which each is resized, in pixels; None keeps them as they are.
         read: decodes a file to RGB.
         what: what they are, in words for a reader.
-        lenient: let a picture that can't be decoded be one without pixels.
+        lenient: let an image that can't be decoded be one without pixels.
 
     Raises:
-        UserError: if a picture can't be read, unless ``lenient``.
+        UserError: if an image can't be read, unless ``lenient``.
     """
     if not cache.fits(2 * decoded_size(files, short_side)):  # half is left to what is made of them, which is worth more
-        return UnkeptPictures(files, short_side, read)
+        return UncachedImages(files, short_side, read)
 
     def attempt(file: Path) -> Tensor:
         try:
@@ -127,36 +127,36 @@ def open_store(
         groups = [files[start : start + 64] for start in range(0, len(files), 64)]
         with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes and resizes without holding Python's lock
             for group in cache.shown(groups, what):
-                for picture in pool.map(attempt, group):
-                    writer.write(picture)
+                for image in pool.map(attempt, group):
+                    writer.write(image)
 
-    store = PictureStore(cache.get("pictures", what, describe(files, short_side, cache), "decode", build))
+    store = ImageStore(cache.get("pictures", what, describe_images(files, short_side, cache), "decode", build))
     if store.undecodable and not lenient:  # kept by a run that was
         read(files[store.undecodable[0]])
     return store
 
 
 def decoded_size(files: Sequence[Path], short_side: int | None) -> float:
-    """About how many bytes the decoded pictures take: by the headers of some, which are spread evenly over them."""
-    sizes = [size for file in files[:: -(-len(files) // SAMPLED)] if (size := picture_size(file))]
+    """About how many bytes the decoded images take: by the headers of some, which are spread evenly over them."""
+    sizes = [size for file in files[:: -(-len(files) // SAMPLED)] if (size := read_image_size(file))]
     pixels = [short_side**2 * max(size) / min(size) if short_side else size[0] * size[1] for size in sizes]
     return 3 * len(files) * sum(pixels) / max(1, len(pixels))
 
 
-class StoredPictures(Dataset):
-    """A split's pictures cut out of a store, a batch at a time: uint8 (n, 3, size, size), with labels int64 (n,).
+class ImageCrops(Dataset):
+    """A split's images cut out of a store, a batch at a time: uint8 (n, 3, size, size), with labels int64 (n,).
 
     Args:
-        store: holds the pictures; batches are made on its device.
-        labels: one a picture.
+        store: holds the images; batches are made on its device.
+        labels: one an image.
         size: side of the crop, in pixels.
         seed: from which, with epoch and index, random windows follow; None takes the centre.
-        augment: makes a PIL picture into a uint8 tensor (3, size, size) at random, in the place of random windows.
+        augment: makes a PIL image into a uint8 tensor (3, size, size) at random, in the place of random windows.
     """
 
     def __init__(
         self,
-        store: PictureStore | UnkeptPictures,
+        store: ImageStore | UncachedImages,
         labels: Sequence[int],
         size: int,
         seed: int | None = None,
@@ -174,23 +174,23 @@ class StoredPictures(Dataset):
         return len(self.store)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        pictures, labels = self.__getitems__([key])
-        return pictures[0], labels[0]
+        images, labels = self.__getitems__([key])
+        return images[0], labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
-        """Pictures and labels of the keys: indices, or where windows are random ``(epoch, index)`` pairs."""
+        """Images and labels of the keys: indices, or where windows are random ``(epoch, index)`` pairs."""
         # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
         indices = [index for _, index in pairs]
-        pictures, labels = self.store.take(indices), self.labels[indices]
+        images, labels = self.store.take(indices), self.labels[indices]
         if self.augment is not None:
-            return torch.stack([self._augmented(p, *pair) for p, pair in zip(pictures, pairs, strict=True)]), labels
-        windows = [self._window(p.shape, *pair) for p, pair in zip(pictures, pairs, strict=True)]
-        # Where the pictures are: bytes are only moved. Height, width, channels: the order that convolutions are fast in.
+            return torch.stack([self._augmented(p, *pair) for p, pair in zip(images, pairs, strict=True)]), labels
+        windows = [self._window(p.shape, *pair) for p, pair in zip(images, pairs, strict=True)]
+        # Where the images are: bytes are only moved. Height, width, channels: the order that convolutions are fast in.
         cut = torch.empty(len(pairs), self.size, self.size, 3, dtype=torch.uint8, device=self.store.device)
-        for k, (picture, window) in enumerate(zip(pictures, windows, strict=True)):
+        for k, (image, window) in enumerate(zip(images, windows, strict=True)):
             down, right = (slice(start, start + self.size) for start in window[:2])
-            cut[k] = picture[down, right]
+            cut[k] = image[down, right]
         flipped = torch.tensor([window.flip for window in windows], device=cut.device)
         cut[flipped] = cut[flipped].flip(2)
         return cut.permute(0, 3, 1, 2), labels
@@ -202,8 +202,8 @@ class StoredPictures(Dataset):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
         return random_window(height, width, self.size, generator)
 
-    def _augmented(self, picture: Tensor, epoch: int, index: int) -> Tensor:
+    def _augmented(self, image: Tensor, epoch: int, index: int) -> Tensor:
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            return self.augment(Image.fromarray(picture.cpu().numpy()))
+            return self.augment(Image.fromarray(image.cpu().numpy()))

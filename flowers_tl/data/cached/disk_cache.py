@@ -1,7 +1,7 @@
 """What was computed once and is kept on disk: files under a key of all that their content follows from.
 
 An entry is a folder ``<kind>-<key>`` with ``data.bin`` (rows one after another) and ``meta.json``: what the entry was made
-from, its shapes, and a checksum. The key is a hash of the description, so other pictures, weights or versions have another
+from, its shapes, and a checksum. The key is a hash of the description, so other images, weights or versions have another
 key and nothing stale is ever read. Entries are built under a lock, beside their place, and renamed when they are whole.
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import hold
-from flowers_tl.utils.phase_timer import Clock
+from flowers_tl.utils.phase_timer import PhaseTimer
 
 # Part of every key: a change of what is written makes new entries.
 FORMAT = 3
@@ -91,7 +91,7 @@ class Cache:
         if not max_gb > 0:
             raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
         self.folder, self.max_bytes, self.progress = Path(folder or default_folder()), max_gb * 1e9, progress
-        self.clock = Clock()
+        self.clock = PhaseTimer()
         self.used: dict[Path, int] = {}  # entries that this process uses, and their bytes
 
     def shown(self, items: Sequence[Any], title: str) -> Iterable[Any]:

@@ -15,10 +15,10 @@ how = about["preprocessing"]
 
 sizes = [v2.Resize(how["resize"]), v2.CenterCrop(how["crop"])]
 values = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(how["mean"], how["std"])]
-picture = ImageOps.exif_transpose(Image.open("picture.jpg", formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
-pictures = v2.Compose(sizes + values)(picture)[None]
+image = ImageOps.exif_transpose(Image.open("picture.jpg", formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
+images = v2.Compose(sizes + values)(image)[None]
 
 with torch.inference_mode():
-    probabilities = (network(pictures)[0] / about["temperature"]).softmax(dim=0)
+    probabilities = (network(images)[0] / about["temperature"]).softmax(dim=0)
 for k in probabilities.argsort(descending=True)[:5]:
     print(f"{probabilities[k]:.4f} {about['class_names'][k]}")

@@ -90,7 +90,7 @@ function showSpecies() {
     line.append(
       make("span", names[k], { className: "name" }),
       make("span", `${a[k] > b[k] ? "+" : ""}${oneDigit(a[k] - b[k])} points`, { className: "gap" }),
-      make("small", `${oneDigit(b[k])} to ${oneDigit(a[k])}\u00a0%, ${counts[k].toLocaleString("en")} pictures`),
+      make("small", `${oneDigit(b[k])} to ${oneDigit(a[k])}\u00a0%, ${counts[k].toLocaleString("en")} images`),
     );
     return line;
   };

@@ -1,4 +1,4 @@
-"""Decoded pictures equal the article's transforms of the files, bit for bit, and are decoded once."""
+"""Decoded images equal the article's transforms of the files, bit for bit, and are decoded once."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from flowers_tl.data.cached import decoded_images as room
-from flowers_tl.data.cached.decoded_images import StoredPictures, decoded_size, has_room, open_store
+from flowers_tl.data.cached.decoded_images import ImageCrops, decoded_size, has_room, open_store
 from flowers_tl.data.cached.disk_cache import Cache
-from flowers_tl.data.image_io import Undecodable, read_picture
+from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.transforms import (
@@ -26,7 +26,7 @@ from flowers_tl.data.transforms import (
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Pictures of ragged shapes, as JPEG and one grey PNG."""
+    """Images of ragged shapes, as JPEG and one grey PNG."""
     folder = tmp_path_factory.mktemp("pictures")
     torch.manual_seed(0)
     paths = []
@@ -46,30 +46,30 @@ def article(size: int) -> v2.Compose:
 
 
 def test_random_windows_equal_the_articles_transforms(files, tmp_path):
-    store = open_store(Cache(tmp_path), files, 37, read_picture, "pictures")
-    pictures = StoredPictures(store, range(5), 32, seed=7)
+    store = open_store(Cache(tmp_path), files, 37, read_image, "pictures")
+    images = ImageCrops(store, range(5), 32, seed=7)
     keys = [(epoch, k) for epoch in range(8) for k in range(5)]
-    batch, labels = pictures.__getitems__(keys)
+    batch, labels = images.__getitems__(keys)
     assert batch.dtype == torch.uint8
     assert labels.tolist() == list(range(5)) * 8
     found, flips = normalise(batch), set()
-    for (epoch, k), picture in zip(keys, found, strict=True):
+    for (epoch, k), image in zip(keys, found, strict=True):
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(7, epoch, k))
-            assert torch.equal(article(32)(read_picture(files[k])), picture)
-        flips.add(pictures._window(store.shapes[k], epoch, k).flip)
+            assert torch.equal(article(32)(read_image(files[k])), image)
+        flips.add(images._window(store.shapes[k], epoch, k).flip)
     assert flips == {True, False}
 
 
 def test_centre_crops_equal_the_articles_transforms(files, tmp_path):
-    store = open_store(Cache(tmp_path), files, 37, read_picture, "pictures")
-    found = normalise(StoredPictures(store, range(5), 32).__getitems__(range(5))[0])
-    for file, picture in zip(files, found, strict=True):
-        assert torch.equal(eval_transform(32)(read_picture(file)), picture)
+    store = open_store(Cache(tmp_path), files, 37, read_image, "pictures")
+    found = normalise(ImageCrops(store, range(5), 32).__getitems__(range(5))[0])
+    for file, image in zip(files, found, strict=True):
+        assert torch.equal(eval_transform(32)(read_image(file)), image)
 
 
-def test_ragged_pictures_keep_their_shape(files, tmp_path):
-    store = open_store(Cache(tmp_path), files, 37, read_picture, "pictures")
+def test_ragged_images_keep_their_shape(files, tmp_path):
+    store = open_store(Cache(tmp_path), files, 37, read_image, "pictures")
     assert store.shapes == [(37, 90, 3), (80, 37, 3), (46, 37, 3), (37, 37, 3), (37, 47, 3)]
 
 
@@ -94,12 +94,12 @@ def test_training_batches_are_those_without_a_store(tiny, config, tmp_path, augm
             assert torch.equal(x, normalise(y))
 
 
-def test_a_changed_picture_is_decoded_again_and_no_other_time(files, tmp_path):
+def test_a_changed_image_is_decoded_again_and_no_other_time(files, tmp_path):
     read = []
 
     def counting(file):
         read.append(file.name)
-        return read_picture(file)
+        return read_image(file)
 
     copies = [tmp_path / file.name for file in files]
     for file, copy in zip(files, copies, strict=True):
@@ -118,24 +118,24 @@ def test_a_changed_picture_is_decoded_again_and_no_other_time(files, tmp_path):
     assert len(read) == 15
 
 
-def test_pictures_that_change_places_are_other_pictures(tmp_path):
+def test_images_that_change_places_are_other_images(tmp_path):
     """Files of one size and one time of change, as an archive may leave them: only their bytes tell them apart."""
     for name, grey in (("a", 0), ("b", 255)):
         (tmp_path / name).mkdir()
         Image.new("RGB", (40, 40), (grey,) * 3).save(tmp_path / name / "0.bmp")
         os.utime(tmp_path / name / "0.bmp", (1.7e9, 1.7e9))
     files, cache = [tmp_path / name / "0.bmp" for name in "ab"], Cache(tmp_path / "cache")
-    before = open_store(cache, files, 37, read_picture, "pictures")
+    before = open_store(cache, files, 37, read_image, "pictures")
     for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
         (tmp_path / old).rename(tmp_path / new)
-    after = open_store(cache, files, 37, read_picture, "pictures")
+    after = open_store(cache, files, 37, read_image, "pictures")
     assert torch.equal(after[0], before[1])
     assert torch.equal(after[1], before[0])
 
 
-def test_a_copy_of_the_pictures_is_not_decoded_again(files, tmp_path):
+def test_a_copy_of_the_images_is_not_decoded_again(files, tmp_path):
     cache = Cache(tmp_path / "cache")
-    before = open_store(cache, files, 37, read_picture, "pictures")
+    before = open_store(cache, files, 37, read_image, "pictures")
     copies = [shutil.copy(file, tmp_path) for file in files]  # with other times
     after = open_store(cache, [tmp_path / file.name for file in files], 37, pytest.fail, "pictures")
     assert len(copies) == len(after) == len(before)
@@ -143,45 +143,45 @@ def test_a_copy_of_the_pictures_is_not_decoded_again(files, tmp_path):
 
 
 def test_other_versions_of_the_decoder_have_another_key(files, monkeypatch):
-    before = room.describe(files, 37, None)
+    before = room.describe_images(files, 37, None)
     monkeypatch.setattr(room.PIL, "__version__", "0.0")
-    assert room.describe(files, 37, None) != before
+    assert room.describe_images(files, 37, None) != before
 
 
-def test_a_damaged_picture_is_named(files, tmp_path):
+def test_a_damaged_image_is_named(files, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(files[0].read_bytes()[:200])
-    with pytest.raises(Exception, match=r"bad.jpg can't be read as a picture"):
-        open_store(Cache(tmp_path / "cache"), [files[0], bad], 37, read_picture, "pictures")
+    with pytest.raises(Exception, match=r"bad.jpg can't be read as an image"):
+        open_store(Cache(tmp_path / "cache"), [files[0], bad], 37, read_image, "pictures")
     assert not list((tmp_path / "cache").glob("pictures-*"))
 
 
-def test_a_damaged_picture_may_be_one_without_pixels(files, tmp_path):
+def test_a_damaged_image_may_be_one_without_pixels(files, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"words")
     paths = [files[0], bad, files[1]]
-    store = open_store(Cache(tmp_path / "cache"), paths, 37, read_picture, "pictures", lenient=True)
+    store = open_store(Cache(tmp_path / "cache"), paths, 37, read_image, "pictures", lenient=True)
     assert store.undecodable == [1]
     assert store.shapes[1] == (0, 0, 3)
     part = store.part([2, 0])
-    assert [tuple(picture.shape) for picture in part.take([0, 1])] == [store.shapes[2], store.shapes[0]]
+    assert [tuple(image.shape) for image in part.take([0, 1])] == [store.shapes[2], store.shapes[0]]
     assert torch.equal(part[0], store[2])
     for _ in range(2):  # kept by one that was lenient, and of another who is not
-        with pytest.raises(Undecodable, match=r"bad.jpg can't be read as a picture"):
-            open_store(Cache(tmp_path / "cache"), paths, 37, read_picture, "pictures")
+        with pytest.raises(Undecodable, match=r"bad.jpg can't be read as an image"):
+            open_store(Cache(tmp_path / "cache"), paths, 37, read_image, "pictures")
 
 
-def test_a_store_of_damaged_pictures_alone_can_be_kept(tmp_path):
+def test_a_store_of_damaged_images_alone_can_be_kept(tmp_path):
     for k in range(2):
         (tmp_path / f"{k}.jpg").write_bytes(b"words")
     files = [tmp_path / f"{k}.jpg" for k in range(2)]
     for _ in range(2):
-        assert open_store(Cache(tmp_path / "cache"), files, 37, read_picture, "pictures", True).undecodable == [0, 1]
+        assert open_store(Cache(tmp_path / "cache"), files, 37, read_image, "pictures", True).undecodable == [0, 1]
 
 
 @pytest.mark.parametrize("short_side", [37, None])
 def test_the_size_of_a_store_is_known_before(files, short_side, tmp_path):
-    store = open_store(Cache(tmp_path), files * 100, short_side, read_picture, "pictures")
+    store = open_store(Cache(tmp_path), files * 100, short_side, read_image, "pictures")
     assert decoded_size(files * 100, short_side) == pytest.approx(store.bytes.nbytes, rel=0.03)
 
 
@@ -190,7 +190,7 @@ def test_training_transforms_are_the_articles(files):
         found = []
         for transform in (train_transform(32), article(32)):
             torch.manual_seed(seed)
-            found.append(transform(read_picture(files[0])))
+            found.append(transform(read_image(files[0])))
         assert torch.equal(*found)
 
 
