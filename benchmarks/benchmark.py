@@ -129,7 +129,7 @@ def read_once(overrides: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from flowers_tl.config.error_messages import COMPOSE_ERRORS, compose_config, explain_error
-    from flowers_tl.training.factory import make_data
+    from flowers_tl.data.registry import make_data
 
     try:
         config = OmegaConf.to_container(compose_config("train", overrides), resolve=True)

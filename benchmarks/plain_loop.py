@@ -18,9 +18,9 @@ from torchvision import transforms
 
 from flowers_tl.config.error_messages import compose_config
 from flowers_tl.data.cached.files import ImageFiles
+from flowers_tl.data.registry import make_data
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.pretrained import load_weights
-from flowers_tl.training.factory import make_data
 from flowers_tl.utils.strict_json import dumps
 
 # The article's two strategies: rates of the head, and of the last stage before it.

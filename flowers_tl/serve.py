@@ -68,8 +68,8 @@ def validate_address(host: str, port: int) -> None:
 
 def find_examples(ckpt: str) -> "dict[str, Path]":
     """A training image of each class of the network's run; none where the images are not at hand."""
+    from flowers_tl.data.registry import make_data
     from flowers_tl.inference.checkpoint import load_trained
-    from flowers_tl.training.factory import make_data
 
     config = load_trained(ckpt).config
     if config is None:

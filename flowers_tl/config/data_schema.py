@@ -1,7 +1,9 @@
 """What a user may choose about the images, typed; the part ``data`` of :mod:`flowers_tl.config.schema`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
@@ -79,3 +81,7 @@ store.store(name="without_val_schema", node=WithoutValConfig)
 store.store(name="without_splits_schema", node=WithoutSplitsConfig)
 store.store(name="folder_schema", node=FolderConfig)
 store.store(name="dtd_schema", node=DTDConfig)
+
+# torchvision's data sets are choices too: a row says all of them that there is to say.
+for name, row in yaml.safe_load((Path(__file__).parents[1] / "data" / "torchvision_sets.yaml").read_text()).items():
+    store.store(group="data", name=name, node={"defaults": [f"/{row['schema']}@_here_", "_self_"], "name": name})

@@ -19,8 +19,8 @@ from rich.progress import track
 from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
-from flowers_tl.data.flowers import FlowersDataModule
 from flowers_tl.data.splits import SPLITS, ImageSplit
+from flowers_tl.data.torchvision_sets import TorchvisionDataModule
 from flowers_tl.data.transforms import resized
 from flowers_tl.utils.errors import UserError
 
@@ -39,8 +39,8 @@ class DrawnFlowers(Flowers102):
         pass
 
 
-class SyntheticDataModule(FlowersDataModule):
-    """Drawn flowers as data: the same loaders and transforms as :class:`FlowersDataModule`, drawn on first use.
+class SyntheticDataModule(TorchvisionDataModule):
+    """Drawn flowers as data, in the layout of ``data=flowers``; they are drawn on first use.
 
     Args:
         root: folder under which a folder for these drawings is made; by default ``data``.
@@ -48,10 +48,8 @@ class SyntheticDataModule(FlowersDataModule):
         train_per_class, val_per_class, test_per_class: images of each species in the three splits.
         image_size: side of the crop, in pixels.
         first_species: number of the first species; ranges that do not meet give different flowers.
-        others: as in :class:`FlowersDataModule`.
+        others: as in :class:`flowers_tl.data.datamodule.ImageDataModule`.
     """
-
-    name, reader = "synthetic", DrawnFlowers
 
     def __init__(
         self,
@@ -66,7 +64,8 @@ class SyntheticDataModule(FlowersDataModule):
         **others: Any,
     ) -> None:
         sizes = {"num_classes": num_classes, "image_size": image_size, "num_workers": num_workers}
-        super().__init__(root or "data", **sizes, **others)
+        super().__init__("flowers", root or "data", **sizes, **others)
+        self.name, self.reader = "synthetic", DrawnFlowers
         self.first_species = first_species
         self.drawn = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counts = {"num_classes": num_classes} | {f"{split}_per_class": n for split, n in self.drawn.items()}
@@ -100,9 +99,9 @@ class SyntheticDataModule(FlowersDataModule):
                 f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
             ) from error
 
-    def listed(self, found: Any) -> ImageSplit:
+    def find_splits(self) -> dict[str, ImageSplit]:
         names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
-        return replace(super().listed(found), classes=names)
+        return {split: replace(images, classes=names) for split, images in super().find_splits().items()}
 
 
 def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_size: int, first_species: int) -> None:

@@ -1,112 +1,72 @@
-"""Public sets of images, as torchvision's classes download and read them; each yields plain splits here."""
+"""Public data sets, as torchvision's classes download and read them; ``torchvision_sets.yaml`` has a row for each."""
 
+import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from torchvision.datasets import DTD, EuroSAT, Food101, OxfordIIITPet, VisionDataset
+import yaml
+from torchvision.datasets import DTD, Country211, EuroSAT, FGVCAircraft, Flowers102, Food101, OxfordIIITPet
 
 from flowers_tl.data.datamodule import ImageDataModule
-from flowers_tl.data.splits import SPLITS, ImageSplit
+from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
+
+TABLE: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+# The classes that a row may name, and their attribute that lists the files: beside `_labels`, or as pairs with the label.
+READERS = {
+    "Country211": (Country211, "samples"),
+    "DTD": (DTD, "_image_files"),
+    "EuroSAT": (EuroSAT, "samples"),
+    "FGVCAircraft": (FGVCAircraft, "_image_files"),
+    "Flowers102": (Flowers102, "_image_files"),
+    "Food101": (Food101, "_image_files"),
+    "OxfordIIITPet": (OxfordIIITPet, "_images"),
+}
 
 
 class TorchvisionDataModule(ImageDataModule):
-    """A set that torchvision knows: a subclass names its class, and how that calls the splits which the set has.
+    """A data set of the table.
 
     Args:
-        root: folder that holds the set's own; by default ``data``.
-        others: as in :class:`ImageDataModule`.
+        name: the row's name.
+        root: folder that holds the set's folder; by default the row's environment variable, else ``data``.
+        others: the row's keys, and those of :class:`ImageDataModule`.
+
+    Raises:
+        UserError: if a value is out of its range.
     """
 
-    reader: ClassVar[type[VisionDataset]]
-    folder: ClassVar[str]
-    """Of the set, below the root."""
-    unpacked: ClassVar[str]
-    """What belongs into the folder, for whoever puts it there by hand."""
-    otherwise: ClassVar[str] = ""
-    """What else may be done where it is not there."""
-
-    def __init__(self, root: str | None = None, **others: Any) -> None:
-        super().__init__(root or "data", **others)
-
-    def asked(self) -> dict[str, dict[str, Any]]:
-        """The reader's arguments for each split that the set has."""
-        return {split: {"split": split} for split in SPLITS}
-
-    def listed(self, found: Any) -> ImageSplit:
-        """A split out of the reader that holds it."""
-        return ImageSplit(found._image_files, found._labels, list(found.classes))
+    def __init__(self, name: str, root: str | None = None, **others: Any) -> None:
+        self.row = TABLE[name]
+        self.reader, self.files_attribute = READERS[self.row["reader"]]
+        ranges = self.row.get("keys", {})
+        self.options = {key: others.pop(key, low) for key, (low, _) in ranges.items()}
+        super().__init__(root or os.environ.get(self.row.get("environment", "")) or "data", **others)
+        self.name, self.known_classes = name, self.row["num_classes"]
+        for key, (low, high) in ranges.items():
+            if not low <= self.options[key] <= high:
+                raise UserError(f"data.{key}={self.options[key]} is unknown: there are {low} to {high}.")
 
     def prepare_data(self) -> None:
         """Download what is missing. Raises UserError where that fails, with what to put where."""
         try:
-            self.reader(self.root, **self.asked()["train"], download=True)
+            self.reader(self.root, **self.row["splits"]["train"], **self.options, download=True)
         except (OSError, RuntimeError) as error:
+            folder = self.row["folder"]
+            otherwise = f" or {self.row['otherwise']}" if "otherwise" in self.row else ""
             raise UserError(
-                f"The images are not in {self.root / self.folder} and can't be downloaded ({error}): put {self.unpacked} "
-                f"there, or name the folder that holds {self.folder} with data.root=DIR{self.otherwise}."
+                f"The images are not in {self.root / folder} and can't be downloaded ({error}): put {self.row['unpack']} "
+                f"there, or name the folder that holds {folder} with data.root=DIR{otherwise}."
             ) from error
 
     def find_splits(self) -> dict[str, ImageSplit]:
-        return {split: self.listed(self.reader(self.root, **asked)) for split, asked in self.asked().items()}
+        splits = {}
+        for split, arguments in self.row["splits"].items():
+            reader = self.reader(self.root, **arguments, **self.options)
+            listed = getattr(reader, self.files_attribute)
+            files, labels = zip(*listed, strict=True) if self.files_attribute == "samples" else (listed, reader._labels)
+            splits[split] = ImageSplit([Path(file) for file in files], list(labels), list(reader.classes))
+        return splits
 
     def remedy(self) -> str:
-        return f"remove {self.root / self.folder} to have all of it made anew"
-
-
-class PetsDataModule(TorchvisionDataModule):
-    """Oxford-IIIT Pet: 7,349 images of 37 breeds, in halves ``trainval`` and ``test`` (Parkhi et al. 2012)."""
-
-    name, reader, known_classes, folder = "pets", OxfordIIITPet, 37, "oxford-iiit-pet"
-    unpacked = "images.tar.gz and annotations.tar.gz, unpacked,"
-
-    def asked(self) -> dict[str, dict[str, Any]]:
-        return {"train": {"split": "trainval"}, "test": {"split": "test"}}
-
-    def listed(self, found: Any) -> ImageSplit:
-        return ImageSplit(found._images, found._labels, list(found.classes))
-
-
-class Food101DataModule(TorchvisionDataModule):
-    """Food-101: 101 dishes with 750 training images, some of them mislabelled, and 250 test images (Bossard et al. 2014)."""
-
-    name, reader, known_classes, folder = "food101", Food101, 101, "food-101"
-    unpacked = "images and meta, unpacked from food-101.tar.gz,"
-
-    def asked(self) -> dict[str, dict[str, Any]]:
-        return {split: {"split": split} for split in ("train", "test")}
-
-
-class EuroSATDataModule(TorchvisionDataModule):
-    """EuroSAT: 27,000 satellite images of 64 by 64 pixels, of 10 kinds of land; it has no splits (Helber et al. 2019)."""
-
-    name, reader, known_classes, folder = "eurosat", EuroSAT, 10, "eurosat"
-    unpacked = "2750, unpacked from EuroSAT.zip,"
-
-    def asked(self) -> dict[str, dict[str, Any]]:
-        return {"train": {}}
-
-    def listed(self, found: Any) -> ImageSplit:
-        files, labels = zip(*found.samples, strict=True)
-        return ImageSplit([Path(file) for file in files], list(labels), list(found.classes))
-
-
-class DTDDataModule(TorchvisionDataModule):
-    """Describable Textures: 5,640 images of 47 textures, of which each partition makes thirds (Cimpoi et al. 2014).
-
-    Args:
-        partition: 1 to 10.
-        others: as in :class:`ImageDataModule`.
-    """
-
-    name, reader, known_classes, folder = "dtd", DTD, 47, "dtd"
-    unpacked = "dtd, unpacked from dtd-r1.0.1.tar.gz,"
-
-    def __init__(self, root: str | None = None, partition: int = 1, **others: Any) -> None:
-        super().__init__(root, **others)
-        self.partition = partition
-        if not 1 <= partition <= 10:
-            raise UserError(f"data.partition={partition} is unknown: there are 1 to 10.")
-
-    def asked(self) -> dict[str, dict[str, Any]]:
-        return {split: {"split": split, "partition": self.partition} for split in SPLITS}
+        return f"remove {self.root / self.row['folder']} to have all of it made anew"

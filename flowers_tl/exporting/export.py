@@ -10,6 +10,7 @@ import numpy as np
 
 from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.image_io import find_images
+from flowers_tl.data.registry import make_data
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import resized
 from flowers_tl.exporting.formats import FORMATS, choose
@@ -17,7 +18,6 @@ from flowers_tl.exporting.model_card import describe, write_card
 from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
-from flowers_tl.training.factory import make_data
 from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
 from flowers_tl.utils.notes import print_note
 from flowers_tl.utils.strict_json import dumps

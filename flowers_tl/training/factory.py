@@ -8,30 +8,13 @@ import numpy as np
 
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.datamodule import ImageDataModule
-from flowers_tl.data.flowers import FlowersDataModule
-from flowers_tl.data.image_folder import FolderDataModule
+from flowers_tl.data.registry import make_data
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.data.synthetic import SyntheticDataModule
-from flowers_tl.data.torchvision_sets import DTDDataModule, EuroSATDataModule, Food101DataModule, PetsDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule
-from flowers_tl.utils.errors import UserError, suggest
-
-DATA: dict[str, type[ImageDataModule]] = {
-    module.name: module
-    for module in (
-        FlowersDataModule,
-        SyntheticDataModule,
-        FolderDataModule,
-        PetsDataModule,
-        Food101DataModule,
-        EuroSATDataModule,
-        DTDDataModule,
-    )
-}
 
 
 def make_cache(config: Mapping[str, Any]) -> Cache | None:
@@ -40,15 +23,6 @@ def make_cache(config: Mapping[str, Any]) -> Cache | None:
     if not chosen["enabled"]:
         return None
     return Cache(chosen["dir"], chosen["max_gb"], config["trainer"]["enable_progress_bar"])
-
-
-def make_data(config: dict[str, Any], cache: Cache | None = None) -> ImageDataModule:
-    """Build the data module that ``data.name`` names, with the other keys as its arguments."""
-    arguments = dict(config["data"])
-    name = arguments.pop("name")
-    if name not in DATA:
-        raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
-    return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 
 def set_up_data(config: Mapping[str, Any], undivided: bool = False) -> ImageDataModule:

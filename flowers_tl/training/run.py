@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.registry import make_data
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.linear_probe import compute_features, solve_head
@@ -35,7 +36,6 @@ from flowers_tl.training.factory import (
     collect_predictions,
     describe_prefix,
     describe_run,
-    make_data,
     make_model,
     prepare_features,
     set_up_data,

@@ -8,7 +8,7 @@ import torch
 from benchmarks.benchmark import main
 from benchmarks.measure import Bench
 from benchmarks.speed_table import HEADER, speed_rows
-from flowers_tl.training.factory import make_data
+from flowers_tl.data.registry import make_data
 from flowers_tl.training.run import train
 
 

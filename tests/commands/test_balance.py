@@ -7,6 +7,7 @@ import torch
 import yaml
 from torch.nn.functional import cross_entropy
 
+from flowers_tl.data.registry import make_data
 from flowers_tl.data.sampling import balancing_weights
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.classifier import TransferClassifier
@@ -14,7 +15,6 @@ from flowers_tl.models.head_stack import HeadStack
 from flowers_tl.models.linear_probe import solve_head
 from flowers_tl.models.optim import image_losses
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.training.factory import make_data
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 

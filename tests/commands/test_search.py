@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 import flowers_tl.search
+from flowers_tl.data.registry import make_data
 from flowers_tl.search import main
-from flowers_tl.training.factory import make_data
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 

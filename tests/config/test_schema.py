@@ -9,6 +9,7 @@ import pytest
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
 from flowers_tl.config.schema import CONF, find_conf
+from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.models.backbone import ARCHITECTURES
 from flowers_tl.utils.errors import UserError
 
@@ -32,7 +33,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))] + [("data", name) for name in TABLE]
 
 
 @pytest.mark.parametrize(("group", "choice"), FILES)

@@ -177,7 +177,7 @@ def reads(monkeypatch):
         return read_image(file)
 
     monkeypatch.setattr("flowers_tl.data.cached.decoded.read_image", counting)
-    monkeypatch.setattr(readable, "read_picture", counting)
+    monkeypatch.setattr(readable, "read_image", counting)
     readable.decode_all.cache_clear()
     return counted
 

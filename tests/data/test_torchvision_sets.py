@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from flowers_tl.data.registry import DATA, make_data
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.data.torchvision_sets import DTDDataModule, EuroSATDataModule, Food101DataModule, PetsDataModule
-from flowers_tl.training.factory import DATA, make_data
+from flowers_tl.data.torchvision_sets import READERS, TABLE, TorchvisionDataModule
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
@@ -106,7 +107,7 @@ def test_a_run_on_it_finishes(composed, tmp_path):
 
 def test_the_official_test_split_is_whole_and_val_comes_out_of_train(config, photos, tmp_path):
     pets(tmp_path / "data", photos)
-    data = PetsDataModule(str(tmp_path / "data"), val_fraction=0.5)
+    data = TorchvisionDataModule("pets", str(tmp_path / "data"), val_fraction=0.5)
     data.setup()
     assert {file.stem for file in data.images["test"].files} == {
         f"{b}_{k}" for b in ("Bengal", "Yorkshire_terrier") for k in range(10, 20)
@@ -118,13 +119,13 @@ def test_each_partition_of_the_textures_is_another(photos, tmp_path):
     dtd(tmp_path / "data", photos)
     found = []
     for partition in (1, 2):
-        found.append(DTDDataModule(str(tmp_path / "data"), partition=partition))
+        found.append(TorchvisionDataModule("dtd", str(tmp_path / "data"), partition=partition))
         found[-1].setup()
     assert found[0].images["train"].files != found[1].images["train"].files
     assert [int(file.stem) % 3 for file in found[1].images["train"].files] == [1] * 8
     for wrong in (0, 11):
         with pytest.raises(UserError, match=rf"data.partition={wrong} is unknown: there are 1 to 10"):
-            DTDDataModule(partition=wrong)
+            TorchvisionDataModule("dtd", partition=wrong)
 
 
 def test_a_image_that_is_gone_is_named(photos, tmp_path):
@@ -132,29 +133,31 @@ def test_a_image_that_is_gone_is_named(photos, tmp_path):
     gone = tmp_path / "data" / "food-101" / "images" / "waffles" / "3.jpg"
     gone.unlink()
     with pytest.raises(UserError) as caught:
-        Food101DataModule(str(tmp_path / "data")).setup()
+        TorchvisionDataModule("food101", str(tmp_path / "data")).setup()
     folder = tmp_path / "data" / "food-101"
     assert str(caught.value).startswith(f"{gone} is missing")
     assert str(caught.value).endswith(f"put it back, or remove {folder} to have all of it made anew.")
 
 
 @pytest.mark.parametrize(
-    ("module", "folder", "wanted"),
+    ("name", "folder", "words"),
     [
-        (PetsDataModule, "oxford-iiit-pet", "images.tar.gz and annotations.tar.gz, unpacked,"),
-        (Food101DataModule, "food-101", "food-101.tar.gz"),
-        (EuroSATDataModule, "eurosat", "EuroSAT.zip"),
-        (DTDDataModule, "dtd", "dtd-r1.0.1.tar.gz"),
+        ("flowers", "flowers-102", ["imagelabels.mat", "setid.mat", "FLOWERS102_ROOT", "data=synthetic"]),
+        ("pets", "oxford-iiit-pet", ["images.tar.gz and annotations.tar.gz, unpacked,"]),
+        ("food101", "food-101", ["food-101.tar.gz"]),
+        ("eurosat", "eurosat", ["EuroSAT.zip"]),
+        ("dtd", "dtd", ["dtd-r1.0.1.tar.gz"]),
     ],
 )
-def test_without_images_and_network_it_says_what_to_do(tmp_path, monkeypatch, module, folder, wanted):
+def test_without_images_and_network_it_says_what_to_do(tmp_path, monkeypatch, name, folder, words):
     def refuse(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr(f"{module.reader.__module__}.download_and_extract_archive", refuse)
+    data = TorchvisionDataModule(name, str(tmp_path))
+    monkeypatch.setattr(f"{data.reader.__module__}.download_and_extract_archive", refuse)
     with pytest.raises(UserError) as caught:
-        module(str(tmp_path)).prepare_data()
-    for part in (f"not in {tmp_path / folder} and", "no network", wanted, f"that holds {folder} with data.root=DIR"):
+        data.prepare_data()
+    for part in (f"not in {tmp_path / folder} and", "no network", f"that holds {folder} with data.root=DIR", *words):
         assert part in str(caught.value)
 
 
@@ -168,7 +171,7 @@ def test_what_is_missing_is_downloaded_once(photos, tmp_path, monkeypatch):
 
     monkeypatch.setattr("torchvision.datasets.dtd.download_and_extract_archive", download)
     for _ in range(2):
-        data = DTDDataModule(str(tmp_path / "data"))
+        data = TorchvisionDataModule("dtd", str(tmp_path / "data"))
         data.prepare_data()
         data.setup()
     assert asked == ["dtd-r1.0.1.tar.gz"]
@@ -186,3 +189,57 @@ def test_every_choice_has_its_module(config):
     for name in DATA:
         root = ["data.root=photos"] if name == "folder" else []
         assert make_data(config([f"data={name}", *root])).name == name
+
+
+def test_root_is_the_argument_else_the_environment_else_data(monkeypatch):
+    monkeypatch.setenv("FLOWERS102_ROOT", "/from/environment")
+    assert str(TorchvisionDataModule("flowers", root="/from/argument").root) == "/from/argument"
+    assert str(TorchvisionDataModule("flowers").root) == "/from/environment"
+    monkeypatch.delenv("FLOWERS102_ROOT")
+    assert str(TorchvisionDataModule("flowers").root) == "data"
+
+
+@pytest.mark.real_data
+def test_the_real_splits():
+    data = TorchvisionDataModule("flowers", num_workers=0)
+    data.prepare_data()
+    data.setup()
+    assert data.sizes == {"train": 1020, "val": 1020, "test": 6149}
+    assert data.num_classes == len(data.class_names) == 102
+    assert data.class_names[76] == "passion flower"
+    per_class = torch.bincount(torch.tensor(data.images["train"].labels))
+    assert per_class.tolist() == [10] * 102
+    paths = [set(images.files) for images in data.images.values()]
+    assert len(set.union(*paths)) == sum(map(len, paths)) == 8189
+    assert next(iter(data.val_dataloader()))[0].shape == (32, 3, 224, 224)
+
+
+@pytest.mark.real_data
+def test_fewer_classes_than_the_real_labels():
+    with pytest.raises(UserError, match=r"data.num_classes=50 is fewer than the 102 classes"):
+        TorchvisionDataModule("flowers", num_classes=50).setup()
+
+
+def test_a_row_of_the_table_is_all_that_another_set_needs(photos, tmp_path, monkeypatch):
+    for split, count in (("train", 4), ("valid", 2), ("test", 3)):
+        photos({"AD": count, "AE": count}, f"data/country211/{split}")
+    splits = {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}}
+    row = {"reader": "Country211", "splits": splits, "num_classes": 211, "folder": "country211", "unpack": "it"}
+    monkeypatch.setitem(TABLE, "countries", row)
+    data = TorchvisionDataModule("countries", str(tmp_path / "data"))
+    assert data.count_classes() == 211
+    data.prepare_data()
+    data.setup()
+    assert data.sizes == {"train": 8, "val": 4, "test": 6}
+    assert data.class_names == ["AD", "AE"]
+
+
+def test_rows_name_known_readers_and_a_record_names_none(config):
+    assert {row["reader"] for row in TABLE.values()} <= set(READERS)
+    record = config(["data=pets"])
+    for key in ("reader", "files_attribute", "row", "splits", "folder"):
+        with pytest.raises(TypeError, match=key):
+            make_data(record | {"data": record["data"] | {key: "os.system"}})
+    for name in ("../torchvision_sets", "os.system", "OxfordIIITPet"):
+        with pytest.raises(UserError, match="There is no data"):
+            make_data(record | {"data": record["data"] | {"name": name}})

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from flowers_tl.data.registry import make_data
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.record import ELSEWHERE
-from flowers_tl.training.factory import make_data
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 

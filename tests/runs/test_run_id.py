@@ -7,8 +7,9 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from flowers_tl.data.registry import make_data
 from flowers_tl.runs.run_id import fingerprint_weights, identify
-from flowers_tl.training.factory import make_cache, make_data
+from flowers_tl.training.factory import make_cache
 
 
 @pytest.fixture

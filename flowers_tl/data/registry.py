@@ -1,0 +1,27 @@
+"""Every kind of data by its name: ``data=NAME``."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.image_folder import FolderDataModule
+from flowers_tl.data.synthetic import SyntheticDataModule
+from flowers_tl.data.torchvision_sets import TABLE, TorchvisionDataModule
+from flowers_tl.utils.errors import UserError, suggest
+
+DATA: dict[str, Callable[..., ImageDataModule]] = {
+    **{name: partial(TorchvisionDataModule, name) for name in TABLE},
+    "synthetic": SyntheticDataModule,
+    "folder": FolderDataModule,
+}
+
+
+def make_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDataModule:
+    """Build the data module that ``data.name`` names, with the other keys as its arguments."""
+    arguments = dict(config["data"])
+    name = arguments.pop("name")
+    if name not in DATA:
+        raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
+    return DATA[name](**arguments, seed=config["seed"], cache=cache)
