@@ -8,17 +8,20 @@ seed and trainer.max_epochs; prints one line of JSON.
 
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from flowers_tl.config.error_messages import compose_config
-from flowers_tl.data.cached.files import ImageFiles
+from flowers_tl.data.image_io import read_image
 from flowers_tl.data.registry import make_data
+from flowers_tl.data.splits import ImageSplit
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.pretrained import load_weights
 from flowers_tl.utils.strict_json import dumps
@@ -65,9 +68,22 @@ def main(overrides: list[str]) -> None:
     print(dumps(found | {"seconds": {"fit": test - fit, "test": end - test, "total": end - began}}))
 
 
+class ImageFiles(Dataset):
+    """A split's images under a transform, one at a time, with their labels."""
+
+    def __init__(self, split: ImageSplit, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.split, self.transform = split, transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(read_image(self.split.files[index])), self.split.labels[index]
+
+
 def make_loaders(config: dict) -> tuple[dict[str, DataLoader], int]:
     """Loaders by split, and the number of classes."""
-    data = make_data(config)  # of which only the pictures' files and labels are used
+    data = make_data(config)  # of which only the images' files and labels are used
     data.prepare_data()
     data.setup()
     size = config["data"]["image_size"]

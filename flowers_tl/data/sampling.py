@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 
 def derive_seed(*numbers: int) -> int:
@@ -80,21 +78,3 @@ def balancing_weights(labels: Sequence[int], num_classes: int) -> list[float]:
     """
     counts = np.bincount(labels, minlength=num_classes)
     return (len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)).tolist()
-
-
-class SeededImages(Dataset):
-    """A dataset with random transforms, read with ``(epoch, index)``: what they draw follows from (seed, epoch, index)."""
-
-    def __init__(self, images: Dataset, seed: int) -> None:
-        self.images, self.seed = images, seed
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: tuple[int, int] | int) -> tuple[Tensor, int]:
-        # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            return self.images[index]

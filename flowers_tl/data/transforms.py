@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from flowers_tl.utils.errors import UserError, suggest
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -42,25 +40,15 @@ def centre_window(height: int, width: int, size: int) -> Window:
 AUGMENTATIONS = ("crop", "random_resized_crop", "trivial_augment")
 
 
-def train_transform(image_size: int = 224, augmentation: str = "crop") -> v2.Compose:
-    """Crop at random, flip at random, normalise: PIL image in, float32 (3, image_size, image_size) out.
+def augment(image_size: int, augmentation: str) -> v2.Compose:
+    """Crop at random and flip at random: PIL image in, uint8 (3, image_size, image_size) out.
 
     Args:
         image_size: side of the crop, in pixels.
         augmentation: ``crop`` resizes before, as the article does; ``random_resized_crop`` takes a window of any size
             from 8 to 100 % of the image (Szegedy et al. 2015); ``trivial_augment`` follows ``crop`` with one random
             change of colour or shape (Mueller and Hutter 2021).
-
-    Raises:
-        UserError: if the augmentation is unknown.
     """
-    return v2.Compose([augment(image_size, augmentation), normalise])
-
-
-def augment(image_size: int, augmentation: str) -> v2.Compose:
-    """What is random in :func:`train_transform`: PIL image in, uint8 (3, image_size, image_size) out."""
-    if augmentation not in AUGMENTATIONS:
-        raise UserError(f"data.augmentation={augmentation} is unknown: {suggest(augmentation, AUGMENTATIONS)}.")
     crop = [v2.Resize(resized(image_size)), v2.RandomCrop(image_size)]
     if augmentation == "random_resized_crop":
         crop = [v2.RandomResizedCrop(image_size)]

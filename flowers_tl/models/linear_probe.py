@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 
+from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.utils.errors import UserError, shorten
 
@@ -45,7 +46,7 @@ class Solution:
 def compute_features(
     backbone: Backbone, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Run all stages before the head, in eval mode, on images (n, 3, height, width) and labels (n,) in batches.
+    """Run all stages before the head, in eval mode, on uint8 images (n, 3, height, width) and labels (n,) in batches.
 
     Args:
         backbone: is moved to ``device``.
@@ -58,9 +59,10 @@ def compute_features(
     """
     backbone.eval().to(device)
     found, known = [], []
-    for images, labels in batches:
+    for pixels, labels in batches:
+        images = normalise(pixels.to(device)).contiguous()
         for view in (images, images.flip(-1)) if mirrored else (images,):
-            found.append(backbone.run(view.to(device), stop="head").float())
+            found.append(backbone.run(view, stop="head").float())
             known.append(labels.to(device))
     return torch.cat(found), torch.cat(known)
 

@@ -155,7 +155,7 @@ class FeatureDataModule(L.LightningDataModule):
 
     @lru_cache(maxsize=8)  # noqa: B019 (as long-lived as the run)
     def images(self, split: str, random: bool) -> ImageCrops:
-        return self.data.stored(split, self.view_seed if random else None)
+        return self.data.crops(split, self.view_seed if random else None)
 
     def labels(self, split: str) -> Tensor:
         """Labels of a split, int64 (n,)."""

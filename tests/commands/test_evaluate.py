@@ -9,6 +9,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from flowers_tl.data.transforms import normalise
 from flowers_tl.evaluate import evaluate, evaluation_config, main
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.evaluate import predict_splits
@@ -70,7 +71,7 @@ def test_train_images_are_answered_as_they_are_once(config, tiny, tmp_path, monk
     trained = load_trained(tmp_path / "run")
     batches = set_up_data(trained.config | {"cache": trained.config["cache"] | {"enabled": False}}).in_order("train")
     with torch.inference_mode():
-        expected = torch.cat([trained.model.eval()(images) for images, _ in batches])
+        expected = torch.cat([trained.model.eval()(normalise(images)) for images, _ in batches])
     logits = predict_splits(trained, trained.config, ["train"])[0].splits["train"].logits
     assert logits == pytest.approx(expected.numpy(), abs=1e-4)
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from flowers_tl.config.schema import CONF
-from flowers_tl.data.cached.files import ImageFiles
+from flowers_tl.data.cached.decoded_images import DecodedImages
 from flowers_tl.models.backbone import ARCHITECTURES
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
@@ -117,12 +117,12 @@ def test_print_strategy_shows_the_table_and_leaves_nothing(door, tmp_path):
 
 def test_a_probe_without_a_cache_reads_each_training_image_once(config, tiny, tmp_path, monkeypatch):
     read = collections.Counter()
-    get = ImageFiles.__getitem__
+    get = DecodedImages.__getitem__
 
     def counting(self, index):
         read[len(self)] += 1
         return get(self, index)
 
-    monkeypatch.setattr(ImageFiles, "__getitem__", counting)
+    monkeypatch.setattr(DecodedImages, "__getitem__", counting)
     train(config([*tiny(strategy="linear_probe"), "cache.enabled=false"]), tmp_path / "run")
     assert read == {12: 12, 6: 2 * 6, 9: 9}  # val: to choose the weight decay, and to be scored

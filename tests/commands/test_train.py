@@ -115,6 +115,7 @@ def test_another_seed_is_another_run(run):
 
 def test_the_test_is_run_with_the_final_weights(run, config, tiny):
     from flowers_tl.data.synthetic import SyntheticDataModule
+    from flowers_tl.data.transforms import normalise
     from flowers_tl.models.classifier import TransferClassifier
 
     folder = run(strategy="from_scratch", trainer__max_epochs=3)
@@ -124,7 +125,7 @@ def test_the_test_is_run_with_the_final_weights(run, config, tiny):
     data.prepare_data()
     data.setup()
     with torch.no_grad():
-        parts = [(model(images), labels) for images, labels in data.test_dataloader()]
+        parts = [(model(normalise(images)), labels) for images, labels in data.test_dataloader()]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     result = json.loads((folder / "result.json").read_text())["test"]
     assert result["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=2e-5)

@@ -12,7 +12,6 @@ from flowers_tl.data.cached import content_hash as contents
 from flowers_tl.data.cached.disk_cache import Cache, entries
 from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.image_io import read_image
-from flowers_tl.data.sampling import SeededImages
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.training.run import train
@@ -31,7 +30,7 @@ def reads(monkeypatch):
         counted.append(file)
         return read_image(file)
 
-    monkeypatch.setattr("flowers_tl.data.cached.decoded.read_image", counting)
+    monkeypatch.setattr("flowers_tl.data.cached.decoded_images.read_image", counting)
     return counted
 
 
@@ -85,7 +84,7 @@ def test_a_set_too_large_to_be_kept_gives_the_same_batches(opened, tmp_path, cap
     print_note.cache_clear()
     kept = seen(opened(augmentation=augmentation, num_workers=workers))
     small = opened(max_gb=2e-5, augmentation=augmentation, num_workers=workers)
-    assert not small.stored("val").store.kept
+    assert not small.crops("val").images.kept
     for (images, labels), (others, same) in zip(kept, seen(small), strict=True):
         assert torch.equal(images, others)
         assert torch.equal(labels, same)
@@ -173,7 +172,7 @@ def test_splits_and_batches(copy):
     assert [len(labels) for _, labels in data.train_dataloader()] == [5, 5, 2]
     images, labels = next(iter(data.test_dataloader()))
     assert images.shape == (5, 3, 32, 32)
-    assert images.dtype == torch.float32
+    assert images.dtype == torch.uint8
     assert labels.dtype == torch.int64
 
 
@@ -203,7 +202,7 @@ def test_training_images_vary_by_epoch_and_the_others_do_not(copy):
     crops = {tuple(seeded[epoch, 0][0].flatten().tolist()) for epoch in range(6)}
     assert len(crops) > 1
     assert torch.equal(data.val_dataloader().dataset[0][0], data.val_dataloader().dataset[0][0])
-    assert not isinstance(data.val_dataloader().dataset, SeededImages)
+    assert data.val_dataloader().dataset.seed is None
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(copy):

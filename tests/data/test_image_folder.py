@@ -176,7 +176,7 @@ def reads(monkeypatch):
         counted.append(Path(file).name)
         return read_image(file)
 
-    monkeypatch.setattr("flowers_tl.data.cached.decoded.read_image", counting)
+    monkeypatch.setattr("flowers_tl.data.cached.decoded_images.read_image", counting)
     monkeypatch.setattr(readable, "read_image", counting)
     readable.decode_all.cache_clear()
     return counted

@@ -1,27 +1,33 @@
 """Orders and crops follow from (seed, epoch, image), and from nothing else."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
-from flowers_tl.data.sampling import BalancedSampler, EpochSampler, SeededImages, balancing_weights, derive_seed
+from flowers_tl.data.cached.decoded_images import DecodedImages, ImageCrops
+from flowers_tl.data.datamodule import unchanged
+from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, derive_seed
 
 
-class Noise:
-    """Images whose 'transform' draws from torch's generator, as random crops do."""
+def noise(image: Image.Image) -> torch.Tensor:
+    """An augmentation that draws from torch's generator, as torchvision's do."""
+    return torch.rand(3) + image.getpixel((0, 0))[0]
 
-    def __len__(self):
-        return 10
 
-    def __getitem__(self, index):
-        return torch.rand(3) + index, index
+def noisy(seed: int) -> ImageCrops:
+    """Ten images of which each is its number, and the noise that is drawn for it."""
+    kept = [torch.full((2, 2, 3), number, dtype=torch.uint8) for number in range(10)]
+    return ImageCrops(DecodedImages([Path(str(k)) for k in range(10)], None, kept), range(10), 2, seed, noise)
 
 
 def read(workers: int, epoch: int, seed: int = 0) -> torch.Tensor:
     sampler = EpochSampler(10, seed)
     sampler.set_epoch(epoch)
-    loader = DataLoader(SeededImages(Noise(), seed), sampler=sampler, batch_size=4, num_workers=workers)
+    loader = DataLoader(noisy(seed), sampler=sampler, batch_size=4, num_workers=workers, collate_fn=unchanged)
     return torch.cat([images for images, _ in loader])
 
 
@@ -49,7 +55,7 @@ def test_each_epoch_has_an_order_of_its_own():
 
 def test_a_image_is_another_crop_in_another_epoch_and_seed():
     def crop(seed, *key):
-        return SeededImages(Noise(), seed)[key][0]
+        return noisy(seed)[key][0]
 
     assert torch.equal(crop(0, 3, 7), crop(0, 3, 7))
     assert not torch.equal(crop(0, 3, 7), crop(0, 4, 7))
@@ -60,14 +66,16 @@ def test_reading_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    SeededImages(Noise(), 0)[0, 1]
+    noisy(0)[0, 1]
     assert torch.equal(torch.rand(2), expected)
 
 
 def test_living_workers_learn_of_the_next_epoch():
     sampler = EpochSampler(10, seed=0)
-    dataset = SeededImages(Noise(), 0)
-    loader = DataLoader(dataset, sampler=sampler, batch_size=4, num_workers=1, persistent_workers=True)
+    dataset = noisy(0)
+    loader = DataLoader(
+        dataset, sampler=sampler, batch_size=4, num_workers=1, persistent_workers=True, collate_fn=unchanged
+    )
     epochs = []
     for epoch in (0, 1):
         sampler.set_epoch(epoch)

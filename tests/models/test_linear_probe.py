@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.utils.errors import UserError
@@ -32,9 +33,10 @@ def backbone():
 
 
 def test_features_are_what_enters_the_head_mirrored_ones_beside(backbone):
-    batches = [(torch.randn(2, 3, 32, 32), torch.tensor([0, 1])), (torch.randn(1, 3, 32, 32), torch.tensor([2]))]
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    batches = [(pixels[:2], torch.tensor([0, 1])), (pixels[2:], torch.tensor([2]))]
     found, labels = compute_features(backbone, batches, CPU)
-    images = torch.cat([x for x, _ in batches])
+    images = normalise(pixels)
     with torch.no_grad():
         assert same(backbone.run(found, start="head"), backbone(images))
     assert labels.tolist() == [0, 1, 2]

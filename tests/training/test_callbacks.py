@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowers_tl.data.synthetic import SyntheticDataModule
+from flowers_tl.data.transforms import normalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.training.callbacks import GroupCurves, MovingAverage
 from flowers_tl.training.interruption import Interruption
@@ -134,7 +135,7 @@ def test_what_is_kept_and_tested_is_the_average(config, tiny, tmp_path):
     loader = data.test_dataloader()
     model = TransferClassifier.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt").eval()
     with torch.no_grad():
-        parts = [(model(images), labels) for images, labels in loader]
+        parts = [(model(normalise(images)), labels) for images, labels in loader]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     assert result["best"]["test"]["loss"] == pytest.approx(expected, abs=1e-5)

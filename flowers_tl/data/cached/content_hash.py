@@ -1,21 +1,25 @@
-"""What image files hold: each is read and hashed once, for all runs, and again when something has changed it."""
+"""Hashes of image files: each file is read and hashed once for all runs, and again when something has changed it."""
 
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
+from typing import Any
 
+import PIL
 import torch
+import torchvision
 
 from flowers_tl.data.cached.disk_cache import Cache, Writer
+from flowers_tl.data.image_io import READING
+from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
-
-DIGEST = 32  # bytes of a SHA-256
 
 State = tuple[int, ...]
 
-_known: dict[State, bytes] = {}  # the hashes that this process has met
+# The hashes that this process knows.
+_known: dict[State, bytes] = {}
 
 
 def file_state(file: Path) -> State:
@@ -23,8 +27,8 @@ def file_state(file: Path) -> State:
 
     Nor is the time of the last change enough, which copying and unpacking set back.
     """
-    found = file.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    stat = file.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
@@ -34,31 +38,27 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
         UserError: if a file can't be read.
     """
     states = [file_state(file) for file in files]
-    if any(own not in _known for own in states):
+    if cache is not None and not _known.keys() >= set(states):
+        what = f"hashes of {len(files):,} images' files"
 
         def build(writer: Writer) -> None:
-            groups = [range(start, min(start + 64, len(files))) for start in range(0, len(files), 64)]
-            for group in cache.shown(groups, what):
-                for content in hash_unknown([files[k] for k in group], [states[k] for k in group]):
+            for start in cache.shown(range(0, len(files), 64), what):
+                for content in hash_unknown(files[start : start + 64], states[start : start + 64]):
                     writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
-        if cache is None:
-            hash_unknown(files, states)
-        else:
-            what = f"hashes of {len(files):,} pictures' files"
-            stamp = hashlib.sha256(repr(states).encode()).hexdigest()
-            entry = cache.get("contents", what, {"files": stamp, "hash": "sha256"}, "decode", build)
-            rows = entry.tensor(torch.uint8).numpy().reshape(-1, DIGEST)
-            _known.update(zip(states, (row.tobytes() for row in rows), strict=True))
-    return [_known[own] for own in states]
+        stamp = hashlib.sha256(repr(states).encode()).hexdigest()
+        entry = cache.get("contents", what, {"files": stamp, "hash": "sha256"}, "decode", build)
+        rows = entry.tensor(torch.uint8).view(len(files), -1).numpy()
+        _known.update(zip(states, (row.tobytes() for row in rows), strict=True))
+    return hash_unknown(files, states)
 
 
 def hash_unknown(files: Sequence[Path], states: Sequence[State]) -> list[bytes]:
     """SHA-256 of the files, of which those that are not known are read."""
-    missing = {own: file for own, file in zip(states, files, strict=True) if own not in _known}
+    unknown = {state: file for state, file in zip(states, files, strict=True) if state not in _known}
     with ThreadPoolExecutor(cpu_count()) as pool:
-        _known.update(zip(missing, pool.map(hash_file, missing.values()), strict=True))
-    return [_known[own] for own in states]
+        _known.update(zip(unknown, pool.map(hash_file, unknown.values()), strict=True))
+    return [_known[state] for state in states]
 
 
 def hash_file(file: Path) -> bytes:
@@ -67,3 +67,18 @@ def hash_file(file: Path) -> bytes:
             return hashlib.file_digest(content, "sha256").digest()
     except OSError as error:
         raise UserError(f"{file} can't be read ({error}): put it right, or replace it.") from error
+
+
+def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None) -> str:
+    """Hash a split: names below ``root``, labels and content of the images, in their order, so that unlike splits differ."""
+    digest = hashlib.sha256()
+    for file, label, content in zip(images.files, images.labels, hash_files(images.files, cache), strict=True):
+        digest.update(f"{file.relative_to(root).as_posix()} {label} ".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def describe_images(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:
+    """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
+    versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
+    return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}

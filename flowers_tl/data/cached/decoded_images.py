@@ -1,81 +1,80 @@
-"""The decoded store: each image of a set is decoded and resized once, and mapped by every later run.
+"""Decoded images, out of the cache or decoded whenever they are needed, and the batches that are cut out of them.
 
-Images keep their shape, (height, width, 3) uint8, and lie one after another. What is cut out of them equals, bit for
-bit, what the article's transforms make of the file: these resize with Pillow too, and crops and flips only move bytes.
+Decoded images keep their shape, (height, width, 3) uint8. What is cut out of them equals, bit for bit, what the article's
+transforms make of the file: these resize with Pillow too, and crops and flips only move bytes.
 """
 
-import copy
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import prod
 from os import cpu_count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import PIL
 import torch
-import torchvision
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
+from torchvision.transforms import v2
 
-from flowers_tl.data.cached.content_hash import hash_files
-from flowers_tl.data.cached.disk_cache import Cache, Entry, Writer
-from flowers_tl.data.cached.files import UncachedImages, decode
-from flowers_tl.data.image_io import READING, Undecodable, read_image_size
+from flowers_tl.data.cached.content_hash import describe_images
+from flowers_tl.data.cached.disk_cache import Cache, Writer
+from flowers_tl.data.cached.unreadable import find_undecodable
+from flowers_tl.data.image_io import Undecodable, read_image, read_image_size
 from flowers_tl.data.sampling import derive_seed
+from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import Window, centre_window, random_window
+from flowers_tl.utils.notes import print_note
 
 Key = int | tuple[int, int]
-SAMPLED = 256  # headers that are read to tell how much a set takes
-NOTHING = torch.empty(0, 0, 3, dtype=torch.uint8)  # in the place of an image that can't be decoded
+# Headers that are read to estimate how much a set takes.
+SAMPLED = 256
+# In the place of an image that can't be decoded.
+NOTHING = torch.empty(0, 0, 3, dtype=torch.uint8)
 
 
-class ImageStore:
-    """Decoded images in their order: ``store[i]`` is (height, width, 3) uint8, a view of the mapped file."""
+class DecodedImages:
+    """The images of files, in their order: ``images[i]`` is uint8 (height, width, 3).
 
-    kept = True
+    Args:
+        files: their paths.
+        short_side: to which each is resized, in pixels; None: none is resized.
+        kept: the images, where they are in the cache; None decodes an image whenever it is needed.
+    """
 
-    def __init__(self, entry: Entry) -> None:
-        self.shapes = [tuple(shape) for shape in entry.shapes]
-        self.starts = np.cumsum([0, *(h * w * c for h, w, c in self.shapes)])[:-1]
-        self.bytes = entry.tensor(torch.uint8)
+    def __init__(self, files: Sequence[Path], short_side: int | None, kept: Sequence[Tensor] | None = None) -> None:
+        self.files, self.short_side, self.kept = files, short_side, kept
 
     def __len__(self) -> int:
-        return len(self.shapes)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        height, width, channels = self.shapes[index]
-        start = self.starts[index]
-        return self.bytes[start : start + height * width * channels].view(height, width, channels)
-
-    @property
-    def undecodable(self) -> list[int]:
-        """Indices of the images that could not be decoded; they have no pixels."""
-        return [index for index, shape in enumerate(self.shapes) if not shape[0]]
-
-    @property
-    def device(self) -> torch.device:
-        return self.bytes.device
+        return decode(self.files[index], self.short_side) if self.kept is None else self.kept[index]
 
     def take(self, indices: Sequence[int]) -> list[Tensor]:
-        """Some of the images."""
-        return [self[index] for index in indices]
+        """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
+        if self.kept is not None or get_worker_info() is not None:
+            return [self[index] for index in indices]
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            return list(pool.map(self.__getitem__, indices))
 
-    def part(self, rows: Sequence[int]) -> "ImageStore":
-        """A store of some of the images, in the order of their rows; the bytes are shared."""
-        part = copy.copy(self)
-        part.shapes, part.starts = [self.shapes[row] for row in rows], self.starts[list(rows)]
-        return part
+    def part(self, rows: Sequence[int]) -> "DecodedImages":
+        """Some of the images, in the order of their rows; the bytes are shared."""
+        kept = None if self.kept is None else [self.kept[row] for row in rows]
+        return DecodedImages([self.files[row] for row in rows], self.short_side, kept)
 
-    def to(self, device: torch.device) -> "ImageStore":
-        """Hold the images on a GPU, if there is room for them (:func:`has_room`)."""
-        sizes = [height * width * channels for height, width, channels in self.shapes]
-        if has_room(device, sum(sizes)):
-            self.bytes = torch.cat([image.flatten() for image in self.take(range(len(self)))]).to(device)
-            self.starts = np.cumsum([0, *sizes])[:-1]
-        return self
+    def to(self, device: torch.device) -> "DecodedImages":
+        """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
+        if self.kept is None or not has_room(device, sum(image.numel() for image in self.kept)):
+            return self
+        flat = torch.cat([image.flatten() for image in self.kept]).to(device)
+        return DecodedImages(self.files, self.short_side, split_rows(flat, [image.shape for image in self.kept]))
+
+    @property
+    def undecodable(self) -> list[Path]:
+        """The files that could not be decoded when their images were put into the cache; these have no pixels."""
+        return [file for file, image in zip(self.files, self.kept or (), strict=False) if not image.numel()]
 
 
 def has_room(device: torch.device, size: int) -> bool:
@@ -83,71 +82,118 @@ def has_room(device: torch.device, size: int) -> bool:
     return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 4
 
 
-def describe_images(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:
-    """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
-    versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
-    content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
-    return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}
+def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Views of tensors that lie one after another."""
+    return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
 
 
-def open_store(
-    cache: Cache,
-    files: Sequence[Path],
-    short_side: int | None,
-    read: Callable[[Path], Image.Image],
-    what: str,
-    lenient: bool = False,
-) -> ImageStore | UncachedImages:
-    """The store of ``files``, which is built first if need be, on all cores; where it would
-    take more than half of the cache, one that decodes.
+def decode(file: Path, short_side: int | None, lenient: bool = False) -> Tensor:
+    """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields NOTHING of a damaged one."""
+    try:
+        image = read_image(file)
+    except Undecodable:
+        if lenient:
+            return NOTHING
+        raise
+    return torch.from_numpy(np.array(v2.functional.resize(image, [short_side]) if short_side else image))
+
+
+def open_images(
+    cache: Cache | None, files: Sequence[Path], short_side: int | None, what: str, lenient: bool = False
+) -> DecodedImages:
+    """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 
     Args:
-        cache: where it is kept.
+        cache: where they are kept; None keeps none.
         files: images, in the order in which they are wanted.
-        short_side: to which each is resized, in pixels; None keeps them as they are.
-        read: decodes a file to RGB.
+        short_side: to which each is resized, in pixels; None: none is resized.
         what: what they are, in words for a reader.
         lenient: let an image that can't be decoded be one without pixels.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
     """
-    if not cache.fits(2 * decoded_size(files, short_side)):  # half is left to what is made of them, which is worth more
-        return UncachedImages(files, short_side, read)
-
-    def attempt(file: Path) -> Tensor:
-        try:
-            return decode(file, short_side, read)
-        except Undecodable:
-            if lenient:
-                return NOTHING
-            raise
+    if cache is None:
+        return DecodedImages(files, short_side)
+    # Half is left to what the frozen stages make of them, which is worth more.
+    if not cache.fits(2 * decoded_size(files, short_side)):
+        print_note(f"{what}, have no room in half of cache.max_gb: they are decoded whenever they are needed.")
+        return DecodedImages(files, short_side)
 
     def build(writer: Writer) -> None:
         groups = [files[start : start + 64] for start in range(0, len(files), 64)]
-        with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes and resizes without holding Python's lock
+        # Pillow decodes and resizes without holding Python's lock.
+        with ThreadPoolExecutor(cpu_count()) as pool:
             for group in cache.shown(groups, what):
-                for image in pool.map(attempt, group):
+                for image in pool.map(partial(decode, short_side=short_side, lenient=lenient), group):
                     writer.write(image)
 
-    store = ImageStore(cache.get("pictures", what, describe_images(files, short_side, cache), "decode", build))
-    if store.undecodable and not lenient:  # kept by a run that was
-        read(files[store.undecodable[0]])
-    return store
+    entry = cache.get("pictures", what, describe_images(files, short_side, cache), "decode", build)
+    images = DecodedImages(files, short_side, split_rows(entry.tensor(torch.uint8), entry.shapes))
+    # A lenient run may have kept them.
+    if images.undecodable and not lenient:
+        read_image(images.undecodable[0])
+    return images
 
 
 def decoded_size(files: Sequence[Path], short_side: int | None) -> float:
     """About how many bytes the decoded images take: by the headers of some, which are spread evenly over them."""
     sizes = [size for file in files[:: -(-len(files) // SAMPLED)] if (size := read_image_size(file))]
-    pixels = [short_side**2 * max(size) / min(size) if short_side else size[0] * size[1] for size in sizes]
+    pixels = [short_side**2 * max(size) / min(size) if short_side else prod(size) for size in sizes]
     return 3 * len(files) * sum(pixels) / max(1, len(pixels))
 
 
-class ImageCrops(Dataset):
-    """A split's images cut out of a store, a batch at a time: uint8 (n, 3, size, size), with labels int64 (n,).
+class DecodedSplits:
+    """The decoded images of a data set's splits, which are opened when they are needed.
+
+    Each image is decoded once, whichever splits, protocol or part of them a run takes.
 
     Args:
-        store: holds the images; batches are made on its device.
+        name: of the data set, for a reader.
+        splits: with images that are there.
+        cache: where the images are kept; None keeps none.
+        checked: whether :meth:`undecodable` will be called. Else the test images are not read before the test.
+    """
+
+    def __init__(self, name: str, splits: Mapping[str, ImageSplit], cache: Cache | None, checked: bool) -> None:
+        self.name, self.cache, self.checked = name, cache, checked
+        # The order does not depend on which of these splits an image is in.
+        self.files = {
+            group: sorted({file for split in group for file in splits[split].files}, key=str)
+            for group in ([SPLITS] if checked else [("train", "val"), ("test",)])
+        }
+        self.opened: dict[tuple[Sequence[str], int], DecodedImages] = {}
+
+    def of(self, split: str, files: Sequence[Path], side: int | None) -> DecodedImages:
+        """Some of a split's images, in the order of the files, with this short side in pixels; None: as large as they are."""
+        # Only train is read in full size.
+        if side is None:
+            return self._open(files, None, split)
+        group = next(group for group in self.files if split in group)
+        row = {file: index for index, file in enumerate(self.files[group])}
+        return self._group(group, side).part([row[file] for file in files])
+
+    def undecodable(self, side: int) -> set[Path]:
+        """The files that can't be decoded; where there is room for it, decoding them puts them into the cache."""
+        images = self._group(SPLITS, side)
+        return find_undecodable(images.files, self.cache) if images.kept is None else set(images.undecodable)
+
+    def _group(self, group: Sequence[str], side: int) -> DecodedImages:
+        if (group, side) not in self.opened:
+            self.opened[group, side] = self._open(self.files[group], side, ", ".join(group))
+        return self.opened[group, side]
+
+    def _open(self, files: Sequence[Path], side: int | None, splits: str) -> DecodedImages:
+        size = f"short side {side}" if side else "full size"
+        what = f"{self.name}, {splits}: {len(files):,} decoded images, {size}"
+        return open_images(self.cache, files, side, what, lenient=self.checked)
+
+
+class ImageCrops(Dataset):
+    """A split's images, cut out a batch at a time: uint8 (n, 3, size, size), with labels int64 (n,).
+
+    Args:
+        images: the decoded images; batches are made on their device.
         labels: one an image.
         size: side of the crop, in pixels.
         seed: from which, with epoch and index, random windows follow; None takes the centre.
@@ -156,22 +202,22 @@ class ImageCrops(Dataset):
 
     def __init__(
         self,
-        store: ImageStore | UncachedImages,
+        images: DecodedImages,
         labels: Sequence[int],
         size: int,
         seed: int | None = None,
         augment: Callable[[Image.Image], Tensor] | None = None,
     ) -> None:
-        self.store, self.labels, self.size = store, torch.tensor(labels), size
+        self.images, self.labels, self.size = images, torch.tensor(labels), size
         self.seed, self.augment = seed, augment
 
     @property
     def ready(self) -> bool:
         """Whether a batch is cut out faster than a worker process could hand it over."""
-        return self.store.kept and self.augment is None
+        return self.images.kept is not None and self.augment is None
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.images)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         images, labels = self.__getitems__([key])
@@ -182,18 +228,15 @@ class ImageCrops(Dataset):
         # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
         indices = [index for _, index in pairs]
-        images, labels = self.store.take(indices), self.labels[indices]
-        if self.augment is not None:
-            return torch.stack([self._augmented(p, *pair) for p, pair in zip(images, pairs, strict=True)]), labels
-        windows = [self._window(p.shape, *pair) for p, pair in zip(images, pairs, strict=True)]
-        # Where the images are: bytes are only moved. Height, width, channels: the order that convolutions are fast in.
-        cut = torch.empty(len(pairs), self.size, self.size, 3, dtype=torch.uint8, device=self.store.device)
-        for k, (image, window) in enumerate(zip(images, windows, strict=True)):
-            down, right = (slice(start, start + self.size) for start in window[:2])
-            cut[k] = image[down, right]
-        flipped = torch.tensor([window.flip for window in windows], device=cut.device)
-        cut[flipped] = cut[flipped].flip(2)
-        return cut.permute(0, 3, 1, 2), labels
+        cut = self._augmented if self.augment else self._crop
+        crops = torch.stack([cut(*image) for image in zip(self.images.take(indices), pairs, strict=True)])
+        # Height, width, channels in memory: the order that convolutions are fast in.
+        return crops if self.augment else crops.permute(0, 3, 1, 2), self.labels[indices]
+
+    def _crop(self, image: Tensor, key: tuple[int, int]) -> Tensor:
+        top, left, flip = self._window(image.shape, *key)
+        crop = image[top : top + self.size, left : left + self.size]
+        return crop.flip(1) if flip else crop
 
     def _window(self, shape: Sequence[int], epoch: int, index: int) -> Window:
         height, width, _ = shape
@@ -202,8 +245,8 @@ class ImageCrops(Dataset):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
         return random_window(height, width, self.size, generator)
 
-    def _augmented(self, image: Tensor, epoch: int, index: int) -> Tensor:
+    def _augmented(self, image: Tensor, key: tuple[int, int]) -> Tensor:
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
+            torch.default_generator.manual_seed(derive_seed(self.seed, *key))
             return self.augment(Image.fromarray(image.cpu().numpy()))
