@@ -16,7 +16,8 @@ from flowers_tl.results.load_runs import flatten
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
 OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
-METRIC = "top-1 accuracy and mean recall by class over all images of a split, with the final weights"
+# Part of every run's id: not to be reworded.
+METRIC = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
 
 
 def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
