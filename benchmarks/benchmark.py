@@ -1,17 +1,15 @@
 """Measure whole commands on this machine against the plain loop: ``python -m benchmarks.benchmark``."""
 
-import argparse
 import json
-import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from flowers_tl.utils.errors import UserError, exit_on_error, print_error, validate_not_empty
+from flowers_tl.cli.options import Words, command, is_override
+from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import new_folder
 from flowers_tl.utils.strict_json import dumps
 
-HELP = """Measure whole commands, each from its start to its exit and with an empty cache, against a plain loop that does what
-the article's notebook does; print the ratios, and keep all that was measured."""
 STRATEGIES = ("feature_extraction", "fine_tuning")
 # What the plain loop does not obey: with it two recipes would be compared.
 NO_PART = (
@@ -20,56 +18,38 @@ NO_PART = (
 )  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure what the command line asks for; write benchmark.json as it comes, and benchmark.md."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.benchmark", description=HELP)
-    parser.add_argument(
-        "--strategies",
-        type=strategies,
-        default=[*STRATEGIES],
-        metavar="NAME,NAME",
-        help=f"of {', '.join(STRATEGIES)}; default: both",
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=1, metavar="N", help="measure all N times, every second time backwards"
-    )
-    parser.add_argument(
-        "--sweep", type=int, default=20, metavar="N",
-        help="also N learning rates of feature_extraction as a multirun, and as heads of one run; 0: neither (default: 20)",
-    )  # fmt: skip
-    kept = "where what is measured is kept (default: a new folder in outputs); an interrupted benchmark's folder: go on"
-    parser.add_argument("--folder", help=kept)
-    where = "what train takes: backbone=..., data.limit=..., trainer.max_epochs=..."
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=where)
-    given = parser.parse_intermixed_args(arguments)
-    asked = {name: value for name, value in vars(given).items() if name != "folder"}
-    with exit_on_error():
-        validate_not_empty({"folder": given.folder})
-        if given.repeats < 1 or given.sweep < 0 or given.sweep == 1:
-            raise UserError("--repeats must be at least 1, and --sweep 0 or at least 2.")
-        if wrong := [word for word in given.overrides if "=" not in word]:
-            raise UserError(f"{wrong[0]} can't be read as key=value.")
-        if idle := [word for word in given.overrides if has_no_part(word)]:
-            raise UserError(f"{idle[0]} has no part in a benchmark: the plain loop does not know it; leave it out.")
-        folder = Path(given.folder) if given.folder else None
-        kept = begin(asked, folder)
-        read_once(given.overrides)
-        folder = folder or new_folder("benchmark")
-        try:
-            measure_all(kept, folder)
-        except KeyboardInterrupt:
-            print_error(
-                f"interrupted; {folder} holds what was measured: --folder {folder} with the same options goes on."
-            )
-            sys.exit(130)
+@dataclass(kw_only=True)
+class BenchmarkOptions:
+    """Measure whole commands, each from its start to its exit and with an empty cache, against a plain loop that does what
+    the article's notebook does; print the ratios, and keep all that was measured."""
+
+    strategies: str = ",".join(STRATEGIES)
+    """Which strategies, separated by a comma."""
+    repeats: int = 1
+    """Measure all so many times, every second time backwards."""
+    sweep: int = 20
+    """Also so many learning rates of feature_extraction as a multirun, and as heads of one run; 0: neither."""
+    folder: Path | None = None
+    """Where what is measured is kept: a new folder, or an interrupted benchmark's, which goes on; default: in outputs."""
+    overrides: Annotated[list[str], Words("[KEY=VALUE...]", is_override())] = field(default_factory=list)
+    """What train takes: backbone=..., data.limit=..., trainer.max_epochs=..."""
 
 
-def strategies(names: str) -> list[str]:
-    """Names that commas part; argparse tells of others."""
-    found = list(dict.fromkeys(names.split(",")))
-    if unknown := [name for name in found if name not in STRATEGIES]:
-        raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of {', '.join(STRATEGIES)}")
-    return found
+@command(resume=lambda options: f"; folder={options.folder} with the same options goes on with what was measured")
+def main(options: BenchmarkOptions) -> None:
+    """Measure what the options say; write benchmark.json as it comes, and benchmark.md."""
+    names = list(dict.fromkeys(options.strategies.split(",")))
+    if unknown := [name for name in names if name not in STRATEGIES]:
+        raise UserError(f"'{unknown[0]}' is none of {', '.join(STRATEGIES)}.")
+    if options.repeats < 1 or options.sweep < 0 or options.sweep == 1:
+        raise UserError("repeats must be at least 1, and sweep 0 or at least 2.")
+    if idle := [word for word in options.overrides if has_no_part(word)]:
+        raise UserError(f"{idle[0]} has no part in a benchmark: the plain loop does not know it; leave it out.")
+    asked = {"strategies": names, "repeats": options.repeats, "sweep": options.sweep, "overrides": options.overrides}
+    kept = begin(asked, options.folder)
+    read_once(options.overrides)
+    options.folder = options.folder or new_folder("benchmark")
+    measure_all(kept, options.folder)
 
 
 def has_no_part(override: str) -> bool:
@@ -120,21 +100,18 @@ def begin(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     file = folder / "benchmark.json"
     found = json.loads(file.read_text()) if file.is_file() else {}
     if other := [name for name in kept if name not in found or (name != "measured" and found[name] != kept[name])]:
-        raise UserError(f"{folder} is there already and holds no benchmark with these {other[0]}: name a new --folder.")
+        raise UserError(
+            f"{folder} is there already and holds no benchmark with these {other[0]}: name a new one with folder=DIR."
+        )
     return found
 
 
 def read_once(overrides: list[str]) -> None:
     """Read all pictures' files, so that no command pays for the disk; refuse overrides that do not compose."""
-    from omegaconf import OmegaConf
-
-    from flowers_tl.config.error_messages import COMPOSE_ERRORS, compose_config, explain_error
+    from flowers_tl.config.compose import compose_config
     from flowers_tl.data.registry import make_data
 
-    try:
-        config = OmegaConf.to_container(compose_config("train", overrides), resolve=True)
-    except COMPOSE_ERRORS as error:
-        raise UserError(explain_error(error)) from error
+    config = compose_config(overrides)
     data = make_data(config)
     data.prepare_data()
     data.setup()

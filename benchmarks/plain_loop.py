@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from flowers_tl.config.error_messages import compose_config
+from flowers_tl.config.compose import compose_config
 from flowers_tl.data.image_io import read_image
 from flowers_tl.data.registry import make_data
 from flowers_tl.data.splits import ImageSplit
@@ -34,7 +33,7 @@ WORKERS = 2
 def main(overrides: list[str]) -> None:
     """Train and test as the overrides say; print strategy, val and test accuracy, images seen, seconds by phase."""
     began = time.perf_counter()
-    config = OmegaConf.to_container(compose_config("train", overrides), resolve=True)
+    config = compose_config(overrides)
     strategy, device = config["strategy"]["name"], torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config["seed"])
     loaders, classes = make_loaders(config)

@@ -74,8 +74,8 @@ def print_speed(kept: Mapping[str, Any]) -> None:
 
 def command_of(kept: Mapping[str, Any]) -> str:
     """The command line that measures the same."""
-    words = ["python -m benchmarks.benchmark", *kept["overrides"], "--strategies", ",".join(kept["strategies"])]
-    return " ".join([*words, "--repeats", str(kept["repeats"]), "--sweep", str(kept["sweep"])])
+    words = ["python -m benchmarks.benchmark", *kept["overrides"], f"strategies={','.join(kept['strategies'])}"]
+    return " ".join([*words, f"repeats={kept['repeats']}", f"sweep={kept['sweep']}"])
 
 
 def to_markdown(kept: Mapping[str, Any]) -> str:

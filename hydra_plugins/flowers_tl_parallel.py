@@ -68,9 +68,9 @@ class ParallelLauncher(Launcher):
 
     def run(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """Run one job to its end; what it prints goes to ``log.txt`` in its folder."""
+        from flowers_tl.cli.exit import print_error
         from flowers_tl.cli.hydra_main import FULL_ERROR
         from flowers_tl.cli.sweep_summary import complete_record, describe_record
-        from flowers_tl.utils.errors import print_error
 
         config = self.load(self.config, list(overrides))
         with open_dict(config):
@@ -105,7 +105,7 @@ class ParallelLauncher(Launcher):
 
     def arguments(self, config: DictConfig, folder: Path, number: int, overrides: Sequence[str]) -> list[str]:
         """The command line that makes this job alone."""
-        from flowers_tl.config.error_messages import MULTIRUN, split_arguments
+        from flowers_tl.cli.hydra_main import MULTIRUN, split_arguments
 
         flags = [flag for flag in split_arguments(sys.argv[1:])[0] if flag not in MULTIRUN]
         own = [word for word in config.hydra.overrides.hydra if not word.startswith(OF_THE_SWEEP)]

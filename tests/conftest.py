@@ -1,5 +1,6 @@
 """What tests share: drawn flowers, composed configs, and small runs made once."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import flowers_tl.cli.hydra_main  # noqa: F401  (registers the schema)
+from flowers_tl.cli.exit import PRINTER
 from flowers_tl.config.schema import CONF
 
 TINY = {
@@ -46,6 +47,17 @@ def cache(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     return folder / "flowers_tl"
+
+
+@pytest.fixture(autouse=True)
+def messages():
+    """Print what the library logs as a command does: answers to stdout, notes to stderr."""
+    logger = logging.getLogger("flowers_tl")
+    logger.addHandler(PRINTER)
+    logger.setLevel(logging.INFO)
+    yield
+    logger.removeHandler(PRINTER)
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
-"""A door: a function of a config made into a command, whose bad input ends in one sentence and exit code 1."""
+"""A function of a config made into a command that Hydra composes; bad input ends in one sentence and exit code 1."""
 
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,74 +11,83 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, read_write
 
+from flowers_tl.cli.config_help import config_help
+from flowers_tl.cli.exit import exit_on_error, messages_printed, print_error
+from flowers_tl.cli.options import exit_after_help
 from flowers_tl.cli.sweep_summary import Failure, SweepSummary, in_sweep
-from flowers_tl.config.error_messages import MULTIRUN, explain_error, split_arguments
+from flowers_tl.config.error_messages import explain_error
 from flowers_tl.config.schema import CONF
-from flowers_tl.utils.errors import print_error
 
-FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it: a door sets it for Hydra while it runs
+MULTIRUN = ("-m", "--multirun")
+FLAGS_WITH_VALUE = [
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+]
+# As the user has it: a command sets it for Hydra while it runs.
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")
+explain_run_error = functools.partial(
+    explain_error, path_remedy="check the path, or name another folder for the run with hydra.run.dir=DIR"
+)
 
 
 def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Decorate a function of a config into a command that Hydra composes from ``conf/<config_name>.yaml``.
 
-    What goes wrong is told in one sentence with exit code 1, and no stack trace unless HYDRA_FULL_ERROR=1. In a multirun
-    a job that fails does not stop the others; a value that can't be composed stops the sweep before its first job. An
-    interruption exits with 130 (Ctrl-C) or 143 (SIGTERM), so that a script can tell it from success.
+    An error is printed as one sentence and the exit code is 1; the stack trace is shown with HYDRA_FULL_ERROR=1. In a
+    multirun a job that fails does not stop the others; a value that can't be composed stops the sweep before its first
+    job. The function is the job: it runs in this process or, by some launchers, in another.
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
-        failed, place = False, None
-
-        def told(error: Exception) -> None:
-            nonlocal failed
-            failed = True
-            if os.environ.get("LOCAL_RANK", "0") == "0":  # helper processes meet the same error
-                print_error(explain_error(error))
+        failed, folder = False, None
 
         @functools.wraps(job)
-        def guarded(cfg: DictConfig) -> object:
-            nonlocal place
+        def run_job(config: DictConfig) -> object:
+            nonlocal failed, folder
             try:
-                with environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
-                    return job(cfg)
+                with messages_printed(), environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
+                    return job(config)
             except Exception as error:
-                if FULL_ERROR:
+                if FULL_ERROR or isinstance(error, BrokenPipeError):
                     raise
-                told(error)
+                failed = True
+                print_error(explain_run_error(error))
                 if in_sweep(HydraConfig.get()):
-                    return Failure(explain_error(error))  # so that Hydra goes on with the next job
+                    # Returned, so that Hydra goes on with the next job.
+                    return Failure(explain_run_error(error))
                 raise SystemExit(1) from None
-            finally:  # where the job was done: as `going_on_in` may have said
-                place = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().run.dir)
+            finally:
+                # As `continue_in` may have set it.
+                folder = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().run.dir)
 
-        run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
+        compose_and_run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run_job)
 
         def main() -> None:
             # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
             flags, overrides = split_arguments(sys.argv[1:])
-            sys.argv[1:] = [*flags, *overrides]
-            # With this set Hydra lets its exceptions through instead of printing them, so that they can be put plainly.
-            with environment("HYDRA_FULL_ERROR", "1"):
-                try:
-                    run()
-                except (KeyboardInterrupt, SystemExit) as stop:
-                    # Lightning turns Ctrl-C into sys.exit(1) and SIGTERM into an exit that looks like success.
-                    terminated = type(stop).__name__ == "SIGTERMException"
-                    if failed or not (terminated or isinstance(stop.__context__ or stop, KeyboardInterrupt)):
-                        raise
-                    print_error(f"interrupted{how_to_resume(place)}.")
-                    raise SystemExit(143 if terminated else 130) from None
-                except Exception as error:  # Hydra refused: what a job raises ends in `guarded`
-                    if FULL_ERROR:
-                        raise
-                    told(error)
-            if failed or SweepSummary.failed:  # a job in a process of its own can't set `failed` here
+            with exit_on_error(lambda: how_to_resume(folder), explain_run_error):
+                exit_after_help(flags, lambda: config_help(config_name, job.__doc__))
+                sys.argv[1:] = [*flags, *overrides]
+                # With this set Hydra lets its exceptions through instead of printing them.
+                with environment("HYDRA_FULL_ERROR", "1"):
+                    compose_and_run()
+            # A job in a process of its own can't set `failed` here.
+            if failed or SweepSummary.failed:
                 raise SystemExit(1)
 
         return main
 
     return decorate
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line into Hydra's flags (with their values) and the overrides."""
+    flags, overrides, rest = [], [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        (flags if argument.startswith("-") else overrides).append(argument)
+        if argument in FLAGS_WITH_VALUE and rest:
+            flags.append(rest.pop(0))
+    return flags, overrides
 
 
 @contextmanager
@@ -100,14 +109,14 @@ def as_single_command() -> Iterator[None]:
         sys.argv = argv
 
 
-def how_to_resume(place: Path | None) -> str:
-    """What to type after an interruption of the run in ``place``; None is a sweep, which finds its runs itself."""
-    if place is None:
+def how_to_resume(folder: Path | None) -> str:
+    """What to type after an interruption of the run in ``folder``; None is a sweep, which finds its runs itself."""
+    if folder is None:
         return "; the same command goes on after the last epoch that was finished"
-    if not (place / "checkpoints" / "last.ckpt").is_file():
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
         return " before an epoch was finished: begin anew"
-    folder = os.path.relpath(place) if place.is_relative_to(Path.cwd()) else place
-    return f"; to go on from the last epoch that was finished: hydra.run.dir={folder} ckpt_path=last"
+    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder
+    return f"; to go on from the last epoch that was finished: hydra.run.dir={shown} ckpt_path=last"
 
 
 def continue_in(folder: Path) -> None:

@@ -1,67 +1,53 @@
-"""What the doors that ask a network of images share: which images, which network, and what can't be read."""
+"""What the commands that apply a network to images share: which images, which network, and what can't be read."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from flowers_tl.cli.options import Options
-from flowers_tl.utils.errors import UserError, print_error
+from flowers_tl.cli.exit import print_error
+from flowers_tl.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from flowers_tl.inference.predictor import Predictor
-
-SHOWN = 12  # most images in a figure
+# Most images in a figure.
+MOST_DRAWN = 12
 
 
-def add_images(options: Options) -> None:
-    """The option that says which images."""
-    words = "an image, a folder with all below it, or a pattern ('photos/**/*.jpg'); may be repeated"
-    options.add("images", words, action="append")
+@dataclass(kw_only=True)
+class DeviceOptions:
+    backbone: str | None = None
+    """Without ckpt: a network with ImageNet's 1,000 classes."""
+    backbone__weights: str = "DEFAULT"
+    """Weights of this network: a torchvision name or a file."""
+    device: str | None = None
+    """cpu or cuda; by default a GPU where there is one."""
 
 
-def named_images(chosen: dict[str, Any]) -> list[Path]:
-    """The images that the options name."""
-    from flowers_tl.data.image_io import find_images
-
-    if not chosen["images"]:
-        raise UserError("No image is named: images=PATH.")
-    return find_images(chosen["images"])
+@dataclass(kw_only=True)
+class NetworkOptions(DeviceOptions):
+    ckpt: Path | None = None
+    """A checkpoint, or a run's folder, whose last one is taken."""
 
 
-def add_network(options: Options, **ckpt: Any) -> None:
-    """Options that say which network; ``ckpt`` is what else argparse is to know of the checkpoint."""
-    options.add("ckpt", "a checkpoint, or a run's folder, whose last one is taken", **ckpt)
-    options.add("backbone", "without ckpt: a network with ImageNet's 1,000 classes")
-    options.add("backbone.weights", "its weights: a torchvision name or a file", "DEFAULT")
-    options.add("device", "cpu or cuda; default: a GPU where there is one")
-
-
-def load_network(chosen: dict[str, Any]) -> "Predictor":
-    """The network that the options name."""
-    from flowers_tl.inference.predictor import Predictor
-
-    if (chosen["ckpt"] is None) == (chosen["backbone"] is None):
-        raise UserError("Name one network: ckpt=PATH for a trained one, or backbone=NAME for ImageNet's.")
-    if chosen["ckpt"] is not None:
-        return Predictor.load(chosen["ckpt"], chosen["device"])
-    return Predictor.pretrained(chosen["backbone"], chosen["backbone.weights"], chosen["device"])
+@dataclass(kw_only=True)
+class ImageOptions:
+    images: list[Path]
+    """An image, a folder with all below it, or a pattern ('photos/**/*.jpg')."""
 
 
 class UnreadableImages(list[UserError]):
-    """Called with the error of an image that can't be read, it tells of it and counts it."""
+    """Called with the error of an image that can't be read, it prints the error and counts it."""
 
     def __call__(self, error: UserError) -> None:
         self.append(error)
         print_error(error)
 
     def exit_code(self, images: int) -> int:
-        """1, and a word on how many of the images it was, if there were any."""
+        """1, and a sentence on how many of the images it was, if there were any."""
         if self:
             print_error(f"{len(self)} of {images} images could not be read.")
         return 1 if self else 0
 
-
-def print_figure_path(figure: Path | str, shown: int, images: int) -> None:
-    """Say where the figure is, and how many images it leaves out; not where answers go."""
-    rest = f", the first {shown} of {images} images: name others to see them" if shown < images else ""
-    print(f"Drawn: {figure}{rest}.", file=sys.stderr)
+    def print_figure(self, figure: Path, drawn: int, images: int) -> None:
+        """Print to stderr where the figure is, and how many readable ones of the images it leaves out."""
+        readable = images - len(self)
+        rest = f", the first {drawn} of {readable} images: name others to see them" if drawn < readable else ""
+        print(f"Drawn: {figure}{rest}.", file=sys.stderr)

@@ -11,7 +11,8 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.utils.errors import UserError, print_error
+from flowers_tl.cli.exit import print_error
+from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.strict_json import dumps

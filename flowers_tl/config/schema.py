@@ -30,23 +30,6 @@ def find_conf(package: Path) -> Path:
 
 CONF = find_conf(Path(__file__).parents[1])
 
-# Keys on which no result depends.
-WITHOUT_EFFECT = (
-    "test_best",
-    "proof",
-    "ckpt_path",
-    "print_strategy",
-    "runs",
-    "force",
-    "data.root",
-    "data.num_workers",
-    "data.strict",
-    "cache.dir",
-    "cache.max_gb",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-)
-
 
 @dataclass
 class RowConfig:

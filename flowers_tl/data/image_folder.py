@@ -9,7 +9,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import ENDINGS, is_image_file
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, shorten
-from flowers_tl.utils.notes import print_note
+from flowers_tl.utils.notes import log_note
 
 LAYOUT = "one folder of images a class, or folders train, val and test with such folders in each"
 
@@ -50,7 +50,7 @@ class FolderDataModule(ImageDataModule):
             known |= own
         if copies:
             pairs = [" = ".join(str(file.relative_to(self.root)) for file in pair) for pair in copies]
-            print_note(
+            log_note(
                 f"Images that are in two splits, byte for byte, flatter the scores; keep one of each: {shorten(pairs)}."
             )
         return super().fingerprints()
@@ -83,7 +83,7 @@ def read_folder(root: Path) -> dict[str, ImageSplit]:
             )
     if left := sorted({*beside, *(file for _, more in found.values() for file in more)}):
         names = shorten([str(file.relative_to(root)) for file in left])
-        print_note(f"Left out below {root}, being no images ({', '.join(ENDINGS)}) or in no class folder: {names}.")
+        log_note(f"Left out below {root}, being no images ({', '.join(ENDINGS)}) or in no class folder: {names}.")
     return others
 
 

@@ -19,7 +19,7 @@ from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
 from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
-from flowers_tl.utils.notes import print_note
+from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.strict_json import dumps
 
 CARD = "README.md"
@@ -94,7 +94,7 @@ def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str
         if len(bad) == len(named):
             raise UserError(f"None of the images that images= names can be read, {named[0]} for one: name others.")
         for file in sorted(bad):
-            print_note(f"{file} can't be read as an image: it is left out.")
+            log_note(f"{file} can't be read as an image: it is left out.")
         readable = [file for file in named if file not in bad]
         return f"{len(readable):,} images of the exporter's choice", readable
     if trained.config:

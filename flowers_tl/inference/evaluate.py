@@ -1,21 +1,144 @@
 """Measure a trained network on a split, in the way in which training measured it: the same images, function and bits."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 
+from flowers_tl.config.compose import compose_config
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.inference.checkpoint import TrainedModel
+from flowers_tl.inference.calibration import fit_temperature
+from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load_trained
+from flowers_tl.results.conformal import conformal_threshold, coverage, validate_alpha
+from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.callbacks import PredictionCollector, ProgressBar
 from flowers_tl.training.factory import prepare_features, set_up_data, with_frozen_prefix
 from flowers_tl.training.trainer import find_callback, quiet
 from flowers_tl.utils.errors import UserError, shorten
+from flowers_tl.utils.files import new_folder
+from flowers_tl.utils.notes import log
+
+# Classes in the terminal; the file has all.
+MOST_CLASSES = 10
+
+
+def evaluate(
+    ckpt: str | Path,
+    split: str = "test",
+    calibrate: bool = False,
+    conformal: float | None = None,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Evaluation:
+    """Measure a network on a split, log the scores, and write them into a folder.
+
+    Args:
+        ckpt: a checkpoint, or a run's folder.
+        split: of :data:`flowers_tl.data.splits.SPLITS`, or ``all``, every image of the data.
+        calibrate: fit a temperature on val, and keep it in the checkpoint.
+        conformal: the share of prediction sets that may miss the true class; None measures no such sets.
+        out: a new folder; None makes one in outputs.
+        overrides: of ``data`` and ``cache``, as the command ``train`` takes them.
+
+    Raises:
+        UserError: if the network or the data can't be read, do not fit, or val is no val of this network.
+    """
+    trained = load_trained(ckpt)
+    if conformal is not None:
+        validate_alpha(conformal)
+    validate_new_folder(out)
+    config = evaluation_config(trained, overrides)
+    uses_of_val = [key for key, value in (("calibrate", calibrate), ("conformal", conformal)) if value]
+    if uses_of_val:
+        validate_val_use(uses_of_val[0], split, trained, config)
+    splits = list(dict.fromkeys([*(["val"] if uses_of_val else []), split]))
+    predictions, data = predict_splits(trained, config, splits)
+    val, answers, temperature, sets = (
+        predictions.splits.get("val"),
+        predictions.splits[split],
+        trained.temperature,
+        None,
+    )
+    if calibrate:
+        temperature = fit_temperature(val.logits, val.labels)
+    if conformal is not None:
+        threshold = conformal_threshold(val.logits / temperature, val.labels, conformal)
+        sets = coverage(answers.logits / temperature, answers.labels, threshold, conformal)
+    measured = trained.record.get("protocol", {}).get("splits", {}).get(split)
+    reported = trained.measured.get(split) if measured == data.fingerprints().get(split) else None
+    for note in notes(trained, config, split, data, reported is not None):
+        log.warning(f"Note: {note}")
+    result = Evaluation(trained.path, split, answers, predictions.class_names, reported, temperature, sets)
+    print_evaluation(result, MOST_CLASSES)
+    # Measuring takes minutes, in which another command may have written there.
+    validate_new_folder(out)
+    write_evaluation(result, Path(out) if out else new_folder("evaluation"))
+    # Last: an evaluation that fails leaves the checkpoint as it was.
+    if calibrate:
+        keep_temperature(trained, temperature)
+    return result
+
+
+def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[str, Any]:
+    """The config of the network's run, with what the overrides say of data and cache.
+
+    ``data=...`` takes other images, ``data.limit=...`` another part of the same.
+    """
+    config = trained.config
+    if config is None:
+        raise UserError(
+            f"{trained.path} does not say on which images it was trained: put it back into its run's folder."
+        )
+    keys = [word.partition("=")[0] for word in overrides]
+    size = trained.model.hparams.image_size
+    if "data.image_size" in keys:
+        raise UserError(f"data.image_size is the network's own, {size}, on which it was trained: leave it out.")
+    composed = compose_config([*([] if "data" in keys else [f"data={config['data']['name']}"]), *overrides])
+    for key in keys:
+        part, _, inner = key.partition(".")
+        config = config | {part: config[part] | {inner: composed[part][inner]} if inner else composed[part]}
+    return config | {"data": config["data"] | {"image_size": size}}
+
+
+def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mapping[str, Any]) -> None:
+    """Raise UserError if what the option ``key`` asks for would be fitted on images that are no val of this network."""
+    if split == "all":
+        raise UserError(f"{key} is fitted on val, which split=all measures with all others: name split=test.")
+    if trained_on_val(trained, config):
+        raise UserError(f"{key} is fitted on val, which this network was trained on (data.protocol=trainval).")
+
+
+def trained_on_val(trained: TrainedModel, config: Mapping[str, Any]) -> bool:
+    """Whether these data's val images are among those that the network learned from."""
+    same = all(config["data"][key] == trained.config["data"][key] for key in ("name", "root"))
+    return same and trained.config["data"]["protocol"] == "trainval"
+
+
+def notes(
+    trained: TrainedModel, config: Mapping[str, Any], split: str, data: ImageDataModule, as_trained: bool
+) -> Iterator[str]:
+    """What a reader of the scores should know of the images."""
+    if not as_trained and split in trained.measured:
+        yield f"these are not the {split} images that training measured."
+    if split == "val" and trained_on_val(trained, config):
+        yield "the network was trained on these val images too (data.protocol=trainval)."
+    if not as_trained and split in data.cut:
+        share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} images"
+        yield f"the set has no {split} of its own: measured are {share}, cut out of it; split=all measures all."
+
+
+def validate_new_folder(out: str | Path | None) -> None:
+    """Raise UserError if the folder holds anything, before anything is computed."""
+    if out is None or not Path(out).exists():
+        return
+    if not Path(out).is_dir() or any(Path(out).iterdir()):
+        raise UserError(f"out={out} is there already: name a new folder, so that nothing in it is lost.")
 
 
 def predict_splits(

@@ -15,7 +15,9 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flowers_tl.inference.explanations import Explanation
+from flowers_tl.inference.explanations import Explanation, explain_images
+from flowers_tl.inference.grad_cam import captum_method
+from flowers_tl.inference.predictor import Predictor
 from flowers_tl.utils.errors import UserError
 
 Panel = Callable[[Axes], Any]
@@ -42,13 +44,16 @@ class Scale(NamedTuple):
     label: str
 
 
-def validate_figure(path: Path, images: Iterable[Path] = ()) -> None:
+def validate_figure(path: Path, images: Iterable[Path] = (), heat: bool = False) -> None:
     """Raise UserError if a figure can't go to ``path``, or would take the place of anything but a figure made here.
 
     Args:
         path: where it is to go.
         images: that are to be looked at: none of them may be it.
+        heat: whether it shows heat maps, which need captum.
     """
+    if heat:
+        captum_method()
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"figure={path} must end with one of {', '.join(FORMATS)}, which says what to write.")
     if not path.parent.is_dir():
@@ -59,6 +64,12 @@ def validate_figure(path: Path, images: Iterable[Path] = ()) -> None:
     if own or not path.is_file() or MADE_HERE.encode() not in path.read_bytes():
         what = "is one of the images" if own else "is there already, and no figure that was made here"
         raise UserError(f"figure={path} {what}: name another file.")
+
+
+def draw_predictions(network: Predictor, images: Iterable[Path], path: Path, top: int, heat: bool) -> None:
+    """Draw images with bars of the network's ``top`` classes, and with heat maps if ``heat`` is true."""
+    prepared = {image: network.prepare(image) for image in images}
+    draw_answers(explain_images(network, prepared, top, heat=heat), path, network.name)
 
 
 def draw_answers(views: Sequence[Explanation], path: Path, name: str) -> None:

@@ -190,6 +190,15 @@ class Predictor:
         return (self.logits(inputs) / self.temperature).softmax(dim=1)
 
 
+def load_network(
+    ckpt: str | Path | None, backbone: str | None, weights: str = "DEFAULT", device: str | None = None
+) -> Predictor:
+    """A trained network, or ImageNet's. Raises UserError unless just one of ``ckpt`` and ``backbone`` is named."""
+    if (ckpt is None) == (backbone is None):
+        raise UserError("Name one network: ckpt=PATH for a trained one, or backbone=NAME for ImageNet's.")
+    return Predictor.pretrained(backbone, weights, device) if ckpt is None else Predictor.load(ckpt, device)
+
+
 def find_device(named: str | torch.device | None) -> torch.device:
     """The device that is named; None takes a GPU where there is one. Raises UserError if it is not there."""
     try:

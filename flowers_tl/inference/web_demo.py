@@ -1,19 +1,80 @@
 """A page to try a network on: drop an image, see what it is taken for, and where that is seen."""
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.explanations import explain_images
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
+from flowers_tl.training.factory import make_data
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.notes import log
 
 TOP = 5
 FONTS = ("system-ui", "sans-serif")  # the theme's own would be asked from a server
+
+
+def serve(
+    network: Predictor, examples: Mapping[str, Path], host: str, port: int, max_mb: int, explain: bool = True
+) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        network: that answers.
+        examples: see :func:`make_page`.
+        host: address to listen on.
+        port: port to listen on.
+        max_mb: largest file that is taken, in megabytes.
+        explain: see :func:`make_page`.
+    """
+    page = make_page(network, examples, explain)
+    log.info(f"The page is at http://{host}:{port}; Ctrl-C ends it.")
+    page.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=f"{max_mb}mb",
+        allowed_paths=[str(path) for path in examples.values()],
+        theme=import_gradio().themes.Default(font=FONTS, font_mono="monospace"),
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        quiet=True,
+    )
+
+
+def validate_address(host: str, port: int) -> None:
+    """Raise UserError where nothing can listen there: gradio would speak of its own settings."""
+    if not 0 < port < 65536:
+        raise UserError(f"port={port} must lie between 1 and 65535.")
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise UserError(
+            f"{host}:{port} can't be had ({error}): name another port=N, or a host= of this machine."
+        ) from error
+
+
+def find_examples(ckpt: str | Path) -> dict[str, Path]:
+    """A training image of each class of the network's run; none where the images are not at hand."""
+    config = load_trained(ckpt).config
+    if config is None:
+        return {}
+    data = make_data(config)
+    try:
+        data.setup()
+    except (UserError, OSError, RuntimeError):
+        # Gone, or never on this machine: the page does without.
+        return {}
+    train, first = data.images["train"], {}
+    for file, label in zip(train.files, train.labels, strict=True):
+        first.setdefault(train.classes[label], file)
+    return first
 
 
 def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = True) -> Any:

@@ -12,6 +12,7 @@ from torchvision.models import get_model_weights
 
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.utils.errors import UserError, shorten, suggest
+from flowers_tl.utils.notes import log_note
 
 
 def initial_weights(config: Mapping[str, Any]) -> str | None:
@@ -52,7 +53,7 @@ def load_weights(backbone: Backbone, weights: str | None) -> None:
     if problems:
         raise UserError(f"backbone.weights={weights} does not fit {backbone.name}: it {', and it '.join(problems)}.")
     if neck := sorted((lacking | wrong_shape) - set(head)):
-        print(f"Note: {weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
+        log_note(f"{weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
     fitting = {key: value for key, value in state.items() if key in own and key not in head and key not in wrong_shape}
     backbone.network.load_state_dict(fitting, strict=False)
 

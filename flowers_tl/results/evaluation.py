@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from flowers_tl.results.conformal import Coverage
 from flowers_tl.results.images import confusion_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.scores import by_class, confusion, score
+from flowers_tl.utils.notes import log, log_table
 from flowers_tl.utils.strict_json import dumps
 
 WORDS = {
@@ -87,7 +87,7 @@ class Evaluation:
 def print_evaluation(found: Evaluation, most: int) -> None:
     """Print the scores, what the sets promise and hold, and the ``most`` classes that are recognised least."""
     own, count = found.scores, found.scores["pictures"]
-    print(f"{found.checkpoint} on {found.split}: {own['right']:,} of {count:,} images right")
+    log.info(f"{found.checkpoint} on {found.split}: {own['right']:,} of {count:,} images right")
     table = Table("", box=SIMPLE)
     columns = {found.split: own, "as trained": found.reported, f"temperature {found.temperature:.3f}": found.calibrated}
     shown = {name: values for name, values in columns.items() if values}
@@ -99,9 +99,9 @@ def print_evaluation(found: Evaluation, most: int) -> None:
             words,
             *("" if v is None else f"{v:.4f}" if key in ("loss", "calibration_error") else f"{v:.2%}" for v in cells),
         )
-    Console().print(table)
+    log_table(table)
     if found.sets:
-        print(found.sets.in_words())
+        log.info(found.sets.in_words())
     rows = found.classes[:most]
     table = Table(
         *("class", "images", "recall", "taken for"),
@@ -112,7 +112,7 @@ def print_evaluation(found: Evaluation, most: int) -> None:
     for row in rows:
         taken = f"{row['taken_for']} ({row['times']})" if row["times"] else ""
         table.add_row(row["class"], str(row["pictures"]), f"{row['recall']:.0%}", taken)
-    Console().print(table)
+    log_table(table)
 
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:
@@ -133,4 +133,4 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
     Image.fromarray(confusion_image(found.answers)).save(folder / "confusion.png")
     Predictions(found.class_names, {found.split: found.answers}).write(folder)
     (folder / "evaluation.json").write_text(dumps(found.to_dict(), indent=2) + "\n")
-    print(f"Written: {folder / 'evaluation.json'}, and classes, confusion and answers beside it.")
+    log.info(f"Written: {folder / 'evaluation.json'}, and classes, confusion and answers beside it.")

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from flowers_tl.config.schema import WITHOUT_EFFECT
+from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.runs.record import ELSEWHERE, divergence_reason
@@ -147,20 +147,6 @@ def read_run(folder: Path) -> Run:
         for split in ("val", "test"):
             result[split] = {name: np.nan if value is None else float(value) for name, value in result[split].items()}
     return Run(folder, config, result, history)
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as one mapping with dotted keys."""
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in items:
-        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
+
+from flowers_tl.utils.notes import log, log_table
 
 # (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
 StageRow = tuple[str, int, int, bool, Sequence[Any]]
@@ -29,7 +30,7 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
         rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in own]
         cells = [", ".join(str(getattr(group, key)) for group in own if group.parameters) for key in extra]
         table.add_row(name, f"{parameters:,}", f"{trainable:,}", ", ".join(rates) or "frozen", *cells)
-    Console().print(table)
+    log_table(table)
 
 
 def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
@@ -37,14 +38,14 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
     for split in ("val", "test"):
         of = result[split]
         if of["loss"] is None:
-            print(f"{split:4}  not measured")
+            log.info(f"{split:4}  not measured")
             continue
-        print(
+        log.info(
             f"{split:4}  accuracy {of['accuracy']:.1%}, balanced {of['balanced_accuracy']:.1%}, loss {of['loss']:.3f}"
             f"  ({result['data'][split]:,} images)"
         )
-    print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
-    print(f"Run folder: {folder}")
+    log.info(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
+    log.info(f"Run folder: {folder}")
 
 
 def print_comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -60,7 +61,7 @@ def print_comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> No
             *(score.replace(" ±", "\n±") for score in scores),
         ]
         table.add_row(f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1), *cells)
-    Console().print(table)
+    log_table(table)
 
 
 def share(part: int, whole: int) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 import yaml
 
-from flowers_tl.config.schema import WITHOUT_EFFECT
+from flowers_tl.config.keys import WITHOUT_EFFECT
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import find_entry_stage
 from flowers_tl.models.pretrained import refuse_not_finite
 from flowers_tl.runs.record import divergence_reason
 from flowers_tl.utils.errors import UserError, shorten
+from flowers_tl.utils.notes import log
 
 # What may differ from the run that is gone on with: it changes no result, or only what comes after.
 FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
@@ -122,7 +123,7 @@ def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> d
         return None
     if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
         return None
-    print(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
+    log.info(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
     return result
 
 

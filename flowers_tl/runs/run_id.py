@@ -9,10 +9,9 @@ import torch
 from torchvision.models import get_model_weights
 
 from flowers_tl import __version__
-from flowers_tl.config.schema import WITHOUT_EFFECT
+from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.pretrained import find_file, initial_weights
-from flowers_tl.results.load_runs import flatten
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
 OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")

@@ -42,6 +42,7 @@ from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.head_choices import Head, head_configs, validate_heads
 from flowers_tl.training.trainer import log_predictions, make_trainer, quiet
 from flowers_tl.training.validate import validate_balance
+from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PHASES
 
 EVALUATED = 256  # images at a time: a product with all of them would need the features twice
@@ -114,7 +115,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     runs, left_out = find_runs([run.folder / head.name for head in heads])
     groups, notes = group_runs(runs)
     print_comparison(HEADER, table_rows(groups))
-    print("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
+    log.info("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
     return run.result
 
 

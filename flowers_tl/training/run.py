@@ -56,6 +56,7 @@ from flowers_tl.training.trainer import (
 )
 from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.errors import validate_not_empty
+from flowers_tl.utils.notes import log
 
 
 def train(
@@ -165,7 +166,7 @@ def show_strategy(config: dict[str, Any]) -> None:
     with torch.device("meta"):
         model = make_model(config, make_data(config).count_classes())
     print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
-    print(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
+    log.info(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
 
 
 @contextmanager

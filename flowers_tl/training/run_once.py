@@ -18,6 +18,7 @@ from flowers_tl.training.run import train
 from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.file_locks import claim, hold
+from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PhaseTimer
 from flowers_tl.utils.strict_json import dumps
 
@@ -54,7 +55,7 @@ def train_once(
         found = None if config["force"] else find_same(own, [Path(config["runs"]), *beside])
         result = json.loads((found / "result.json").read_text()) if found else {}
         if result.get("status") == "finished" and not divergence_reason(result):
-            print(f"Finished already: {found}. force=true would run it anew.")
+            log.info(f"Finished already: {found}. force=true would run it anew.")
             link_to(folder, found)
             return result
         if found and (why := divergence_reason(result)):
@@ -63,13 +64,13 @@ def train_once(
                 f"The same run diverged before, in {found} ({why.rstrip('.')}): force=true would run it anew."
             )
         if found and can_resume(found, folder):
-            print(f"Goes on: {found} ({str(result.get('status')).replace('running', 'killed')}).")
+            log.info(f"Goes on: {found} ({str(result.get('status')).replace('running', 'killed')}).")
             link_to(folder, found)
             goes_on(found)
             return train(config | {"ckpt_path": "last"}, found, given, data=data)
         for begun in {folder.resolve(): folder, **({found.resolve(): found} if found else {})}.values():
             if has_no_epoch(begun, config):
-                print(f"Begins anew: {begun} was stopped before its first epoch was over.")
+                log.info(f"Begins anew: {begun} was stopped before its first epoch was over.")
                 clear_unfinished(begun)
         return train(config, folder, given, data=data)
 
@@ -88,7 +89,7 @@ def can_resume(found: Path, folder: Path) -> bool:
     except UserError as error:
         if found.resolve() == folder.resolve():
             raise UserError(f"{checkpoint} is damaged: remove {found}, and the same command begins it anew.") from error
-        print(f"Begins anew: {checkpoint} is damaged.")
+        log.info(f"Begins anew: {checkpoint} is damaged.")
         return False
     return True
 

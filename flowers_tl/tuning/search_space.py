@@ -10,10 +10,10 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from omegaconf import OmegaConf
 
-from flowers_tl.config.error_messages import COMPOSE_ERRORS, compose_config, explain_error
-from flowers_tl.config.schema import CONF, TrainConfig
+from flowers_tl.config.compose import compose_config
+from flowers_tl.config.error_messages import COMPOSE_ERRORS, explain_error
+from flowers_tl.config.schema import CONF
 from flowers_tl.utils.errors import UserError
 
 
@@ -81,13 +81,7 @@ class SearchSpace:
 
     def compose(self, chosen: Sequence[str]) -> dict[str, Any]:
         """The config of one trial as plain Python. Raises UserError where it can't be composed."""
-        try:
-            config = compose_config("train", [*self.fixed, *chosen])
-            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)  # refuses a `+key=value` that Hydra lets through
-        except COMPOSE_ERRORS as error:
-            raise UserError(explain_error(error)) from error
-        return plain
+        return compose_config([*self.fixed, *chosen])
 
     def configs(self) -> Iterator[dict[str, Any]]:
         """Configs in which each value of a choice, and each end of a range, stands once."""
@@ -112,7 +106,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
     except COMPOSE_ERRORS as error:
         raise UserError(explain_error(error)) from error
     if wrong := [override.key_or_group for override in overrides if override.is_hydra_override()]:
-        raise UserError(f"{wrong[0]} says nothing to a search: its trials run one after another below --folder.")
+        raise UserError(f"{wrong[0]} says nothing to a search: its trials run one after another below folder=DIR.")
     if not parameters:
         raise UserError(
             "There is nothing to search: give a key several values, as in 'optimizer.weight_decay=0,1e-4' or "

@@ -15,15 +15,15 @@ import numpy as np
 import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
-from rich.console import Console
 from rich.table import Table
 
 from flowers_tl.config.error_messages import explain_error
 from flowers_tl.training.run import train
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
-from flowers_tl.utils.errors import UserError, print_error, shorten
+from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.notes import log, log_table
 from flowers_tl.utils.strict_json import dumps
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -52,7 +52,7 @@ class Search:
         file = self.folder / "search.json"
         empty = not self.folder.is_dir() or not any(path.name != ".lock" for path in self.folder.iterdir())
         if not empty and not (file.is_file() and json.loads(file.read_text()) == self.asked):
-            raise UserError(f"{self.folder} holds something else than this search: name a new --folder.")
+            raise UserError(f"{self.folder} holds something else than this search: name a new one with folder=DIR.")
         self.folder.mkdir(parents=True, exist_ok=True)
         claim(self.lock, f"the search in {self.folder}")
         # The folder was empty, or says the same already.
@@ -138,7 +138,7 @@ class Search:
         """Print a line on a trial that has ended."""
         settings = f"trial {trial.number}: {' '.join(trial.user_attrs['chosen'])}"
         if failure_reason(trial):
-            print_error(f"{settings}: {failure_reason(trial)}")
+            log.error(f"Error: {settings}: {failure_reason(trial)}")
             return
         pruned = trial.state == TrialState.PRUNED
         found = (
@@ -150,19 +150,23 @@ class Search:
         )
         same, seconds = trial.user_attrs.get("same"), trial.user_attrs.get("seconds", 0)
         took = f"{seconds:.0f} s" if same is None else f"as trial {same}"
-        print(f"[{number}/{trials}] {settings}: {found}, {took}", flush=True)
+        log.info(f"[{number}/{trials}] {settings}: {found}, {took}")
 
 
 @contextmanager
 def printing_into(file: Path) -> Iterator[None]:
     """Let what a run prints go to a file, without Lightning's remarks on the machine, which are the same each time."""
-    logging.disable(logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         # In a trial's folder, whose number Optuna gives once, below the search's own.
-        with open(file, "w") as log, redirect_stdout(log), redirect_stderr(log):
+        with open(file, "w") as output, redirect_stdout(output), redirect_stderr(output):
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def failure_reason(trial: FrozenTrial) -> str | None:
@@ -182,13 +186,13 @@ def print_best(study: optuna.Study, space: SearchSpace, most: int = 5) -> list[s
         table.add_row(
             str(trial.number), f"{trial.value:.1%}", *(c.partition("=")[2] for c in trial.user_attrs["chosen"])
         )
-    Console().print(table)
+    log_table(table)
     pruned = sum(trial.state == TrialState.PRUNED for trial in study.trials)
     failed = [str(trial.number) for trial in study.trials if failure_reason(trial)]
-    print(f"{pruned} trials were pruned, {len(failed)} failed{f': {shorten(failed)}' if failed else ''}.")
+    log.info(f"{pruned} trials were pruned, {len(failed)} failed{f': {shorten(failed)}' if failed else ''}.")
     if len(space.parameters) > 1 and len(done) >= 10:
         with warnings.catch_warnings(action="ignore"):
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()  # Optuna 4's default needs scikit-learn
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        print("Importance: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
+        log.info("Importance: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
     return done[0].user_attrs["chosen"]

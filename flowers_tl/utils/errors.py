@@ -1,16 +1,12 @@
-"""What the user is told when the input is at fault: one sentence that names the thing and the remedy."""
+"""Errors of the input: one sentence that names the thing and the remedy."""
 
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from io import TextIOWrapper
 from typing import Any
 
 
 class UserError(Exception):
-    """Bad input. The message is one sentence for the user; the doors print it without a stack trace."""
+    """Bad input. The message is one sentence for the user; the commands print it without a stack trace."""
 
     def __str__(self) -> str:
         # A DataLoader worker hands its exception over as a whole printed traceback; the sentence is what stands last.
@@ -52,35 +48,3 @@ def validate_not_empty(value: Any, key: str = "") -> None:
 def first_line(text: str) -> str:
     """The first line of a message, without its full stop, to stand within a sentence."""
     return text.strip().splitlines()[0].rstrip(".")
-
-
-def print_error(sentence: object) -> None:
-    """Print an error's sentence where errors go."""
-    print(f"Error: {sentence}", file=sys.stderr)
-
-
-@contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Around what a door does: tell an error's sentence and exit with 1; with 130 after Ctrl-C.
-
-    File names whose bytes are no text of this terminal's are printed with escapes.
-    """
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    except BrokenPipeError:  # `| head` has read enough
-        sys.stderr.close()  # Python would complain about what it can't flush
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print_error("interrupted.")
-        sys.exit(130)
-    except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") and not isinstance(error, UserError):
-            raise
-        from flowers_tl.config.error_messages import (
-            explain_error,  # which knows Hydra, and Hydra takes its time to import
-        )
-
-        print_error(f"{error}: check the path." if isinstance(error, OSError) else explain_error(error))
-        sys.exit(1)

@@ -3,6 +3,7 @@
 Locks' files hold nothing, are called ``.lock`` or ``.HASH.lock``, and are never removed: another process may wait for one.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flowers_tl.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def claim(lock: FileLock, what: str) -> None:
@@ -21,13 +24,13 @@ def claim(lock: FileLock, what: str) -> None:
 
 
 @contextmanager
-def hold(file: Path, told: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:
-    """Hold the lock in ``file``; where another process has it, print what is ``told`` and wait, within ``waiting``."""
+def hold(file: Path, message: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:
+    """Hold the lock in ``file``; where another process has it, log the ``message`` and wait, within ``waiting``."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(told, flush=True)
+        log.warning(message)
         with waiting or nullcontext():
             lock.acquire()
     try:

@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
 
 def test_every_command_is_measured_and_kept(tiny, weights, tmp_path, capsys):
     given = tiny(trainer__max_epochs=1, backbone__weights=weights)
-    main(["--strategies", "feature_extraction", "--sweep", "2", "--folder", str(tmp_path / "b"), *given])
+    main(["strategies=feature_extraction", "sweep=2", f"folder={tmp_path / 'b'}", *given])
     kept = json.loads((tmp_path / "b" / "benchmark.json").read_text())
     found = {one["kind"]: one for one in kept["measured"]}
     assert list(found) == ["plain", "flowers_tl", "again", "sweep", "heads"]
@@ -43,7 +43,7 @@ def test_every_command_is_measured_and_kept(tiny, weights, tmp_path, capsys):
     # Cut off before the last command, and begun again: only that is measured.
     file = tmp_path / "b" / "benchmark.json"
     file.write_text(json.dumps(kept | {"measured": kept["measured"][:-1]}))
-    main(["--strategies", "feature_extraction", "--sweep", "2", "--folder", str(tmp_path / "b"), *given])
+    main(["strategies=feature_extraction", "sweep=2", f"folder={tmp_path / 'b'}", *given])
     again = json.loads(file.read_text())
     assert again["measured"][:-1] == kept["measured"][:-1]
     assert again["measured"][-1]["kind"] == "heads"
@@ -54,7 +54,7 @@ def test_every_command_is_measured_and_kept(tiny, weights, tmp_path, capsys):
 def test_a_folder_of_another_benchmark_is_refused(tiny, tmp_path, capsys):
     (tmp_path / "benchmark.json").write_text('{"overrides": ["other=1"], "measured": []}')
     with pytest.raises(SystemExit):
-        main([*tiny(), "--folder", str(tmp_path)])
+        main([*tiny(), f"folder={tmp_path}"])
     assert "holds no benchmark with these strategies" in capsys.readouterr().err
 
 
@@ -97,7 +97,7 @@ def test_ratios_are_those_of_the_means():
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["repeats=0"], "repeats must be at least 1"),
         (["trainer.max_epoch=1"], "did you mean 'trainer.max_epochs'"),
         (["quick"], "quick can't be read as key=value"),
         (["data.limit=0"], "data.limit=0 leaves no images"),
@@ -109,7 +109,7 @@ def test_ratios_are_those_of_the_means():
 )
 def test_what_makes_no_sense_is_refused(tiny, tmp_path, capsys, more, sentence):
     with pytest.raises(SystemExit) as stop:
-        main([*tiny(), "--folder", str(tmp_path / "b"), *more])
+        main([*tiny(), f"folder={tmp_path / 'b'}", *more])
     assert stop.value.code == 1
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
@@ -117,17 +117,17 @@ def test_what_makes_no_sense_is_refused(tiny, tmp_path, capsys, more, sentence):
 
 def test_strategies_are_named_with_commas_wherever_they_stand(tiny, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["--strategies", "fine_tuning,lp_ft", *tiny()])
+        main(["strategies=fine_tuning,lp_ft", *tiny()])
     assert "'lp_ft' is none of feature_extraction, fine_tuning" in capsys.readouterr().err
     with pytest.raises(SystemExit):  # the override after the names is one
-        main(["--strategies", "fine_tuning", "data.limit=0", *tiny(), "--folder", str(tmp_path / "b")])
+        main(["strategies=fine_tuning", "data.limit=0", *tiny(), f"folder={tmp_path / 'b'}"])
     assert "data.limit=0 leaves no images" in capsys.readouterr().err
 
 
 def test_a_failing_command_is_told_and_nothing_is_overwritten(tiny, tmp_path, capsys):
     for sentence in ("nothing.pth is neither a file here", "is there already"):
         with pytest.raises(SystemExit) as stop:
-            main(["--folder", str(tmp_path / "b"), *tiny(backbone__weights="nothing.pth")])
+            main([f"folder={tmp_path / 'b'}", *tiny(backbone__weights="nothing.pth")])
         assert stop.value.code == 1
         assert sentence in capsys.readouterr().err
 

@@ -10,9 +10,9 @@ import torch
 from filelock import FileLock
 
 from flowers_tl.data.transforms import normalise
-from flowers_tl.evaluate import evaluate, evaluation_config, main
+from flowers_tl.evaluate import main
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
-from flowers_tl.inference.evaluate import predict_splits
+from flowers_tl.inference.evaluate import evaluate, evaluation_config, predict_splits
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.training import feature_data as features
@@ -46,7 +46,7 @@ def test_answers_are_the_very_ones_that_training_measured(strategy, config, tiny
             if not reported:
                 continue
             out = tmp_path / f"{split}_{name}"
-            evaluate(options(ckpt=tmp_path / "run" / "checkpoints" / f"{name}.ckpt", split=split, out=out))
+            evaluate(**options(ckpt=tmp_path / "run" / "checkpoints" / f"{name}.ckpt", split=split, out=out))
             own = found(out)
             assert own["scores"]["accuracy"] == pytest.approx(reported[split]["accuracy"], abs=1e-6)
             assert own["scores"]["loss"] == pytest.approx(reported[split]["loss"], abs=1e-6)
@@ -65,7 +65,7 @@ def test_train_images_are_answered_as_they_are_once(config, tiny, tmp_path, monk
     for out, computed in (("out", 12), ("again", 0)):
         passed.clear()
         kept = [f"cache.dir={tmp_path / 'cache'}"]
-        evaluate(options(ckpt=tmp_path / "run", split="train", out=tmp_path / out, overrides=kept))
+        evaluate(**options(ckpt=tmp_path / "run", split="train", out=tmp_path / out, overrides=kept))
         assert sum(passed) == computed
         assert found(tmp_path / out)["reported_by_training"] is None
     trained = load_trained(tmp_path / "run")
@@ -77,7 +77,7 @@ def test_train_images_are_answered_as_they_are_once(config, tiny, tmp_path, monk
 
 
 def test_the_files_say_what_every_class_did(run_folder, tmp_path):
-    evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+    evaluate(**options(ckpt=run_folder, out=tmp_path / "out"))
     own = found(tmp_path / "out")
     with open(tmp_path / "out" / "classes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -89,7 +89,7 @@ def test_the_files_say_what_every_class_did(run_folder, tmp_path):
     assert matrix.sum() == own["scores"]["pictures"]
     assert np.trace(matrix) == right
     with pytest.raises(UserError, match="is there already"):
-        evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+        evaluate(**options(ckpt=run_folder, out=tmp_path / "out"))
 
 
 def test_nothing_of_a_run_is_overwritten_and_a_refusal_changes_no_checkpoint(run_folder, tmp_path):
@@ -101,18 +101,18 @@ def test_nothing_of_a_run_is_overwritten_and_a_refusal_changes_no_checkpoint(run
         {"out": None, "conformal": 0.0},
     ):
         with pytest.raises(UserError):
-            evaluate(options(ckpt=tmp_path / "run", calibrate=True, **more))
+            evaluate(**options(ckpt=tmp_path / "run", calibrate=True, **more))
     assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
 
 
 def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
-    evaluate(options(ckpt=tmp_path / "run", split="val", calibrate=True, out=tmp_path / "fitted"))
+    evaluate(**options(ckpt=tmp_path / "run", split="val", calibrate=True, out=tmp_path / "fitted"))
     own = found(tmp_path / "fitted")
     assert own["temperature"] != 1.0
     assert own["scores_with_temperature"]["loss"] < own["scores"]["loss"]
     assert own["scores_with_temperature"]["accuracy"] == own["scores"]["accuracy"]
-    evaluate(options(ckpt=tmp_path / "run", out=tmp_path / "later"))
+    evaluate(**options(ckpt=tmp_path / "run", out=tmp_path / "later"))
     assert found(tmp_path / "later")["temperature"] == own["temperature"]
 
 
@@ -129,16 +129,16 @@ def test_a_checkpoint_that_a_run_may_write_at_the_same_time_is_left_alone(run_fo
 
 def test_what_is_written_to_the_folder_meanwhile_stays(run_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "flowers_tl.results.evaluation.print_evaluation",
+        "flowers_tl.inference.evaluate.print_evaluation",
         lambda *_: ((tmp_path / "out").mkdir(), (tmp_path / "out" / "classes.csv").write_text("mine")),
     )
     with pytest.raises(UserError, match="is there already"):
-        evaluate(options(ckpt=run_folder, out=tmp_path / "out"))
+        evaluate(**options(ckpt=run_folder, out=tmp_path / "out"))
     assert [file.read_text() for file in (tmp_path / "out").iterdir()] == ["mine"]
 
 
 def test_sets_are_made_by_val_and_measured_on_test(run_folder, tmp_path, capsys):
-    evaluate(options(ckpt=run_folder, conformal=0.2, out=tmp_path / "out"))
+    evaluate(**options(ckpt=run_folder, conformal=0.2, out=tmp_path / "out"))
     sets = found(tmp_path / "out")["prediction_sets"]
     assert sets["wanted"] == 0.8
     assert 0 <= sets["by_class"] <= 1
@@ -174,7 +174,7 @@ def test_a_part_of_the_runs_own_images_can_be_named(run_folder):
 
 def test_scores_of_training_stand_beside_those_of_the_same_images_alone(run_folder, tmp_path):
     for number, (words, beside) in enumerate(((["cache.enabled=false"], True), (["data.limit=2"], False))):
-        evaluate(options(ckpt=run_folder, overrides=words, out=tmp_path / str(number)))
+        evaluate(**options(ckpt=run_folder, overrides=words, out=tmp_path / str(number)))
         assert (found(tmp_path / str(number))["reported_by_training"] is not None) is beside
 
 
@@ -204,7 +204,7 @@ def test_all_images_of_a_set_can_be_measured(layout, cache, letters, photos, tmp
     for split, counts in splits.items():
         photos(counts, f"photos/{split}")
     words = ["data=folder", f"data.root={tmp_path / 'photos'}", f"cache.enabled={cache}"]
-    evaluate(options(ckpt=letters, split="all", overrides=words, out=tmp_path / "all"))
+    evaluate(**options(ckpt=letters, split="all", overrides=words, out=tmp_path / "all"))
     with np.load(tmp_path / "all" / "predictions.npz") as kept:
         labels = dict(zip(kept["all_pictures"].tolist(), kept["all_labels"].tolist(), strict=True))
         logits = dict(zip(kept["all_pictures"].tolist(), kept["all_logits"], strict=True))
@@ -219,30 +219,30 @@ def test_all_images_of_a_set_can_be_measured(layout, cache, letters, photos, tmp
     capsys.readouterr()
     if said is None:
         with pytest.raises(UserError, match=r"too few for|evaluate measures all with split=all"):
-            evaluate(options(ckpt=letters, overrides=words, out=tmp_path / "test"))
+            evaluate(**options(ckpt=letters, overrides=words, out=tmp_path / "test"))
         return
-    evaluate(options(ckpt=letters, overrides=words, out=tmp_path / "test"))
-    told = capsys.readouterr().out
+    evaluate(**options(ckpt=letters, overrides=words, out=tmp_path / "test"))
+    told = capsys.readouterr().err
     assert said in told
     assert ("split=all measures all" in told) is bool(said)
 
 
 def test_all_images_are_no_val_to_fit_on(run_folder):
     with pytest.raises(UserError, match="name split=test"):
-        evaluate(options(ckpt=run_folder, split="all", conformal=0.1, out=None))
+        evaluate(**options(ckpt=run_folder, split="all", conformal=0.1, out=None))
 
 
 def test_val_that_was_trained_on_is_told(config, tiny, tmp_path, capsys):
     train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
     for number, word in enumerate(("data.protocol=trainval", "data.protocol=official")):
-        evaluate(options(ckpt=tmp_path / "run", split="val", overrides=[word], out=tmp_path / str(number)))
-        assert "was trained on these val images too" in capsys.readouterr().out
+        evaluate(**options(ckpt=tmp_path / "run", split="val", overrides=[word], out=tmp_path / str(number)))
+        assert "was trained on these val images too" in capsys.readouterr().err
 
 
 def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
     train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
     with pytest.raises(UserError, match="which this network was trained on"):
-        evaluate(options(ckpt=tmp_path / "run", calibrate=True, out=None))
+        evaluate(**options(ckpt=tmp_path / "run", calibrate=True, out=None))
 
 
 def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
 @pytest.mark.real_data
 def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(flowers_run, tmp_path):
     shutil.copytree(flowers_run, tmp_path / "run")
-    evaluate(options(ckpt=tmp_path / "run", calibrate=True, conformal=0.2, out=tmp_path / "out"))
+    evaluate(**options(ckpt=tmp_path / "run", calibrate=True, conformal=0.2, out=tmp_path / "out"))
     own, reported = found(tmp_path / "out"), load_trained(flowers_run).measured["test"]
     assert own["scores"]["right"] == round(reported["accuracy"] * 306)
     assert own["scores"]["loss"] == pytest.approx(reported["loss"], abs=1e-6)
@@ -271,9 +271,9 @@ def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(fl
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "No network is named"),
+        ([], "ckpt is missing: ckpt=PATH"),
         (["ckpt=nowhere"], "ckpt=nowhere is not there"),
-        (["split=tset"], "split: invalid choice"),
+        (["split=tset"], "There is no split 'tset': did you mean 'test'"),
         (["ckpt={run}", "data=flwers"], "There is no data 'flwers'"),
         (["ckpt={run}", "data.image_size=64"], "data.image_size is the network's own, 32"),
         (["ckpt={run}", "conformal=2"], "conformal=2.0 must lie between 0 and 1"),

@@ -117,8 +117,8 @@ def test_nothing_but_an_earlier_figure_is_overwritten(flowers, run_folder, tmp_p
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["images={photos}", "ckpt={run}"], "No figure is named"),
-        (["figure={new}", "ckpt={run}"], "No image is named"),
+        (["images={photos}", "ckpt={run}"], "figure is missing: figure=PATH"),
+        (["figure={new}", "ckpt={run}"], "images is missing: images=PATH"),
         (["images={photos}", "figure={new}"], "Name one network"),
         (["images={photos}", "figure={new}", "ckpt={run}", "ckpt={run}", "ckpt={run}"], "names 3 networks"),
         (["images={photos}", "figure={new}", "ckpt={run}", "stage=layer33"], "did you mean 'layer3'"),

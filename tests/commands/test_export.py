@@ -302,7 +302,7 @@ def test_images_are_those_named_else_of_the_runs_val_else_drawn(calibrated, phot
     assert images_to_compare(calibrated, [str(named)])[0] == "3 images of the exporter's choice"
     (named / "bad.png").write_text("no image")
     assert images_to_compare(calibrated, [str(named)])[0] == "3 images of the exporter's choice"
-    assert "bad.png can't be read" in capsys.readouterr().out
+    assert "bad.png can't be read" in capsys.readouterr().err
     with pytest.raises(UserError, match="None of the images"):
         images_to_compare(calibrated, [str(named / "bad.png")])
     words, images = images_to_compare(calibrated, [])
@@ -353,7 +353,7 @@ def test_the_door_says_in_a_few_lines_what_it_did(door, run_folder, tmp_path):
     ("words", "sentence"),
     [
         (["out={tmp}/o"], "ckpt is missing: ckpt=PATH"),
-        (["ckpt={run}"], "out is missing: out=DIR"),
+        (["ckpt={run}"], "out is missing: out=PATH"),
         (["ckpt=nowhere", "out={tmp}/o"], "ckpt=nowhere is not there"),
         (["ckpt={run}", "out={tmp}/o", "formats=onx"], "did you mean 'onnx'"),
         (["ckpt={run}", "out={tmp}/o", "images=none.jpg"], "images=none.jpg is neither a file"),

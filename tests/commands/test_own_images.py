@@ -30,7 +30,7 @@ def test_the_whole_tool_works_on_them(door, own, tmp_path):
     (root / "rose" / "3.jpg").write_bytes(b"")
     trained = door("train", *keys, "strategy=fine_tuning", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
-    assert trained.stdout.count("Note: 1 of 32 images left out:") == 1
+    assert trained.stderr.count("Note: 1 of 32 images left out:") == 1
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     sizes = {"train": 22, "val": 5, "test": 4}
     assert result["data"] == {"name": "folder", "root": str(root), **sizes, "left_out": ["rose/3.jpg"]}

@@ -114,7 +114,7 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["ckpt=x"], "No image is named"),
+        (["ckpt=x"], "images is missing: images=PATH"),
         (["images="], "images= names nothing"),
         (["images=nothing.jpg"], "images=nothing.jpg is neither a file, nor a folder"),
         (["images={photos}"], "Name one network"),

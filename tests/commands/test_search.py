@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-import flowers_tl.search
 from flowers_tl.data.registry import make_data
 from flowers_tl.search import main
 from flowers_tl.training.run import train
+from flowers_tl.tuning import search as tuning_search
 from flowers_tl.utils.errors import UserError
 
 pytestmark = pytest.mark.skipif(not find_spec("optuna"), reason="needs Optuna: pip install 'flowers_tl[search]'")
@@ -47,14 +47,14 @@ def chosen(study) -> list[list[str]]:
 
 
 def search(folder, *overrides, **more):
-    return flowers_tl.search.search([*overrides], folder=folder, **more)
+    return tuning_search.search([*overrides], folder=folder, **more)
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "flowers_tl.tuning.study", raising=False)
     with pytest.raises(SystemExit):
-        main(["seed=0,1", "--folder", str(tmp_path / "s")])
+        main(["seed=0,1", f"folder={tmp_path / 's'}"])
     assert capsys.readouterr().err == "Error: A search needs Optuna: pip install 'flowers_tl[search]'.\n"
 
 
@@ -62,7 +62,7 @@ def test_help_is_quick():
     code = "import sys; sys.argv[1:] = ['--help']; import atexit; atexit.register(lambda: print(*sys.modules))\n"
     code += "from flowers_tl.search import main; main()"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--confirm-seeds" in process.stdout
+    assert "confirm_seeds=" in process.stdout
     assert not {"torch", "optuna", "lightning"} & set(process.stdout.split())
 
 
@@ -70,7 +70,7 @@ def test_the_same_seed_proposes_the_same_and_another_does_not(fake, tmp_path):
     one, again = (chosen(search(tmp_path / name, RATE, trials=6)) for name in "ab")
     assert one == again
     assert len({word for words in one for word in words}) == 6
-    assert chosen(search(tmp_path / "c", RATE, trials=6, seed=1)) != one
+    assert chosen(search(tmp_path / "c", RATE, trials=6, search_seed=1)) != one
 
 
 def test_it_searches_where_it_is_good(fake, tmp_path):
@@ -117,7 +117,7 @@ def test_one_folder_is_searched_by_one_process(fake, monkeypatch, tmp_path):
     from flowers_tl.tuning import study
 
     def meanwhile(config, folder, callbacks=()):
-        command = [sys.executable, "-m", "flowers_tl.search", RATE, "--folder", str(tmp_path / "a")]
+        command = [sys.executable, "-m", "flowers_tl.search", RATE, f"folder={tmp_path / 'a'}"]
         process = subprocess.run(command, capture_output=True, text=True)
         assert process.returncode == 1
         assert "Another process works on the search" in process.stderr
@@ -194,7 +194,7 @@ MORE = dict(data__train_per_class=20, data__val_per_class=20, trainer__max_epoch
 
 
 def test_the_better_value_is_found_without_a_look_at_test(spoiled, config, tmp_path, capsys):
-    main([*spoiled, "strategy.table.0.lr=1e-9,1e-2", "--folder", str(tmp_path / "s")])
+    main([*spoiled, "strategy.table.0.lr=1e-9,1e-2", f"folder={tmp_path / 's'}"])
     assert capsys.readouterr().out.endswith("strategy.table.0.lr=0.01\n")
     results = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("s/trials/*/result.json"))]
     assert [result["test"]["accuracy"] for result in results] == [None, None]
@@ -205,14 +205,14 @@ def test_the_better_value_is_found_without_a_look_at_test(spoiled, config, tmp_p
 
 def test_nor_is_there_a_look_at_test_where_nothing_is_frozen(spoiled, config, tmp_path):
     keys = [*spoiled, "strategy=full_fine_tuning", "backbone=squeezenet1_1", "trainer.max_epochs=1"]
-    main([*keys, "seed=0,1", "--folder", str(tmp_path / "s")])
+    main([*keys, "seed=0,1", f"folder={tmp_path / 's'}"])
     with pytest.raises(UserError, match="can't be read as an image"):
         train(config(keys), tmp_path / "run")
 
 
 def test_a_hopeless_trial_is_pruned(tiny, tmp_path, capsys):
     command = [*tiny(**MORE), "strategy.table.0.lr=0.01,0.011,0.009,0.008,1e-9"]
-    main([*command, "--folder", str(tmp_path / "s")])
+    main([*command, f"folder={tmp_path / 's'}"])
     printed = capsys.readouterr()
     assert "trial 4: strategy.table.0.lr=1e-09: pruned at" in printed.out
     assert "1 trials were pruned, 0 failed" in printed.out
@@ -224,14 +224,14 @@ def test_a_hopeless_trial_is_pruned(tiny, tmp_path, capsys):
 
 
 def test_the_best_is_confirmed_with_other_seeds_and_tested(tiny, tmp_path, capsys):
-    command = [*tiny(runs=tmp_path / "runs"), "optimizer.weight_decay=0,0.1", "--folder", str(tmp_path / "s")]
-    main([*command, "--confirm-seeds", "2"])
+    command = [*tiny(runs=tmp_path / "runs"), "optimizer.weight_decay=0,0.1", f"folder={tmp_path / 's'}"]
+    main([*command, "confirm_seeds=2"])
     printed = capsys.readouterr().out
     results = [json.loads((tmp_path / f"s/confirm/seed{seed}/result.json").read_text()) for seed in (1, 2)]
     assert [result["seed"] for result in results] == [1, 2]
     mean = 100 * statistics.mean(result["test"]["accuracy"] for result in results)
     assert f"test accuracy {mean:.1f} ±" in printed.splitlines()[-1]
-    main([*command, "--confirm-seeds", "2"])  # nothing is run again
+    main([*command, "confirm_seeds=2"])  # nothing is run again
     assert capsys.readouterr().out.splitlines()[-1] == printed.splitlines()[-1]
     again = [json.loads((tmp_path / f"s/confirm/seed{seed}/result.json").read_text()) for seed in (1, 2)]
     assert again == results
@@ -240,7 +240,7 @@ def test_the_best_is_confirmed_with_other_seeds_and_tested(tiny, tmp_path, capsy
 @pytest.mark.slow
 def test_a_killed_search_goes_on_and_compare_reads_it(door, tiny, tmp_path):
     keys = tiny(trainer__max_epochs=30)
-    arguments = [*keys, RATE, "--trials", "3", "--folder", str(tmp_path / "s")]
+    arguments = [*keys, RATE, "trials=3", f"folder={tmp_path / 's'}"]
     process = subprocess.Popen([sys.executable, "-m", "flowers_tl.search", *arguments], stdout=subprocess.DEVNULL)
     deadline = time.time() + 100
     while not (tmp_path / "s" / "trials" / "001" / "history.csv").exists() and time.time() < deadline:

@@ -16,7 +16,7 @@ from flowers_tl.data.splits import SPLITS
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.notes import print_note
+from flowers_tl.utils.notes import log_note
 
 COUNTS = {"rose": 12, "aster": 9, "poppy": 5}
 
@@ -81,7 +81,7 @@ def test_test_images_are_not_looked_at_before_the_test_unless_all_are(drawings, 
 @pytest.mark.parametrize("augmentation", ["crop", "random_resized_crop", "trivial_augment"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_set_too_large_to_be_kept_gives_the_same_batches(opened, tmp_path, capsys, augmentation, workers):
-    print_note.cache_clear()
+    log_note.cache_clear()
     kept = seen(opened(augmentation=augmentation, num_workers=workers))
     small = opened(max_gb=2e-5, augmentation=augmentation, num_workers=workers)
     assert not small.crops("val").images.kept
@@ -90,7 +90,7 @@ def test_a_set_too_large_to_be_kept_gives_the_same_batches(opened, tmp_path, cap
         assert torch.equal(labels, same)
     assert (
         "Note: folder, train, val, test: 26 decoded images, short side 37, have no room in half of cache.max_gb"
-        in capsys.readouterr().out
+        in capsys.readouterr().err
     )
 
 

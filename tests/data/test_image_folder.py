@@ -13,7 +13,7 @@ from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.image_io import read_image
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.notes import print_note
+from flowers_tl.utils.notes import log_note
 
 COUNTS = {"rose": 10, "aster": 8, "poppy, red [1]=x": 6}
 
@@ -21,7 +21,7 @@ COUNTS = {"rose": 10, "aster": 8, "poppy, red [1]=x": 6}
 @pytest.fixture(autouse=True)
 def heard():
     """Each test is a process that was told nothing yet."""
-    print_note.cache_clear()
+    log_note.cache_clear()
 
 
 def opened(root: Path, **arguments) -> FolderDataModule:
@@ -71,16 +71,16 @@ def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photo
         (root / name).parent.mkdir(exist_ok=True, parents=True)
         (root / name).write_bytes(b"hidden")
     plain = opened(root)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     for name in ("notes.txt", "above.jpg", "rose/a.heic", "rose/raw/a.cr2"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"other")
     assert opened(root).images == plain.images
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert told.startswith(f"Note: Left out below {root}, being no images")
     assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.heic.")
     opened(root)
-    assert capsys.readouterr().out == "", "once is enough"
+    assert capsys.readouterr().err == "", "once is enough"
 
 
 def test_links_are_followed(photos, tmp_path):
@@ -198,7 +198,7 @@ def test_unreadable_images_are_told_and_left_out_of_their_split(damaged, tmp_pat
     ]
     assert sum(data.sizes.values()) == 22
     assert not {file for split in data.images.values() for file in split.files} & set(data.left_out)
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     told = next(k for k, line in enumerate(lines) if line == "Note: 3 of 25 images left out:")
     for line, file in zip(lines[told + 1 :], data.left_out, strict=False):
         assert line.startswith(f"  {file} can't be read as an image (")
@@ -261,7 +261,7 @@ def test_many_unreadable_images_are_counted(photos, capsys):
         (root / "rose" / f"{k}.jpg").write_bytes(b"")
     data = opened(root)
     assert len(data.left_out) == 20
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
     assert lines[-1] == "  ... and 10 more"
 
@@ -286,12 +286,12 @@ def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
     data = opened(root, cache=Cache(tmp_path / "cache") if kept else None)
     plain = data.fingerprints()
     assert opened(root, protocol="trainval").fingerprints()["test"] == plain["test"]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     shutil.copy(root / "train" / "rose" / "1.jpg", root / "test" / "rose" / "copy.jpg")
     shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "rose" / "beside.jpg")  # no harm
     opened(root, cache=data.cache).fingerprints()
     told = "Note: Images that are in two splits, byte for byte, flatter the scores; keep one of each:"
-    assert capsys.readouterr().out.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
+    assert capsys.readouterr().err.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
 
 def test_the_home_folder_is_understood(photos, monkeypatch):

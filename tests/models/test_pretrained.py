@@ -55,7 +55,7 @@ def test_the_classifier_may_be_missing_and_a_random_neck_is_told(source, target,
     features = {key: value for key, value in source.network.state_dict().items() if key.startswith("features")}
     load_weights(target, save(features, tmp_path))
     assert torch.equal(target.network.features[0][0].weight, source.network.features[0][0].weight)
-    assert "neck begins from random weights" in capsys.readouterr().out
+    assert "neck begins from random weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

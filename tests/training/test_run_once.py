@@ -300,17 +300,16 @@ def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed
 
 def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import Clock; from flowers_tl.training.run_once import alone\n"
-        "clock = Clock()\nwith alone(Path(sys.argv[1]), 'abc', clock):\n"
+        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import PhaseTimer; from flowers_tl.training.run_once import exclusive\n"
+        "clock = PhaseTimer()\nwith exclusive(Path(sys.argv[1]), 'abc', clock):\n"
         " print('in', clock.elapsed('other'), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline().startswith("in")
-        waiter = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        waiter = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], text=True, **pipes)
         assert "waiting" in waiter.stdout.readline()
         with exclusive(tmp_path, "another", PhaseTimer()):  # other runs go ahead
             pass

@@ -68,14 +68,14 @@ BAD = [
     (["seed=0,1", "data.protocol=trainval"], "data.protocol does not go with a search"),
     (["seed=0,1", "heads.seeds=3"], "heads does not go with a search"),
     (["seed=0,1", "a=b=c"], "can't be read as key=value"),
-    (["seed=0,1", "--trials", "0"], "--trials must be at least 1"),
+    (["seed=0,1", "trials=0"], "trials must be at least 1"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_a_senseless_search_is_refused_in_one_sentence(tmp_path, capsys, arguments, sentence):
     with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--folder", str(tmp_path / "s")])
+        main([*arguments, f"folder={tmp_path / 's'}"])
     assert stop.value.code == 1
     told = capsys.readouterr().err
     assert sentence in told

@@ -25,7 +25,7 @@ from flowers_tl.data.image_io import Undecodable, read_image, read_image_size
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import Window, centre_window, random_window
-from flowers_tl.utils.notes import print_note
+from flowers_tl.utils.notes import log_note
 
 Key = int | tuple[int, int]
 # Headers that are read to estimate how much a set takes.
@@ -117,7 +117,7 @@ def open_images(
         return DecodedImages(files, short_side)
     # Half is left to what the frozen stages make of them, which is worth more.
     if not cache.fits(2 * decoded_size(files, short_side)):
-        print_note(f"{what}, have no room in half of cache.max_gb: they are decoded whenever they are needed.")
+        log_note(f"{what}, have no room in half of cache.max_gb: they are decoded whenever they are needed.")
         return DecodedImages(files, short_side)
 
     def build(writer: Writer) -> None:

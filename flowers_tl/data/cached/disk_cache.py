@@ -24,6 +24,7 @@ from torch import Tensor
 
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import hold
+from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.phase_timer import PhaseTimer
 
 # Part of every key: a change of what is written makes new entries.
@@ -175,7 +176,7 @@ class Cache:
             return None
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             if tell and file.exists():  # else it was removed just now
-                print(f"Note: {folder} is damaged ({error}) and is made anew.")
+                log_note(f"{folder} is damaged ({error}) and is made anew.")
             return None
         with suppress(OSError):  # somebody else's cache, which we may only read
             os.utime(folder / "meta.json")  # when it was last used

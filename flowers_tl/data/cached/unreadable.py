@@ -15,7 +15,7 @@ from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.notes import print_note
+from flowers_tl.utils.notes import log_note
 
 LISTED = 10  # images that are left out, on the terminal; the run's record names all
 
@@ -69,7 +69,7 @@ def leave_out(found: Mapping[str, ImageSplit], bad: Sequence[Path]) -> dict[str,
     total, out = sum(map(len, found.values())), set(bad)
     reasons = [why_unreadable(file) for file in bad[:LISTED]]
     more = [f"... and {len(bad) - LISTED} more"] if len(bad) > LISTED else []
-    print_note("\n  ".join([f"{len(bad)} of {total:,} images left out:", *reasons, *more]))
+    log_note("\n  ".join([f"{len(bad)} of {total:,} images left out:", *reasons, *more]))
     kept = {name: own.without(out) for name, own in found.items()}
     for name, own in found.items():
         if lost := set(own.labels) - set(kept[name].labels):

@@ -73,7 +73,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path, capsys, monkeypatch, fault):
     made = []
     assert torch.equal(keep(Cache(tmp_path), made=made), VALUES)
     assert len(made) == 1
-    assert capsys.readouterr().out.count("is damaged") == (fault != "meta.json")
+    assert capsys.readouterr().err.count("is damaged") == (fault != "meta.json")
 
 
 def test_half_an_entry_is_never_found(tmp_path):

@@ -1,0 +1,38 @@
+"""All commands by one name: ``flowers-tl train strategy=fine_tuning`` is ``python -m flowers_tl.train strategy=fine_tuning``."""
+
+import runpy
+import sys
+
+from flowers_tl.cli.exit import exit_on_error
+from flowers_tl.cli.options import exit_after_help, format_help
+from flowers_tl.utils.errors import UserError, suggest
+
+COMMANDS = {
+    "train": "Train one strategy, test it, and leave a record; with -m a sweep of many.",
+    "compare": "Compare finished runs: table, curves, advice, report.",
+    "search": "Search for good settings by validation accuracy.",
+    "evaluate": "Measure a trained network on any split, or on other images.",
+    "predict": "Print the most likely classes of images.",
+    "explain": "Draw heat maps of what in an image speaks for a class.",
+    "export": "Write a trained network as ONNX, torch.export and safetensors files.",
+    "serve": "Try a network on a local web page.",
+    "cache": "List or clear what is kept on disk.",
+}
+ABOUT = "Each command is python -m flowers_tl.COMMAND, too; COMMAND --help says what it takes."
+
+
+def main() -> None:
+    """Run the command that the first word names, as ``python -m`` does it; without a word list all commands."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    with exit_on_error():
+        usage = "flowers-tl COMMAND key=value ..."
+        exit_after_help([name], lambda: format_help(usage, ABOUT, [("Commands", COMMANDS.items())]))
+        if name not in COMMANDS:
+            raise UserError(f"There is no command '{name}': {suggest(name, COMMANDS)}.")
+    # Lightning and the parallel launcher start further processes by the module's name, which this gives, and sys.argv.
+    del sys.argv[1]
+    runpy.run_module(f"flowers_tl.{name}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Hydra's callback that refuses empty values before Hydra makes a folder."""
+
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from flowers_tl.cli.exit import print_error
+from flowers_tl.utils.errors import UserError, validate_not_empty
+
+
+class EmptyValues(Callback):
+    """Ends a command whose config, folders or sweep hold an empty value."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            try:
+                values = OmegaConf.to_container(task, resolve=True)
+            except OmegaConfBaseException:
+                # The job itself will say so, or it holds what only the job knows.
+                values = OmegaConf.to_container(task)
+            folders = {key: OmegaConf.to_container(config.hydra[key]) for key in ("run", "sweep")}
+            validate_not_empty(values | {f"hydra.{key}": folder for key, folder in folders.items()})
+            for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+                if override.is_discrete_sweep():
+                    choices = [value.strip("'\"") for value in override.sweep_string_iterator()]
+                    validate_not_empty(choices, override.get_key_element())
+        except UserError as error:
+            print_error(error)
+            # Of other exceptions Hydra makes warnings.
+            raise SystemExit(1) from None
+
+    on_multirun_start = on_run_start

@@ -1,0 +1,32 @@
+"""Configs composed from ``conf/`` beside Hydra's own run, as plain Python."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from flowers_tl.config.error_messages import COMPOSE_ERRORS, explain_error
+from flowers_tl.config.schema import CONF, TrainConfig
+from flowers_tl.utils.errors import UserError, validate_not_empty
+
+
+def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose ``conf/train.yaml`` with overrides. Raises UserError where that can't be done."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = to_plain(compose("train", overrides=list(overrides)))
+    except COMPOSE_ERRORS as error:
+        raise UserError(explain_error(error)) from error
+    validate_not_empty(config)
+    return config
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain Python, every key present. Raises OmegaConf's errors for a key that the schema does not know."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    # Hydra lets `+key=value` through.
+    OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)
+    return plain

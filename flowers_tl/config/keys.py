@@ -1,0 +1,35 @@
+"""The keys of a config, for everybody who reads one: without Hydra."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Keys on which no result depends.
+WITHOUT_EFFECT = (
+    "test_best",
+    "proof",
+    "ckpt_path",
+    "print_strategy",
+    "runs",
+    "force",
+    "data.root",
+    "data.num_workers",
+    "data.strict",
+    "cache.dir",
+    "cache.max_gb",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one mapping with dotted keys."""
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat

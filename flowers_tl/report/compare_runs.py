@@ -1,0 +1,65 @@
+"""Runs side by side: a table and advice for the terminal, Markdown and curves as files, and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+from flowers_tl.report import FILES, SIGN, Comparisons, advise, measure, write_report
+from flowers_tl.results.figures import draw_curves
+from flowers_tl.results.load_runs import HEADER, find_runs, group_runs, table_rows, to_markdown
+from flowers_tl.results.protocol import by_protocol
+from flowers_tl.results.terminal_tables import print_comparison
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import new_folder
+from flowers_tl.utils.notes import log
+from flowers_tl.utils.overwriting import validate_overwrite
+
+
+def compare_runs(
+    folders: Sequence[Path], out: Path | None = None, report: Path | None = None, allow_mixed: bool = False
+) -> None:
+    """Compare the runs in or below the folders: log a table for each protocol, and write it with the curves.
+
+    Args:
+        folders: of runs, or of folders with runs below them.
+        out: where comparison.md and comparison.png go; None is the one folder that is named, else a new one in outputs.
+        report: where the report goes; None makes none.
+        allow_mixed: whether runs of unlike protocols are shown, in tables of their own.
+
+    Raises:
+        UserError: if there are no runs, they can't be compared, or the files can't be written.
+    """
+    runs, unfinished = find_runs(folders)
+    protocols = by_protocol(runs, allow_mixed)
+    figures = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
+    reports = [
+        report / f"{number}" if len(protocols) > 1 else report for number in range(1, len(protocols) + 1) if report
+    ]
+    out = out or (Path(folders[0]) if len(folders) == 1 else None)
+    if out:
+        validate_overwrite(out, ["comparison.md", *figures], "](comparison.png)", "out")
+    for folder in reports:
+        validate_overwrite(folder, FILES, SIGN, "report")
+    pages = []
+    try:
+        out = out or new_folder("comparison")
+        out.mkdir(parents=True, exist_ok=True)
+        for number, (protocol, members) in enumerate(protocols):
+            groups, repeated = group_runs(members)
+            if len(protocols) > 1:
+                log.info(f"Under {protocol}:")
+            print_comparison(HEADER, table_rows(groups))
+            facts, comparisons = measure(groups, [*(unfinished if number == 0 else []), *repeated]), Comparisons()
+            for line in [*advise(facts, comparisons), *(f"Note: {note}" for note in facts.notes)]:
+                log.info(fill(line, 100, subsequent_indent="    "))
+            draw_curves(groups, out / figures[number])
+            heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
+            pages.append(heading + to_markdown(groups, facts.notes, figures[number]))
+            if report:
+                log.info(f"Written: {write_report(facts, comparisons, reports[number])}")
+        (out / "comparison.md").write_text("\n".join(pages))
+    except OSError as error:
+        raise UserError(
+            f"The comparison can't be written into {out or 'outputs'} ({error}): name another folder with out=FOLDER."
+        ) from error
+    log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")
