@@ -1,0 +1,172 @@
+"""All commands are typed alike: key=value, --help, --version; and flowers-tl runs each of them as python -m does."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import flowers_tl
+from flowers_tl.__main__ import COMMANDS
+from flowers_tl.cli.options import Option, read_options
+
+SCRIPT = Path(sys.executable).with_name("flowers-tl")
+MODULE = [sys.executable, "-m", "flowers_tl"]
+# Runs each command with each flag in one process; prints what they print, and which modules were imported.
+ALL = """
+import contextlib, importlib, io, json, sys
+names, texts = sys.argv[1:], {}
+for name in names:
+    for flag in ("--help", "--version"):
+        sys.argv[1:] = [flag]
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+            importlib.import_module(f"flowers_tl.{name}").main()
+        texts[f"{name} {flag}"] = out.getvalue()
+print(json.dumps([texts, list(sys.modules)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def printed() -> tuple[dict[str, str], list[str]]:
+    """What all commands print with --help and --version; and the modules that this imports."""
+    done = subprocess.run([sys.executable, "-c", ALL, *COMMANDS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def run(entry: list[str], *words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*entry, *words], cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
+
+
+def options(name: str) -> list[Option]:
+    """The options of a command that composes nothing."""
+    (schema,) = (
+        kind for key, kind in import_module(f"flowers_tl.{name}").main.__annotations__.items() if key != "return"
+    )
+    return read_options(schema)
+
+
+def test_every_command_stands_in_the_table():
+    assert sorted(COMMANDS) == sorted(file.stem for file in Path(flowers_tl.__file__).parent.glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_and_version_look_alike(printed, name):
+    text = printed[0][f"{name} --help"]
+    layout = (
+        rf"Usage: python -m flowers_tl\.{name} .*\n\n[A-Z](.+\n)+\n(Options|Choices):\n(.|\n)+\n  --version  +Show .*\n"
+    )
+    assert re.fullmatch(layout, text)
+    assert max(map(len, text.splitlines())) <= 110
+    assert printed[0][f"{name} --version"] == f"flowers_tl {version('flowers_tl')}\n"
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"train"}))
+def test_every_option_says_what_it_means(name):
+    for option in options(name):
+        assert re.match(r"[A-Z`]|cpu|true:|false:", option.help), option.key
+
+
+def test_help_of_train_has_every_choice_and_every_key(printed, config):
+    text = printed[0]["train --help"]
+    for group, choice in (
+        ("strategy", "fine_tuning"),
+        ("backbone", "resnet18"),
+        ("data", "synthetic"),
+        ("sweep", "data_size"),
+    ):
+        assert re.search(rf"^  {group}= [^=]*\b{choice}\b", text, re.MULTILINE)
+    composed = config(["data=synthetic"])
+    keys = [f"{part}.{key}" for part, inner in composed.items() if isinstance(inner, dict) for key in inner]
+    keys += [key for key, inner in composed.items() if not isinstance(inner, dict)]
+    listed = set(re.findall(r"^  ([\w.]+)=", text, re.MULTILINE))
+    assert {key for key in keys if key != "strategy.table"} <= listed
+    assert {"strategy.table.0.stage", "data.partition", "data.val_fraction"} <= listed
+    assert "the last value counts" in text
+
+
+def test_no_help_imports_what_takes_seconds(printed):
+    assert not {"torch", "lightning", "optuna", "gradio", "matplotlib", "captum"} & set(printed[1])
+
+
+def test_help_of_train_takes_less_than_two_seconds(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run([sys.executable, "-m", "flowers_tl.train"], "--help", cwd=tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor's time: others may work on this machine.
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 2
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"train"}))
+def test_a_wrong_key_is_told_with_the_nearest_right_one(name, capsys):
+    key = next(option.key for option in reversed(options(name)) if not option.words)
+    for word, sentence in (
+        (f"{key[:-1]}x=1", f"did you mean '{key}'"),
+        (f"--{key}=1", f"say {key}=1 instead of --{key}"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            import_module(f"flowers_tl.{name}").main([word])
+        assert end.value.code == 1
+        error = capsys.readouterr().err
+        assert error.startswith("Error: ")
+        assert sentence in error
+        assert error.count("\n") == 1
+
+
+def test_of_a_key_of_train_that_is_named_twice_the_last_value_counts(door):
+    done = door("train", "seed=1", "seed=2", "--cfg", "job")
+    assert "\nseed: 2\n" in done.stdout
+
+
+def test_flowers_tl_alone_lists_the_commands_and_a_wrong_one_is_one_sentence(tmp_path):
+    alone = run(MODULE, cwd=tmp_path)
+    assert (alone.returncode, alone.stderr) == (0, "")
+    for name, line in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line)}$", alone.stdout, re.MULTILINE)
+    assert run(MODULE, "--version", cwd=tmp_path).stdout == f"flowers_tl {version('flowers_tl')}\n"
+    wrong = run(MODULE, "trian", "seed=1", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr.startswith("Error: There is no command 'trian': did you mean 'train'?")
+    assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=parallel", "hydra.launcher.n_jobs=2"]])
+def test_a_sweep_may_be_started_by_flowers_tl(tiny, tmp_path, launcher):
+    words = tiny(strategy="fine_tuning,lp_ft", print_strategy="true")
+    done = run(MODULE, "train", *words, "-m", *launcher, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = done.stdout + "".join(file.read_text() for file in tmp_path.rglob("log.txt"))
+    assert all(f"{strategy} on resnet18" in text for strategy in ("fine_tuning", "lp_ft"))
+    assert "2 of 2 jobs finished in sweep" in done.stdout
+
+
+@pytest.mark.slow
+def test_flowers_tl_trains_on_two_devices(tiny, tmp_path):
+    words = tiny(strategy="feature_extraction", trainer__devices=2, trainer__max_epochs=1)
+    done = run(MODULE, "train", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    (record,) = tmp_path.rglob("result.json")
+    assert json.loads(record.read_text())["status"] == "finished"
+    assert done.stdout.splitlines()[-1] == f"Run folder: {record.parent}" or done.stdout.splitlines()[-1].endswith(
+        str(record.parent.relative_to(tmp_path))
+    )
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="flowers-tl is not installed: make install")
+def test_the_installed_script_runs_a_command(tmp_path, tiny):
+    done = run([str(SCRIPT)], "train", *tiny(strategy="fine_tuning", print_strategy="true"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "fine_tuning on resnet18" in done.stdout
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    shell = f"{sys.executable} -m flowers_tl.train --help | head -1"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == ""
