@@ -1,8 +1,8 @@
 """Transfer learning as an experiment: which layers should learn, how fast, and what does that buy?
 
-Data flows one way: ``conf`` -> ``data`` -> ``model`` -> ``results``; ``inference`` uses what was trained. The doors
-(``train``, ``predict``, ``compare``, ...) are the only modules that know both the command line and the library; everything
-below them takes plain Python values. In a notebook::
+The modules at the top (``train``, ``predict``, ``compare``, ...) are the commands; they alone know both the command line
+and the library. The folders are the library: it takes plain Python values, and what it says is logged to ``flowers_tl``.
+In a notebook::
 
     import flowers_tl
 
@@ -32,6 +32,7 @@ def load(path: "str | Path", device: str | None = None) -> "Predictor":
     Raises:
         flowers_tl.utils.errors.UserError: if there is no such network.
     """
-    from flowers_tl.inference.predictor import Predictor  # torch takes seconds to import, and --help does not need it
+    # Imported late: torch takes seconds, and --help does not need it.
+    from flowers_tl.inference.predictor import Predictor
 
     return Predictor.load(path, device)

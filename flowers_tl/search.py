@@ -25,7 +25,7 @@ class SearchOptions:
     folder: Path | None = None
     """Where all goes; by default search_HASH-OF-THE-COMMAND below runs."""
     config_dir: Path | None = None
-    """A folder with strategies and the like of your own."""
+    """A folder with further strategies and the like, as DIR/strategy/NAME.yaml."""
 
 
 @command(resume=lambda options: "; the same command goes on")

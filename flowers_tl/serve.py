@@ -1,4 +1,4 @@
-"""Try a network on a page of your own: ``python -m flowers_tl.serve ckpt=RUN``."""
+"""Try a network on a local web page: ``python -m flowers_tl.serve ckpt=RUN``."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A Hydra launcher for jobs side by side on this machine, each a command of its own with a device of its own.
+"""A Hydra launcher for jobs side by side on this machine, each a process with one device.
 
 Not a pool of workers, as hydra-joblib-launcher is: there a job that dies (out of memory, say) ends all others, and a
 worker that has touched one device can't be given another. Hydra finds launchers in the package hydra_plugins alone.
@@ -108,10 +108,10 @@ class ParallelLauncher(Launcher):
         from flowers_tl.cli.hydra_main import MULTIRUN, split_arguments
 
         flags = [flag for flag in split_arguments(sys.argv[1:])[0] if flag not in MULTIRUN]
-        own = [word for word in config.hydra.overrides.hydra if not word.startswith(OF_THE_SWEEP)]
+        hydra = [word for word in config.hydra.overrides.hydra if not word.startswith(OF_THE_SWEEP)]
         where = {"run.dir": folder, "sweep.dir": Path(config.hydra.sweep.dir).absolute()}
-        own += [f"hydra.{key}={QuotedString(str(path), Quote.single).with_quotes()}" for key, path in where.items()]
-        return [*flags, *filter_overrides(overrides), *own, f"hydra.job.num={number}", "hydra.mode=RUN"]
+        hydra += [f"hydra.{key}={QuotedString(str(path), Quote.single).with_quotes()}" for key, path in where.items()]
+        return [*flags, *filter_overrides(overrides), *hydra, f"hydra.job.num={number}", "hydra.mode=RUN"]
 
 
 def this_command() -> list[str]:

@@ -14,18 +14,16 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from flowers_tl import __version__
 from flowers_tl.cli.exit import exit_on_error
 from flowers_tl.utils.errors import UserError, suggest
 
 WIDTH = 110
-# What a number is called in the help, and in the sentence about a value that is none.
-NUMBERS = {int: ("N", "a whole number"), float: ("NUMBER", "a number")}
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,14 @@ class Option:
         return self.name.rstrip("_").replace("__", ".")
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """All values, where they can be listed."""
+        return ("true", "false") if self.kind is bool else get_args(self.kind)
+
+    @property
     def placeholder(self) -> str:
         """What stands for the value in the help."""
-        if get_origin(self.kind) is Literal:
-            return "|".join(get_args(self.kind))
-        return {bool: "true|false", Path: "PATH"}.get(self.kind) or NUMBERS.get(self.kind, ("TEXT",))[0]
+        return "|".join(self.choices) or {int: "N", float: "NUMBER", Path: "PATH"}.get(self.kind, "TEXT")
 
     @property
     def typed(self) -> str:
@@ -78,27 +79,22 @@ class Option:
         """The value of a text. Raises UserError if it is none."""
         if not text:
             raise UserError(f"{self.key}= names nothing: say {self.key}={self.placeholder}, or leave it out.")
-        if self.kind is bool:
-            if text not in ("true", "false"):
-                raise UserError(f"{self.key}={text} must be true or false.")
-            return text == "true"
-        if get_origin(self.kind) is Literal:
-            if text not in get_args(self.kind):
-                raise UserError(f"There is no {self.key} '{text}': {suggest(text, get_args(self.kind))}.")
-            return text
+        if self.choices:
+            if text not in self.choices:
+                raise UserError(f"{self.key}={text} is not one of {', '.join(self.choices)}.")
+            return text == "true" if self.kind is bool else text
         try:
             return self.kind(text)
         except ValueError:
-            raise UserError(f"{self.key}={text} is not {NUMBERS[self.kind][1]}.") from None
+            number = "a whole number" if self.kind is int else "a number"
+            raise UserError(f"{self.key}={text} is not {number}.") from None
 
     def line(self) -> tuple[str, str]:
         """The option and its meaning, for the help."""
         more = ["may be repeated"] if self.repeatable and not self.words else []
-        if self.default is MISSING and not self.words:
-            more.append("must be named")
-        if self.default not in (MISSING, None, ()):
-            more.append(f"default: {as_typed(self.default)}")
-        return self.typed, " ".join([self.help, *([f"({'; '.join(more)})"] if more else [])])
+        more += ["must be named"] if self.default is MISSING and not self.words else []
+        more += [f"default: {as_typed(self.default)}"] if self.default not in (MISSING, None, ()) else []
+        return self.typed, f"{self.help} ({'; '.join(more)})" if more else self.help
 
 
 def as_typed(value: object) -> str:
@@ -150,7 +146,7 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
         if equals and key in by_key:
             option, value = by_key[key], by_key[key].read(text)
         else:
-            option = next((option for option in options if option.words and option.words.accepts(word)), None)
+            option = next((one for one in options if one.words and one.words.accepts(word)), None)
             if option is None or (equals and get_close_matches(key, by_key, cutoff=0.8) and not Path(word).exists()):
                 what = f"There is no option '{key}'" if equals else f"{word} can't be read as key=value"
                 raise UserError(f"{what}: {suggest(key, by_key, most=20)}.")
@@ -183,13 +179,10 @@ def format_help(usage: str, about: str, sections: Iterable[tuple[str, Iterable[t
     for title, rows in sections:
         lines += ["", f"{title}:"]
         for option, meaning in rows:
-            begin, indent = f"  {option:26}  ", " " * 30
-            if len(begin) > len(indent) and meaning:
-                lines.append(begin.rstrip())
-                begin = indent
-            lines.append(
-                textwrap.fill(meaning, WIDTH, initial_indent=begin, subsequent_indent=indent) or begin.rstrip()
-            )
+            text = textwrap.wrap(meaning, WIDTH - 30) or [""]
+            # What is longer than its column has a line of its own.
+            text = text if len(option) <= 26 or not meaning else ["", *text]
+            lines += [f"{begin:30}{line}".rstrip() for begin, line in zip_longest([f"  {option}"], text, fillvalue="")]
     return "\n".join(lines)
 
 
@@ -224,15 +217,10 @@ def command(
 
 def command_help(function: Callable, schema: type) -> str:
     """The help of a command that composes nothing."""
-    options = read_options(schema)
-    usage = " ".join(
-        [
-            "python -m",
-            sys.modules[function.__module__].__spec__.name,
-            *(option.typed for option in options if option.words),
-        ]
-    )
-    return format_help(f"{usage} key=value ...", schema.__doc__, [("Options", [*(o.line() for o in options), *FLAGS])])
+    options, module = read_options(schema), sys.modules[function.__module__].__spec__.name
+    usage = ["python -m", module, *(option.typed for option in options if option.words), "key=value ..."]
+    rows = [*(option.line() for option in options), *FLAGS]
+    return format_help(" ".join(usage), schema.__doc__, [("Options", rows)])
 
 
 def exit_after_help(arguments: Sequence[str], text: Callable[[], str]) -> None:

@@ -1,7 +1,6 @@
 """What became of a sweep's jobs, whichever launcher ran them and in whichever process: one line a job at the end."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,18 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.cli.exit import print_error
+from flowers_tl.cli.exit import is_first_process, print_error
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.strict_json import dumps
 
-# In a sweep's folder: a file a job, which the job's own process writes.
+# In a sweep's folder: a file a job, which the process of the job writes.
 JOBS = ".jobs"
 
 
 class Failure(str):
-    """What a job of a sweep returns that failed: the sentence that was told."""
+    """What a job of a sweep returns that failed: the sentence of its error."""
 
     __slots__ = ()
 
@@ -34,7 +33,8 @@ class SweepSummary(Callback):
     it failed; its record does.
     """
 
-    failed = False  # of the last sweep of this process: Hydra keeps the object to itself
+    # Of the last sweep of this process: Hydra keeps the object to itself.
+    failed = False
     lock: FileLock
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -53,7 +53,8 @@ class SweepSummary(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if in_sweep(config.hydra) and is_first_process():
-            value = job_return._return_value  # the property of that name would raise it, and print besides
+            # The property without the underscore would raise it, and print besides.
+            value = job_return._return_value
             write_record(config, config.hydra.job.num, job_return.overrides, config.hydra.runtime.output_dir, value)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -62,35 +63,29 @@ class SweepSummary(Callback):
         if records:
             good = sum(not record["error"] for record in records)
             print(f"{good} of {len(records)} jobs finished in {config.hydra.sweep.dir}")
-        for record, own in zip(
-            records, drop_common_overrides([record["overrides"] for record in records]), strict=True
-        ):
-            print(f"  {record['number']:>3}  {' '.join(own)}  {describe_record(record)}")
+        settings = drop_common_overrides([record["overrides"] for record in records])
+        for record, overrides in zip(records, settings, strict=True):
+            print(f"  {record['number']:>3}  {' '.join(overrides)}  {describe_record(record)}")
 
 
 def in_sweep(hydra: DictConfig) -> bool:
-    """Whether a job belongs to a sweep; one that a launcher starts as a command of its own does too."""
+    """Whether a job belongs to a sweep; one that a launcher starts in another process does too."""
     return not OmegaConf.is_missing(hydra.job, "num")
-
-
-def is_first_process() -> bool:
-    """False in the helper processes of a job on several devices."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
 def write_record(
     config: DictConfig, number: int, overrides: Sequence[str], folder: str | Path, value: Any
 ) -> dict[str, Any]:
     """Write what became of a job: its value is a number, None where it has none, or what went wrong."""
-    wrong = str(value) or type(value).__name__ if isinstance(value, Failure | BaseException) else None
-    found = {"number": number, "overrides": list(overrides), "folder": str(folder)}
-    found |= {"value": None if wrong else value, "error": wrong}
+    error = str(value) or type(value).__name__ if isinstance(value, Failure | BaseException) else None
+    record = {"number": number, "overrides": list(overrides), "folder": str(folder)}
+    record |= {"value": None if error else value, "error": error}
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
     with atomic_write(file) as beside:
-        beside.write_text(dumps(found) + "\n")
-    return found
+        beside.write_text(dumps(record) + "\n")
+    return record
 
 
 def complete_record(
@@ -99,17 +94,15 @@ def complete_record(
     """The record of a job that ran as a command and ended with ``code``; one that died without a record gets one."""
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     if file.is_file():
-        found = json.loads(file.read_text())
-    else:
-        why = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        found = write_record(config, number, overrides, folder, Failure(f"The job {why}; see {folder / 'log.txt'}."))
-    return found
+        return json.loads(file.read_text())
+    end = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return write_record(config, number, overrides, folder, Failure(f"The job {end}; see {folder / 'log.txt'}."))
 
 
 def read_records(config: DictConfig) -> list[dict[str, Any]]:
     """The records of a sweep's jobs, by number."""
     files = (Path(config.hydra.sweep.dir) / JOBS).glob("*.json")
-    return sorted((json.loads(file.read_text()) for file in files), key=lambda write_record: write_record["number"])
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda record: record["number"])
 
 
 def describe_record(record: Mapping[str, Any]) -> str:
