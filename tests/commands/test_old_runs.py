@@ -133,6 +133,8 @@ def test_a_stopped_run_goes_on_to_the_end_that_it_would_have_had(old, door, tmp_
         assert result[split] == pytest.approx(expected[split], **rounding)
     one, other = last(run), last(finished)
     assert one["global_step"] == other["global_step"] == 12
+    # What callbacks keep is found by these names, also what this strategy does not need.
+    assert one["callbacks"].keys() == other["callbacks"].keys()
     assert one["state_dict"].keys() == other["state_dict"].keys()
     for name, tensor in other["state_dict"].items():
         torch.testing.assert_close(
