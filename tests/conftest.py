@@ -46,6 +46,8 @@ def cache(tmp_path_factory) -> Path:
     """The cache folder of all tests that name none: not the user's."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["XDG_CACHE_HOME"] = str(folder)
+    for name in ("FLOWERS_TL_CACHE", "FLOWERS_TL_RUNS"):
+        os.environ.pop(name, None)
     return folder / "flowers_tl"
 
 

@@ -129,7 +129,6 @@ def read_run(folder: Path) -> Run:
     if "weights_fingerprint" in result:  # a file of the same name may have had another content
         name, content = Path(str(config.get("backbone.weights"))).name, result["weights_fingerprint"]
         config["backbone.weights"] = content if content == "random" else f"{name}@{content}"
-    config["version"] = result.get("versions", {}).get("flowers_tl")
     history: dict[str, np.ndarray] = {}
     if result["status"] == "finished" and "heads" not in result:
         if result["epochs"]:

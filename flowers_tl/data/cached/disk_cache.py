@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
 import torch
 from filelock import FileLock, Timeout
 from rich.progress import track
@@ -37,8 +38,12 @@ _sums: dict[tuple[str, int, int], int] = {}  # checksums of the files that this 
 
 
 def default_folder() -> Path:
-    """The user's cache folder, by the convention of the system's desktop programs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowers_tl"
+    """The folder that FLOWERS_TL_CACHE names, else the user's cache folder by the convention of the operating system."""
+    if folder := os.environ.get("FLOWERS_TL_CACHE"):
+        return Path(folder).expanduser()
+    # Version 0.1.0 kept this folder on every system: where it is, its entries are still found.
+    earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowers_tl"
+    return earlier if earlier.is_dir() else platformdirs.user_cache_path("flowers_tl", appauthor=False)
 
 
 class Writer:

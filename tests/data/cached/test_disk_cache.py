@@ -246,3 +246,13 @@ def test_clearing_leaves_what_another_process_makes(tmp_path):
         assert building.is_dir()
     clear(tmp_path)
     assert not building.exists()
+
+
+def test_the_folder_is_the_users_choice_then_an_earlier_one_then_the_systems(tmp_path, monkeypatch):
+    monkeypatch.setattr(room.platformdirs, "user_cache_path", lambda name, appauthor: tmp_path / "system" / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "earlier"))
+    assert room.default_folder() == tmp_path / "system" / "flowers_tl"
+    (tmp_path / "earlier" / "flowers_tl").mkdir(parents=True)
+    assert room.default_folder() == tmp_path / "earlier" / "flowers_tl"
+    monkeypatch.setenv("FLOWERS_TL_CACHE", str(tmp_path / "chosen"))
+    assert room.default_folder() == tmp_path / "chosen"
