@@ -66,6 +66,28 @@ def test_help_is_quick():
     assert not {"torch", "optuna", "lightning"} & set(process.stdout.split())
 
 
+def test_a_search_is_known_by_the_name_that_version_0_1_gave_it(fake, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["runs=r", RATE, "trials=1", "search_seed=3", "pruning=false"])
+    (folder,) = tmp_path.glob("r/*")
+    assert folder.name == "search_7e1da52e"
+    overrides = ["runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
+    assert json.loads((folder / "search.json").read_text()) == {"overrides": overrides, "seed": 3, "pruning": False}
+    assert capsys.readouterr().out.startswith(f"Search folder: r/{folder.name}\n")
+
+
+def test_a_flag_of_version_0_1_is_explained(capsys):
+    for words, sentence in (
+        (["--trials", "20"], "say trials=20 instead of --trials"),
+        (["--no-pruning"], "say pruning=false instead of --no-pruning"),
+        (["--confirm-seeds=2"], "say confirm_seeds=2 instead of --confirm-seeds"),
+        (["--seed", "1"], "There is no option '--seed': did you mean 'search_seed'?"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["seed=0,1", *words])
+        assert sentence in capsys.readouterr().err
+
+
 def test_the_same_seed_proposes_the_same_and_another_does_not(fake, tmp_path):
     one, again = (chosen(search(tmp_path / name, RATE, trials=6)) for name in "ab")
     assert one == again
