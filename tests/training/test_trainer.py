@@ -31,6 +31,15 @@ def state():
 exec(STATE)
 
 
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch):
+    """Each test begins as a process does in which nobody has set anything, whatever other tests have left set."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(False)
+
+
 def test_importing_changes_nothing_for_the_process():
     code = f"{STATE}\nimport flowers_tl.training.callbacks\nbefore = state()\nimport flowers_tl.training.trainer\nassert state() == before"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
