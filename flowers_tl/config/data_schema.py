@@ -1,4 +1,4 @@
-"""What a user may choose about the images, typed; the part ``data`` of :mod:`flowers_tl.config.schema`."""
+"""The keys of ``data``, typed: a part of :mod:`flowers_tl.config.schema`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class DataConfig:
     limit: int | None = None
     """Most images of each split, spread evenly over it; null: all."""
     protocol: str = "official"
-    """`official` splits, or `trainval`: train and val together to learn from, and nothing left to choose by."""
+    """`official` splits, or `trainval`: train and val together to train on, and no val to choose by."""
     per_class: int | None = None
     """Most training images of each class, drawn by the seed; null: all."""
     balance: str = "none"
@@ -51,7 +51,7 @@ class WithoutValConfig(DataConfig):
     val_fraction: float = 0.15
     """Share of each class's images that is cut out of train for val, where there is no val."""
     split_seed: int = 0
-    """Which ones are cut out."""
+    """Another one cuts out other images."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class WithoutSplitsConfig(WithoutValConfig):
 @dataclass
 class FolderConfig(WithoutSplitsConfig):
     strict: bool = False
-    """true refuses images that can't be read; false tells of them and leaves them out."""
+    """true: an image that can't be read is an error; false: it is left out, and a note names it."""
 
 
 @dataclass
@@ -82,6 +82,6 @@ store.store(name="without_splits_schema", node=WithoutSplitsConfig)
 store.store(name="folder_schema", node=FolderConfig)
 store.store(name="dtd_schema", node=DTDConfig)
 
-# torchvision's data sets are choices too: a row says all of them that there is to say.
+# torchvision's data sets are choices without a file in conf/data: their rows are all that they need.
 for name, row in yaml.safe_load((Path(__file__).parents[1] / "data" / "torchvision_sets.yaml").read_text()).items():
     store.store(group="data", name=name, node={"defaults": [f"/{row['schema']}@_here_", "_self_"], "name": name})

@@ -1,4 +1,4 @@
-"""The user's own images: one folder a class, below train, val and test or below none of them."""
+"""The user's images: one folder a class, below train, val and test or below none of them."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ class FolderDataModule(ImageDataModule):
     """Images in folders, which name their classes; splits that have no folder are cut out of train.
 
     Args:
-        root: holds ``CLASS/PICTURE``, or ``train/CLASS/PICTURE`` and the like for ``val`` and ``test``.
-        strict: refuse images that can't be read, instead of leaving them out.
+        root: holds ``CLASS/IMAGE``, or ``train/CLASS/IMAGE`` and the like for ``val`` and ``test``.
+        strict: take images that can't be read for an error, instead of leaving them out.
         others: as in :class:`ImageDataModule`.
     """
 
@@ -40,14 +40,14 @@ class FolderDataModule(ImageDataModule):
         return self.num_classes or len(next(iter(self.find_splits().values())).classes)
 
     def fingerprints(self) -> dict[str, str]:
-        """As of every set; tells of images that are in two splits, which make scores look better than they are."""
-        known: dict[bytes, Path] = {}
+        """As of every data set; a note names images that are in two splits, which flatter the scores."""
+        first: dict[bytes, Path] = {}
         copies = []
         for split in SPLITS:
             files = self.whole[split].files
-            own = dict(zip(hash_files(files, self.cache), files, strict=True))
-            copies += [(file, known[content]) for content, file in own.items() if known.get(content, file) != file]
-            known |= own
+            hashes = dict(zip(hash_files(files, self.cache), files, strict=True))
+            copies += [(file, first[content]) for content, file in hashes.items() if first.get(content, file) != file]
+            first |= hashes
         if copies:
             pairs = [" = ".join(str(file.relative_to(self.root)) for file in pair) for pair in copies]
             log_note(
@@ -59,45 +59,45 @@ class FolderDataModule(ImageDataModule):
 def read_folder(root: Path) -> dict[str, ImageSplit]:
     """The images below ``root`` by split, in alphabetical order; classes are named for their folders and sorted.
 
-    Hidden files and folders are passed over. What else is no image is told, and left out.
+    Hidden files and folders are passed over. Other files that are no images are left out, and a note names them.
 
     Raises:
         UserError: if the folders are not laid out as they should be.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} is no folder: name one that holds {LAYOUT}.")
-    folders, beside = visible(root)
-    splits = {folder.name: folder for folder in folders}
-    validate_split_names(root, splits)
-    if not splits or not set(splits) <= set(SPLITS):
-        found = {"train": read_classes(root)}
+    folders, others = visible(root)
+    names = [folder.name for folder in folders]
+    validate_split_names(root, names)
+    if names and set(names) <= set(SPLITS):
+        splits = {split: read_classes(root / split, others) for split in SPLITS if split in names}
     else:
-        found = {split: read_classes(splits[split]) for split in SPLITS if split in splits}
-    others = {split: own for split, (own, _) in found.items()}
-    first = next(iter(others))
-    for split, own in others.items():
-        if unlike := sorted(set(own.classes) ^ set(others[first].classes)):
+        splits = {"train": read_classes(root, others)}
+    first, *rest = splits
+    for split in rest:
+        if unlike := sorted(set(splits[split].classes) ^ set(splits[first].classes)):
             raise UserError(
                 f"{root / split} and {root / first} have unlike class folders ({shorten(unlike)} only in one of them): all "
                 "splits need the same."
             )
-    if left := sorted({*beside, *(file for _, more in found.values() for file in more)}):
-        names = shorten([str(file.relative_to(root)) for file in left])
+    if others:
+        names = shorten([str(file.relative_to(root)) for file in sorted(set(others))])
         log_note(f"Left out below {root}, being no images ({', '.join(ENDINGS)}) or in no class folder: {names}.")
-    return others
+    return splits
 
 
 def validate_split_names(root: Path, folders: Collection[str]) -> None:
-    """Raise UserError if all folders are splits by names that others give them: taken for classes they would be nonsense."""
+    """Raise UserError if all folders are splits by other names, such as ``training``: they are no classes."""
     meant = {name: OTHER_NAMES.get(name.lower(), name.lower()) for name in folders}
     unlike = [name for name, split in meant.items() if name != split]
     if unlike and set(meant.values()) <= set(SPLITS):
         raise UserError(f"{root / unlike[0]} should be called {meant[unlike[0]]}: splits are {', '.join(SPLITS)}.")
 
 
-def read_classes(folder: Path) -> tuple[ImageSplit, list[Path]]:
-    """The images in class folders, and the visible files that are none or lie beside these folders."""
-    folders, others = visible(folder)
+def read_classes(folder: Path, others: list[Path]) -> ImageSplit:
+    """The images in class folders. Visible files that are no images, or lie beside these folders, are added to ``others``."""
+    folders, beside = visible(folder)
+    others += beside
     if not folders:
         raise UserError(f"{folder} holds no class folders: it should hold one folder of images for each class.")
     if len(folders) == 1:
@@ -106,17 +106,19 @@ def read_classes(folder: Path) -> tuple[ImageSplit, list[Path]]:
         )
     files: list[Path] = []
     labels: list[int] = []
-    for label, own in enumerate(folders):
-        nested, inside = visible(own)
-        if deep := next((file for file in images_below(nested)), None):
-            raise UserError(f"{deep} lies deeper than in a class folder, {own}: there should be {LAYOUT}.")
+    for label, class_folder in enumerate(folders):
+        nested, inside = visible(class_folder)
+        if deep := next(images_below(nested), None):
+            raise UserError(f"{deep} lies deeper than in a class folder, {class_folder}: there should be {LAYOUT}.")
         images = [file for file in inside if is_image_file(file)]
         if not images:
-            raise UserError(f"The class folder {own} holds no images ({', '.join(ENDINGS)}): add some, or remove it.")
+            raise UserError(
+                f"The class folder {class_folder} holds no images ({', '.join(ENDINGS)}): add some, or remove it."
+            )
         files += images
         labels += [label] * len(images)
         others += [file for file in inside if not is_image_file(file)]
-    return ImageSplit(files, labels, [own.name for own in folders]), others
+    return ImageSplit(files, labels, [folder.name for folder in folders])
 
 
 def visible(folder: Path) -> tuple[list[Path], list[Path]]:

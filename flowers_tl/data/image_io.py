@@ -1,4 +1,4 @@
-"""Image files: found by name, folder or pattern, and read to RGB whatever they hold."""
+"""Image files: by name, folder or pattern, and read to RGB whatever they hold."""
 
 import glob
 import struct
@@ -92,28 +92,27 @@ def is_image_file(name: PurePath) -> bool:
     return name.suffix.lower() in ENDINGS and not name.name.startswith(".")
 
 
-def find_images(named: Sequence[str]) -> list[Path]:
-    """The image files that are named, none twice: files, folders with all images below them, and glob patterns.
+def find_images(names: Sequence[str]) -> list[Path]:
+    """The image files that the names stand for, none twice: files, folders with all images below them, and glob patterns.
 
     A name that exists is that file or folder, whatever brackets or stars it holds.
 
     Raises:
-        UserError: if a name finds nothing.
+        UserError: if there is no name, or one that stands for nothing.
     """
-    found: dict[Path, None] = {}
-    for name in named:
+    if not names:
+        raise UserError("No image is named: images=PATH.")
+    images: dict[Path, None] = {}
+    for name in names:
         if not name:
             raise UserError("images= names nothing: name an image, a folder (. is this one), or a pattern.")
-        images = list(match_images(name))
-        found |= dict.fromkeys(images)
-        if not images:
-            what = (
-                "holds no images"
-                if Path(name).is_dir()
-                else "is neither a file, nor a folder, nor a pattern that fits any"
-            )
+        if not (matches := list(match_images(name))):
+            what = "is neither a file, nor a folder, nor a pattern that fits any"
+            if Path(name).is_dir():
+                what = "holds no images"
             raise UserError(f"images={name} {what}: name an image, a folder, or a pattern like 'photos/**/*.jpg'.")
-    return list(found)
+        images |= dict.fromkeys(matches)
+    return list(images)
 
 
 def match_images(name: str) -> Iterator[Path]:
@@ -124,7 +123,8 @@ def match_images(name: str) -> Iterator[Path]:
         yield from sorted(file for file in below if not any(p.startswith(".") for p in file.relative_to(path).parts))
     elif path.exists():
         yield path
-    else:  # leading folders that exist mean themselves, whatever brackets they hold
-        known = next((folder for folder in path.parents if folder.is_dir()), Path())
-        pattern = Path(glob.escape(str(known))) / path.relative_to(known)
+    else:
+        # Leading folders that exist mean themselves, whatever brackets they hold.
+        folder = next((folder for folder in path.parents if folder.is_dir()), Path())
+        pattern = Path(glob.escape(str(folder))) / path.relative_to(folder)
         yield from (Path(match) for match in sorted(glob.glob(str(pattern), recursive=True)) if Path(match).is_file())

@@ -1,11 +1,10 @@
-"""Randomness without memory: what an image's crop is follows from (seed, epoch, image) alone.
+"""Randomness without memory: an image's crop follows from (seed, epoch, image) alone.
 
-So a run gives the same numbers with any number of workers, a resumed run sees what it would have seen, and an
-interrupted epoch leaves no trace. The sampler hands out ``(epoch, index)`` pairs because workers that live on over
-epochs hold copies of the dataset that could not be told the epoch otherwise.
+So a run gives the same numbers with any number of workers, a resumed run takes the crops that it would have taken, and an
+interrupted epoch leaves no trace. The sampler yields ``(epoch, index)`` pairs, because worker processes that live on over
+epochs hold copies of the dataset, which would not learn of the epoch otherwise.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,20 +18,16 @@ def derive_seed(*numbers: int) -> int:
 
 def subsample_per_class(labels: Sequence[int], count: int, seed: int) -> list[int]:
     """Indices, ascending, of at most ``count`` random images of each class; those of a smaller count are among them."""
-    taken: Counter[int] = Counter()
-    chosen = []
-    for index in np.random.default_rng(derive_seed(seed)).permutation(len(labels)).tolist():
-        if taken[labels[index]] < count:
-            taken[labels[index]] += 1
-            chosen.append(index)
-    return sorted(chosen)
+    order = np.random.default_rng(derive_seed(seed)).permutation(len(labels))
+    shuffled = np.asarray(labels)[order]
+    return sorted(index for label in np.unique(labels) for index in order[shuffled == label][:count].tolist())
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Every epoch a fresh order of all images, the same on every machine, dealt out to ``world`` processes.
+    """Every epoch a new order of all images, the same on every machine, dealt out to ``world`` processes.
 
     Lightning calls :meth:`set_epoch`. All processes get equally many images, since each batch ends in a collective
-    operation; where the images do not divide, the first ones of the order are dealt out again.
+    operation; where the images do not divide evenly, the first ones of the order are dealt out again.
     """
 
     def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -56,9 +51,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class BalancedSampler(EpochSampler):
-    """An epoch as long, in which every class comes equally often, and within it every image as equally as can be.
+    """As long an epoch, in which every class comes equally often, and within a class every image as equally as can be.
 
-    Images of a small class come several times, and of a large one some have their turn in another epoch.
+    Images of a small class come several times; some of a large class come in another epoch.
     """
 
     def __init__(self, labels: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
@@ -67,8 +62,8 @@ class BalancedSampler(EpochSampler):
 
     def order(self, random: np.random.Generator) -> np.ndarray:
         turns = np.bincount(np.resize(random.permutation(len(self.members)), self.size), minlength=len(self.members))
-        taken = [np.resize(random.permutation(own), n) for own, n in zip(self.members, turns, strict=True)]
-        return random.permutation(np.concatenate(taken))
+        drawn = [np.resize(random.permutation(images), n) for images, n in zip(self.members, turns, strict=True)]
+        return random.permutation(np.concatenate(drawn))
 
 
 def balancing_weights(labels: Sequence[int], num_classes: int) -> list[float]:

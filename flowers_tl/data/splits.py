@@ -1,9 +1,11 @@
-"""Splits as plain data: which files, of which classes; and how a split that a set lacks is cut out of its train split."""
+"""Splits as plain data: which files, of which classes; and how a split that a data set lacks is cut out of train."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from flowers_tl.utils.errors import UserError
 
@@ -46,69 +48,68 @@ class ImageSplit:
 
 
 def add_missing_splits(
-    found: Mapping[str, ImageSplit], shares: Mapping[str, float], seed: int, root: Path
+    splits: Mapping[str, ImageSplit], shares: Mapping[str, float], seed: int, root: Path
 ) -> dict[str, ImageSplit]:
-    """Add to the splits of a set those of ``train``, ``val`` and ``test`` that it lacks, cut out of train by class.
+    """Add those of ``train``, ``val`` and ``test`` that a data set lacks, cut out of its train split by class.
 
     Each class gives the same share of its images, at least one. Which ones follows from the seed and from their names
     below ``root``, image by image: one that is added or removed moves hardly any other, and another share of val
     leaves test as it is.
 
     Args:
-        found: splits that the set has.
+        splits: those that the data set has.
         shares: of the train split's images that go to ``val`` and to ``test``, where these are lacking.
-        seed: of the choice.
-        root: folder of the set, which may lie anywhere.
+        seed: another one cuts out other images.
+        root: folder of the data set, which may lie anywhere.
 
     Raises:
         UserError: if there is no ``train``, a split is empty, the shares leave nothing, or a class has too few images to fill every split.
     """
-    if empty := [split for split, images in found.items() if not len(images)]:
+    if empty := [split for split, images in splits.items() if not len(images)]:
         raise UserError(f"The {empty[0]} split in {root} is empty: each of {', '.join(SPLITS)} needs images.")
-    if "train" not in found:
+    if "train" not in splits:
         raise UserError(
-            f"{root} has {' and '.join(found)}, but no train: put the images to learn from into {root / 'train'}; evaluate "
+            f"{root} has {' and '.join(splits)}, but no train: put the images to learn from into {root / 'train'}; evaluate "
             "measures all with split=all."
         )
-    lacking = {split: shares[split] for split in ("test", "val") if split not in found}
+    lacking = {split: shares[split] for split in ("test", "val") if split not in splits}
     if not lacking:
-        return dict(found)
+        return dict(splits)
     if min(lacking.values()) <= 0 or sum(lacking.values()) >= 1:
         named = " and ".join(f"data.{split}_fraction={share}" for split, share in lacking.items())
         raise UserError(f"{named} can't be: a share must be above 0, and something must be left to train on.")
-    pool = found["train"]
-    taken: dict[str, list[int]] = {split: [] for split in SPLITS if split == "train" or split in lacking}
-    members: dict[int, list[int]] = {}
-    for index, label in enumerate(pool.labels):
-        members.setdefault(label, []).append(index)
-    for label, own in members.items():
-        own = sorted(own, key=lambda index: hash_rank(pool.files[index].relative_to(root), seed))
-        counts = {split: max(1, round(share * len(own))) for split, share in lacking.items()}
-        if sum(counts.values()) >= len(own):
+    pool = splits["train"]
+    parts: dict[str, list[int]] = {split: [] for split in SPLITS if split == "train" or split in lacking}
+    for label in np.unique(pool.labels):
+        members = np.flatnonzero(np.equal(pool.labels, label)).tolist()
+        members.sort(key=lambda index: hash_rank(pool.files[index].relative_to(root), seed))
+        counts = {split: max(1, round(share * len(members))) for split, share in lacking.items()}
+        if sum(counts.values()) >= len(members):
             remedy = "add images, or remove the class"
-            if len(own) > len(counts):  # else no share is small enough
+            # With fewer images than splits no share is small enough.
+            if len(members) > len(counts):
                 remedy = "add images, remove the class, or take smaller data.val_fraction and data.test_fraction"
             raise UserError(
-                f"The class '{pool.classes[label]}' has only {len(own)} image{'s' * (len(own) > 1)}, too few for {', '.join(taken)}: {remedy}."
+                f"The class '{pool.classes[label]}' has only {len(members)} image{'s' * (len(members) > 1)}, too few for {', '.join(parts)}: {remedy}."
             )
         for split, count in counts.items():
-            taken[split] += own[:count]
-            own = own[count:]
-        taken["train"] += own
-    return {**found, **{split: pool.part(sorted(indices)) for split, indices in taken.items()}}
+            parts[split] += members[:count]
+            members = members[count:]
+        parts["train"] += members
+    return {**splits, **{split: pool.part(sorted(indices)) for split, indices in parts.items()}}
 
 
 def hash_rank(name: Path, seed: int) -> bytes:
-    """An image's lot: those of the lowest are chosen first."""
+    """A random number that an image's name and the seed decide: images with the lowest are cut out first."""
     return hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
 
 
-def name_classes(found: Mapping[str, ImageSplit], wanted: int | None, root: Path) -> list[str]:
-    """Names of the ``wanted`` classes, or of all. Raises UserError if these are fewer than the labels."""
-    names, labels = found["train"].classes, 1 + max(max(split.labels) for split in found.values() if len(split))
-    wanted = len(names) if wanted is None else wanted
-    if wanted < labels:
+def name_classes(splits: Mapping[str, ImageSplit], num_classes: int | None, root: Path) -> list[str]:
+    """Names of so many classes, or of all. Raises UserError if these are fewer than the labels."""
+    names, labels = splits["train"].classes, 1 + max(max(images.labels) for images in splits.values() if len(images))
+    count = len(names) if num_classes is None else num_classes
+    if count < labels:
         raise UserError(
-            f"data.num_classes={wanted} is fewer than the {labels} classes in {root}: leave it out, or set it to {labels}."
+            f"data.num_classes={count} is fewer than the {labels} classes in {root}: leave it out, or set it to {labels}."
         )
-    return [*names[:wanted], *(f"class {k}" for k in range(len(names), wanted))]
+    return [*names[:count], *(f"class {k}" for k in range(len(names), count))]

@@ -1,16 +1,15 @@
 """Drawn flowers: images that need no download, in the on-disk layout of Oxford Flowers 102.
 
-A species is a handful of numbers (petals, their shape, two colours, a texture) that follow from its number alone, so
-species 0 to 9 and 10 to 19 are two different sets with the same drawing behind them, which is what transfer needs.
-Within a species position, size, tilt, rotation, light and background vary from image to image.
+A species is a few numbers (petals, their shape, two colours, a texture) that follow from its number alone. So species 0 to 9
+and 10 to 19 are two data sets that are drawn by the same rules, which is what transfer needs. Within a species position, size,
+tilt, rotation, light and background vary from image to image.
 """
 
 import hashlib
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ DRAWING_VERSION = 1
 
 
 class DrawnFlowers(Flowers102):
-    """torchvision's reader for drawn flowers: it expects the same files, has no md5 to check, and never downloads."""
+    """torchvision's reader for drawn flowers: it expects the same files, checks no md5, and never downloads."""
 
     def _check_integrity(self) -> bool:
         files = (self._file_dict[key][0] for key in ("label", "setid"))
@@ -84,20 +83,17 @@ class SyntheticDataModule(TorchvisionDataModule):
             return
         try:
             self.root.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=".drawing-", dir=self.root.parent))
-            try:
-                draw_dataset(beside, self.num_classes, self.drawn, self.image_size, self.first_species)
+            with TemporaryDirectory(prefix=".drawing-", dir=self.root.parent) as beside:
+                drawn = Path(beside) / "drawn"
+                draw_dataset(drawn, self.num_classes, self.drawn, self.image_size, self.first_species)
                 # Fails where anything lies there: a folder takes the place of an empty one alone.
-                os.rename(beside, self.root)
-            except OSError:
-                if not self.root.is_dir():  # else another process was faster, and drew the same
-                    raise
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                os.rename(drawn, self.root)
         except OSError as error:
-            raise UserError(
-                f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
-            ) from error
+            # Another process may have been faster: it drew the same.
+            if not self.root.is_dir():
+                raise UserError(
+                    f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
+                ) from error
 
     def find_splits(self) -> dict[str, ImageSplit]:
         names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
@@ -108,11 +104,11 @@ def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_
     """Draw all images into ``root/flowers-102/jpg`` and write the two .mat files as the original's are."""
     folder = root / "flowers-102"
     (folder / "jpg").mkdir(parents=True)
-    wanted = [(split, k) for split in SPLITS for k in range(num_classes) for _ in range(per_class[split])]
+    images = [(split, k) for split in SPLITS for k in range(num_classes) for _ in range(per_class[split])]
     # Image ids are shuffled over the splits, as the original's are: nothing may depend on their order.
-    ids = 1 + np.random.default_rng([first_species, len(wanted)]).permutation(len(wanted))
-    labels, splits = np.zeros(len(wanted), int), {split: [] for split in SPLITS}
-    for number, (split, k) in zip(ids, track(wanted, "Drawing flowers", transient=True), strict=True):
+    ids = 1 + np.random.default_rng([first_species, len(images)]).permutation(len(images))
+    labels, splits = np.zeros(len(images), int), {split: [] for split in SPLITS}
+    for number, (split, k) in zip(ids, track(images, "Drawing flowers", transient=True), strict=True):
         rng = np.random.default_rng([first_species + k, int(number)])
         canvas = draw_flower(Species.from_number(first_species + k), resized(image_size), rng)
         canvas.save(folder / "jpg" / f"image_{number:05d}.jpg", quality=90)
@@ -157,7 +153,8 @@ class Species:
 
 def draw_flower(species: Species, size: int, rng: np.random.Generator) -> Image.Image:
     """Draw one image of ``size`` by ``size`` pixels; all that varies within the species comes from ``rng``."""
-    fine = 2 * size  # drawn at twice the size and scaled down, which smooths the edges
+    # Drawn at twice the size and scaled down, which smooths the edges.
+    fine = 2 * size
     grid = np.linspace(-1, 1, fine)
     x, y = np.meshgrid(grid - rng.uniform(-0.3, 0.3), grid - rng.uniform(-0.3, 0.3))
     tilt, turn, radius = rng.uniform(0.6, 1.0), rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.85)
@@ -167,7 +164,8 @@ def draw_flower(species: Species, size: int, rng: np.random.Generator) -> Image.
     wobble = 1 + 0.08 * np.sin(3 * angle + rng.uniform(0, 6)) + 0.05 * np.sin(5 * angle + rng.uniform(0, 6))
     petal = np.abs(np.cos(species.petals * angle / 2)) ** species.sharpness
     outline = (1 - species.depth + species.depth * petal) * wobble
-    along = np.clip(r / outline, 0, 1)  # 0 in the heart, 1 at the petal's tip
+    # 0 in the heart, 1 at the petal's tip.
+    along = np.clip(r / outline, 0, 1)
 
     light = rng.uniform(0.75, 1.0)
     stripes = 1 - species.stripe_strength * (0.5 + 0.5 * np.cos(species.stripes * species.petals * angle)) * along

@@ -1,6 +1,4 @@
-"""The article's transforms and others for training, and the way back to an image that one can look at."""
-
-from typing import NamedTuple
+"""The article's transforms, others for training, and the way back from the network's values to colours."""
 
 import torch
 from torch import Tensor
@@ -15,26 +13,20 @@ def resized(image_size: int) -> int:
     return round(image_size * 256 / 224)
 
 
-class Window(NamedTuple):
-    """The square that is cut out of a resized image, and whether it is mirrored."""
-
-    top: int
-    left: int
-    flip: bool
-
-
-def random_window(height: int, width: int, size: int, generator: torch.Generator) -> Window:
-    """Draw what RandomCrop and RandomHorizontalFlip draw, in their order: the same seed gives the same window."""
+def random_crop(image: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """What RandomCrop and RandomHorizontalFlip make of (height, width, 3) with the same random numbers."""
     top, left = (
         int(torch.randint(0, side - size + 1, (), generator=generator)) if side > size else 0
-        for side in (height, width)
+        for side in image.shape[:2]
     )
-    return Window(top, left, bool(torch.rand(1, generator=generator) < 0.5))
+    crop = image[top : top + size, left : left + size]
+    return crop.flip(1) if torch.rand(1, generator=generator) < 0.5 else crop
 
 
-def centre_window(height: int, width: int, size: int) -> Window:
-    """What CenterCrop takes."""
-    return Window(round((height - size) / 2), round((width - size) / 2), False)
+def centre_crop(image: Tensor, size: int) -> Tensor:
+    """What CenterCrop makes of (height, width, 3)."""
+    top, left = (round((side - size) / 2) for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
 
 
 AUGMENTATIONS = ("crop", "random_resized_crop", "trivial_augment")

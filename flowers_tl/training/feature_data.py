@@ -148,9 +148,8 @@ class FeatureDataModule(L.LightningDataModule):
     def _write(self, writer: Writer, split: str, view: CropView, stop: str, what: str) -> None:
         prefix, images = self.prefix(stop), self.images(split, random=isinstance(view, int))
         keys: list[Key] = [(view, k) if isinstance(view, int) else k for k in range(len(images))]
-        groups = [keys[start : start + 64] for start in range(0, len(keys), 64)]
-        for group in self.data.cache.shown(groups, what):
-            batch, _ = images.__getitems__(group)
+        for some in self.data.cache.batches(keys, what):
+            batch, _ = images.__getitems__(some)
             writer.write(prefix(batch.flip(-1) if view == "mirrored" else batch))
 
     @lru_cache(maxsize=8)  # noqa: B019 (as long-lived as the run)

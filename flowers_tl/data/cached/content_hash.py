@@ -2,8 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.image_io import READING
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.threads import map_on_all_cores
 
 State = tuple[int, ...]
 
@@ -42,8 +41,8 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
         what = f"hashes of {len(files):,} images' files"
 
         def build(writer: Writer) -> None:
-            for start in cache.shown(range(0, len(files), 64), what):
-                for content in hash_unknown(files[start : start + 64], states[start : start + 64]):
+            for some in cache.batches(list(zip(files, states, strict=True)), what):
+                for content in hash_unknown(*zip(*some, strict=True)):
                     writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
         stamp = hashlib.sha256(repr(states).encode()).hexdigest()
@@ -56,8 +55,7 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
 def hash_unknown(files: Sequence[Path], states: Sequence[State]) -> list[bytes]:
     """SHA-256 of the files, of which those that are not known are read."""
     unknown = {state: file for state, file in zip(states, files, strict=True) if state not in _known}
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        _known.update(zip(unknown, pool.map(hash_file, unknown.values()), strict=True))
+    _known.update(zip(unknown, map_on_all_cores(hash_file, unknown.values()), strict=True))
     return [_known[state] for state in states]
 
 

@@ -5,10 +5,8 @@ transforms make of the file: these resize with Pillow too, and crops and flips o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import prod
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +22,9 @@ from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.image_io import Undecodable, read_image, read_image_size
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS, ImageSplit
-from flowers_tl.data.transforms import Window, centre_window, random_window
+from flowers_tl.data.transforms import centre_crop, random_crop
 from flowers_tl.utils.notes import log_note
+from flowers_tl.utils.threads import map_on_all_cores
 
 Key = int | tuple[int, int]
 # Headers that are read to estimate how much a set takes.
@@ -56,8 +55,7 @@ class DecodedImages:
         """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
         if self.kept is not None or get_worker_info() is not None:
             return [self[index] for index in indices]
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            return list(pool.map(self.__getitem__, indices))
+        return map_on_all_cores(self.__getitem__, indices)
 
     def part(self, rows: Sequence[int]) -> "DecodedImages":
         """Some of the images, in the order of their rows; the bytes are shared."""
@@ -121,12 +119,9 @@ def open_images(
         return DecodedImages(files, short_side)
 
     def build(writer: Writer) -> None:
-        groups = [files[start : start + 64] for start in range(0, len(files), 64)]
-        # Pillow decodes and resizes without holding Python's lock.
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            for group in cache.shown(groups, what):
-                for image in pool.map(partial(decode, short_side=short_side, lenient=lenient), group):
-                    writer.write(image)
+        for some in cache.batches(files, what):
+            for image in map_on_all_cores(partial(decode, short_side=short_side, lenient=lenient), some):
+                writer.write(image)
 
     entry = cache.get("pictures", what, describe_images(files, short_side, cache), "decode", build)
     images = DecodedImages(files, short_side, split_rows(entry.tensor(torch.uint8), entry.shapes))
@@ -234,16 +229,9 @@ class ImageCrops(Dataset):
         return crops if self.augment else crops.permute(0, 3, 1, 2), self.labels[indices]
 
     def _crop(self, image: Tensor, key: tuple[int, int]) -> Tensor:
-        top, left, flip = self._window(image.shape, *key)
-        crop = image[top : top + self.size, left : left + self.size]
-        return crop.flip(1) if flip else crop
-
-    def _window(self, shape: Sequence[int], epoch: int, index: int) -> Window:
-        height, width, _ = shape
         if self.seed is None:
-            return centre_window(height, width, self.size)
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
-        return random_window(height, width, self.size, generator)
+            return centre_crop(image, self.size)
+        return random_crop(image, self.size, torch.Generator().manual_seed(derive_seed(self.seed, *key)))
 
     def _augmented(self, image: Tensor, key: tuple[int, int]) -> Tensor:
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.

@@ -1,8 +1,8 @@
-"""What was computed once and is kept on disk: files under a key of all that their content follows from.
+"""The cache on disk: entries under a key of all that their content follows from.
 
 An entry is a folder ``<kind>-<key>`` with ``data.bin`` (rows one after another) and ``meta.json``: what the entry was made
 from, its shapes, and a checksum. The key is a hash of the description, so other images, weights or versions have another
-key and nothing stale is ever read. Entries are built under a lock, beside their place, and renamed when they are whole.
+key and nothing stale is ever read. Entries are built under a lock, beside their place, and renamed when they are complete.
 """
 
 import hashlib
@@ -30,11 +30,13 @@ from flowers_tl.utils.phase_timer import PhaseTimer
 
 # Part of every key: a change of what is written makes new entries.
 FORMAT = 3
-CHUNK = 1 << 24
-ENTRY = re.compile(r"[a-z]+-[0-9a-f]{20}")  # names of entries' folders
-FILES = {"data.bin", "meta.json"}  # what an entry's folder holds; one that holds anything else is not ours to remove
+# Names of entries' folders.
+ENTRY = re.compile(r"[a-z]+-[0-9a-f]{20}")
+# What an entry's folder holds: one that holds anything else is not ours to remove.
+FILES = {"data.bin", "meta.json"}
 BUILDING = ".building-"
-_sums: dict[tuple[str, int, int], int] = {}  # checksums of the files that this process has read: by path, size, time
+# Checksums of the files that this process has read: by path, size, time.
+_sums: dict[tuple[str, int, int], int] = {}
 
 
 def default_folder() -> Path:
@@ -47,7 +49,7 @@ def default_folder() -> Path:
 
 
 class Writer:
-    """Takes an entry's rows as they are computed, counts their bytes and sums them up."""
+    """Writes an entry's rows as they are computed, counts their bytes and computes their checksum."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.bytes, self.checksum = file, 0, 0
@@ -63,13 +65,13 @@ class Writer:
 
 
 class Entry:
-    """An entry that is whole: its rows, mapped from the file."""
+    """A complete entry: its rows, mapped from the file."""
 
     def __init__(self, file: Path, meta: Mapping[str, Any]) -> None:
         self.meta = meta
         self.shapes: list[list[int]] = meta["shapes"]
-        size = meta["bytes"]  # nothing can't be mapped
-        # Mapped at once: another process may remove the file to make room, and what is mapped stays.
+        size = meta["bytes"]
+        # Mapped at once: another process may remove the file to make room, and what is mapped stays. Nothing can't be mapped.
         self.bytes = torch.from_file(str(file), size=size, dtype=torch.uint8) if size else torch.empty(0).byte()
 
     def tensor(self, dtype: torch.dtype) -> Tensor:
@@ -88,21 +90,18 @@ class Cache:
     Its ``clock`` counts the time of building under the phase that it is for.
     """
 
-    def __init__(
-        self,
-        folder: str | Path | None = None,
-        max_gb: float = 20.0,
-        progress: bool = False,
-    ) -> None:
+    def __init__(self, folder: str | Path | None = None, max_gb: float = 20.0, progress: bool = False) -> None:
         if not max_gb > 0:
             raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
         self.folder, self.max_bytes, self.progress = Path(folder or default_folder()), max_gb * 1e9, progress
         self.clock = PhaseTimer()
-        self.used: dict[Path, int] = {}  # entries that this process uses, and their bytes
+        # Entries that this process uses, and their bytes.
+        self.used: dict[Path, int] = {}
 
-    def shown(self, items: Sequence[Any], title: str) -> Iterable[Any]:
-        """The items, with a progress bar while they are taken."""
-        return track(items, title, transient=True) if self.progress else items
+    def batches(self, items: Sequence[Any], title: str) -> Iterable[Sequence[Any]]:
+        """The items, 64 at a time, with a progress bar while they are taken."""
+        batches = [items[start : start + 64] for start in range(0, len(items), 64)]
+        return track(batches, title, transient=True) if self.progress else batches
 
     def fits(self, size: float) -> bool:
         """Say whether an entry of ``size`` bytes may be kept, beside those that this process uses."""
@@ -116,22 +115,22 @@ class Cache:
     def get(
         self, kind: str, what: str, description: Mapping[str, Any], phase: str, build: Callable[[Writer], None]
     ) -> Entry:
-        """Return the entry, which ``build`` writes unless it is there, whole and undamaged.
+        """Return the entry, which ``build`` writes unless it is there, complete and undamaged.
 
-        Of several processes that ask for it at once one builds it, and the others wait.
+        Of several processes that need it at once, one builds it and the others wait.
 
         Args:
-            kind: what sort of entry it is, the first part of its folder's name.
+            kind: the first part of its folder's name.
             what: what it is, in words for a reader.
             description: all that its content follows from, as plain Python.
-            phase: as which the time of building counts, or of waiting for another process that builds.
+            phase: to which the time counts, of building or of waiting for another process that builds.
             build: writes the rows.
 
         Raises:
             UserError: if the folder can't be written, or the disk is full.
         """
         folder = self.path(kind, description)
-        entry = self._open(folder, tell=False)
+        entry = self._open(folder, report=False)
         try:
             if entry is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -148,8 +147,9 @@ class Cache:
         return entry
 
     def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> Entry:
-        beside = self.folder / f"{BUILDING}{folder.name}"  # what a killed process left there is half an entry
-        # Both names hold a hash of the description, which nobody else gives a folder, and the entry's lock is held.
+        # What a killed process left beside is half an entry. Both names hold a hash of the description, which nobody else
+        # gives a folder, and the entry's lock is held.
+        beside = self.folder / f"{BUILDING}{folder.name}"
         for leftover in (beside, folder):
             shutil.rmtree(leftover, ignore_errors=True)
         beside.mkdir()
@@ -165,8 +165,8 @@ class Cache:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
-    def _open(self, folder: Path, tell: bool = True) -> Entry | None:
-        """The entry in ``folder``; None where it is not there, or damaged, which is told."""
+    def _open(self, folder: Path, report: bool = True) -> Entry | None:
+        """The entry in ``folder``; None where there is none, or a damaged one, of which the user learns with ``report``."""
         file = folder / "data.bin"
         try:
             meta = json.loads((folder / "meta.json").read_text())
@@ -180,34 +180,36 @@ class Cache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            if tell and file.exists():  # else it was removed just now
+            # A file that does not exist was removed just now.
+            if report and file.exists():
                 log_note(f"{folder} is damaged ({error}) and is made anew.")
             return None
-        with suppress(OSError):  # somebody else's cache, which we may only read
-            os.utime(folder / "meta.json")  # when it was last used
+        # The time of the last use. Somebody else's cache may be read-only.
+        with suppress(OSError):
+            os.utime(folder / "meta.json")
         return entry
 
     def _make_room(self) -> None:
         """Remove what was not used for longest until the rest fits; never what this process uses."""
-        known = entries(self.folder)
-        surplus = sum(entry["bytes"] for entry in known) - self.max_bytes
-        for entry in sorted(known, key=lambda entry: entry["used"]):
+        listed = sorted(entries(self.folder), key=lambda entry: entry["used"])
+        surplus = sum(entry["bytes"] for entry in listed) - self.max_bytes
+        for entry in listed:
             if surplus > 0 and entry["folder"] not in self.used:
                 shutil.rmtree(entry["folder"], ignore_errors=True)
                 surplus -= entry["bytes"]
 
 
 def seal(meta: Mapping[str, Any], data: int) -> int:
-    """CRC-32 of an entry: of its data, whose own is given, and of what is said of them."""
-    said = {key: value for key, value in meta.items() if key != "checksum"}
-    return zlib.crc32(json.dumps(said, sort_keys=True).encode(), data)
+    """CRC-32 of an entry: of its data, whose CRC-32 is given, and of the rest of its ``meta``."""
+    rest = {key: value for key, value in meta.items() if key != "checksum"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), data)
 
 
 def checksum(path: Path) -> int:
     """CRC-32 of a file."""
     total = 0
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(1 << 24):
             total = zlib.crc32(chunk, total)
     return total
 
@@ -217,24 +219,20 @@ def entries(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
 
     With the prefix ``BUILDING`` those that are being built, or were when their process was killed.
     """
-    found = []
-    for own in folder.glob(f"{prefix}*-*"):
-        if not prefix and not ENTRY.fullmatch(own.name):
+    listed = []
+    for path in folder.glob(f"{prefix}*-*"):
+        if not prefix and not ENTRY.fullmatch(path.name):
             continue
-        try:
-            files = {file.name: file.stat() for file in own.iterdir()}
-            used = files.get("meta.json", own.stat()).st_mtime
-        except OSError:
-            continue  # removed just now
-        if not files.keys() <= FILES:
-            continue
-        try:
-            what = json.loads((own / "meta.json").read_text())["what"]
-        except (OSError, ValueError, KeyError, TypeError):
-            what = "damaged"
-        size = files["data.bin"].st_size if "data.bin" in files else 0
-        found.append({"folder": own, "what": what, "bytes": size, "used": used})
-    return found
+        # Another process may remove the entry meanwhile.
+        with suppress(OSError):
+            files = {file.name: file.stat() for file in path.iterdir()}
+            entry = {"folder": path, "what": "damaged", "used": files.get("meta.json", path.stat()).st_mtime}
+            entry["bytes"] = files["data.bin"].st_size if "data.bin" in files else 0
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                entry["what"] = json.loads((path / "meta.json").read_text())["what"]
+            if files.keys() <= FILES:
+                listed.append(entry)
+    return listed
 
 
 def clear(folder: Path, unused_days: float = 0.0) -> int:
@@ -242,18 +240,15 @@ def clear(folder: Path, unused_days: float = 0.0) -> int:
 
     Nothing else in the folder is touched. Locks stay: another process may hold one.
     """
-    before = time.time() - unused_days * 86400
-    removed = 0
+    before, removed = time.time() - unused_days * 86400, 0
     for entry in entries(folder):
         if entry["used"] <= before:
             shutil.rmtree(entry["folder"])
             removed += entry["bytes"]
     for leftover in entries(folder, BUILDING):
         name = leftover["folder"].name.removeprefix(BUILDING)
-        try:
-            with FileLock(folder / f".{name}.lock").acquire(timeout=0):
-                shutil.rmtree(leftover["folder"])
-                removed += leftover["bytes"]
-        except Timeout:
-            pass  # being built
+        # Who builds an entry holds its lock.
+        with suppress(Timeout), FileLock(folder / f".{name}.lock").acquire(timeout=0):
+            shutil.rmtree(leftover["folder"])
+            removed += leftover["bytes"]
     return removed

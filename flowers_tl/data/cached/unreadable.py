@@ -1,10 +1,8 @@
-"""Which images can't be read: found once, by decoding them, and remembered until a file changes."""
+"""Which images can't be read: each is decoded once to find that out, and again when its file changes."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from os import cpu_count
 from pathlib import Path
 
 import torch
@@ -16,8 +14,10 @@ from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.notes import log_note
+from flowers_tl.utils.threads import map_on_all_cores
 
-LISTED = 10  # images that are left out, on the terminal; the run's record names all
+# Most images that are named on the terminal; the run's record names all.
+LISTED = 10
 
 
 def find_missing(files: Iterable[Path]) -> set[Path]:
@@ -26,30 +26,29 @@ def find_missing(files: Iterable[Path]) -> set[Path]:
 
 
 def find_undecodable(files: Sequence[Path], cache: Cache | None = None) -> set[Path]:
-    """The images that can't be decoded; for a set that has no store, which would know.
-
-    With a ``cache`` they are decoded once for all runs, else once in this process.
+    """The images that can't be decoded. With a ``cache`` they are decoded once for all runs, else once in this process.
 
     Raises:
-        UserError: if the disk refuses one.
+        UserError: if a file can't be read at all.
     """
+    states = tuple(map(file_state, files))
     if cache is None:
-        return decode_all(tuple(files), tuple(map(file_state, files)))
+        return decode_all(tuple(files), states)
 
     def build(writer: Writer) -> None:
-        bad = decode_all(tuple(files), tuple(map(file_state, files)))
-        writer.write(torch.tensor([file in bad for file in files]))
+        undecodable = decode_all(tuple(files), states)
+        writer.write(torch.tensor([file in undecodable for file in files]))
 
     what = f"which of {len(files):,} images can be read"
-    found = cache.get("readable", what, describe_images(files, None, cache), "decode", build).tensor(torch.bool)
-    return {file for file, bad in zip(files, found.tolist(), strict=True) if bad}
+    rows = cache.get("readable", what, describe_images(files, None, cache), "decode", build).tensor(torch.bool)
+    return {files[row] for row in rows.nonzero()}
 
 
-@lru_cache(maxsize=8)  # a process asks for the same set more than once
+# A process needs the same data set more than once; its files' states are there to notice a change.
+@lru_cache(maxsize=8)
 def decode_all(files: tuple[Path, ...], states: tuple[State, ...]) -> set[Path]:
-    """Decode all images, on all cores, for those that can't be; the states are there to see a change."""
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        return {file for file, good in zip(files, pool.map(can_be_decoded, files), strict=True) if not good}
+    """Decode all images, on all cores; return those that can't be decoded."""
+    return {file for file, good in zip(files, map_on_all_cores(can_be_decoded, files), strict=True) if not good}
 
 
 def can_be_decoded(file: Path) -> bool:
@@ -60,27 +59,26 @@ def can_be_decoded(file: Path) -> bool:
     return True
 
 
-def leave_out(found: Mapping[str, ImageSplit], bad: Sequence[Path]) -> dict[str, ImageSplit]:
-    """The splits without the ``bad`` files, of which the user is told.
+def leave_out(splits: Mapping[str, ImageSplit], unreadable: Sequence[Path]) -> dict[str, ImageSplit]:
+    """The splits without the unreadable files, which a note names.
 
     Raises:
         UserError: if a class has nothing left in a split.
     """
-    total, out = sum(map(len, found.values())), set(bad)
-    reasons = [why_unreadable(file) for file in bad[:LISTED]]
-    more = [f"... and {len(bad) - LISTED} more"] if len(bad) > LISTED else []
-    log_note("\n  ".join([f"{len(bad)} of {total:,} images left out:", *reasons, *more]))
-    kept = {name: own.without(out) for name, own in found.items()}
-    for name, own in found.items():
-        if lost := set(own.labels) - set(kept[name].labels):
+    total = sum(map(len, splits.values()))
+    reasons = [why_unreadable(file) for file in unreadable[:LISTED]]
+    more = [f"... and {len(unreadable) - LISTED} more"] if len(unreadable) > LISTED else []
+    log_note("\n  ".join([f"{len(unreadable)} of {total:,} images left out:", *reasons, *more]))
+    readable = {name: images.without(set(unreadable)) for name, images in splits.items()}
+    for name, images in splits.items():
+        if lost := set(images.labels) - set(readable[name].labels):
             raise UserError(
-                f"No image of the class '{own.classes[min(lost)]}' in {name} can be read: replace them, or remove the class."
+                f"No image of the class '{images.classes[min(lost)]}' in {name} can be read: replace them, or remove the class."
             )
-    return kept
+    return readable
 
 
 def why_unreadable(file: Path) -> str:
-    """What reading the file says."""
     try:
         read_image(file)
     except UserError as error:

@@ -37,11 +37,16 @@ def files(tmp_path_factory):
     return paths
 
 
+normalised = v2.Compose([
+    v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD), v2.ToPureTensor(),
+])  # fmt: skip
+
+
 def article(size: int) -> v2.Compose:
     """The training transforms as the article writes them."""
     return v2.Compose([
         v2.Resize(round(size * 256 / 224)), v2.RandomCrop(size), v2.RandomHorizontalFlip(),
-        v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD), v2.ToPureTensor(),
+        normalised,
     ])  # fmt: skip
 
 
@@ -52,13 +57,11 @@ def test_random_windows_equal_the_articles_transforms(files, tmp_path):
     batch, labels = images.__getitems__(keys)
     assert batch.dtype == torch.uint8
     assert labels.tolist() == list(range(5)) * 8
-    found, flips = normalise(batch), set()
+    found = normalise(batch)
     for (epoch, k), image in zip(keys, found, strict=True):
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(7, epoch, k))
             assert torch.equal(article(32)(read_image(files[k])), image)
-        flips.add(images._window(store[k].shape, epoch, k).flip)
-    assert flips == {True, False}
 
 
 def test_centre_crops_equal_the_articles_transforms(files, tmp_path):
@@ -73,25 +76,43 @@ def test_ragged_images_keep_their_shape(files, tmp_path):
     assert [tuple(image.shape) for image in store] == [(37, 90, 3), (80, 37, 3), (46, 37, 3), (37, 37, 3), (37, 47, 3)]
 
 
+CHANGES = {
+    "crop": article(32),
+    "random_resized_crop": v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(), normalised]),
+    "trivial_augment": v2.Compose([
+        v2.Resize(37), v2.RandomCrop(32), v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(), normalised
+    ]),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-def test_training_batches_are_those_without_a_store(tiny, config, tmp_path, augmentation):
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_what_transforms_make_of_the_files(tiny, config, tmp_path, augmentation, cached, workers):
     arguments = {key: value for key, value in config(tiny())["data"].items() if key != "name"}
-    arguments |= {"augmentation": augmentation, "num_workers": 0, "batch_size": 5}
-    plain, stored = SyntheticDataModule(**arguments), SyntheticDataModule(**arguments, cache=Cache(tmp_path))
-    for data in (plain, stored):
-        data.prepare_data()
-        data.setup()
+    arguments |= {"augmentation": augmentation, "num_workers": workers, "batch_size": 5, "seed": 3}
+    data = SyntheticDataModule(**arguments, cache=Cache(tmp_path) if cached else None)
+    data.prepare_data()
+    data.setup()
+
+    def expected(transform, split, index):
+        return transform(read_image(data.images[split].files[index]))
+
     for epoch in (0, 3):
-        loaders = [data.train_dataloader() for data in (plain, stored)]
-        for loader in loaders:
-            loader.sampler.set_epoch(epoch)
-        for (x, labels), (y, others) in zip(*loaders, strict=True):
-            assert torch.equal(labels, others)
-            assert torch.equal(x, y)
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        keys = list(loader.sampler)
+        images = torch.cat([normalise(batch) for batch, _ in loader])
+        for key, image in zip(keys, images, strict=True):
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(3, *key))
+                assert torch.equal(expected(CHANGES[augmentation], "train", key[1]), image)
     for split in ("train", "val", "test"):
-        for (x, labels), (y, others) in zip(plain.in_order(split), stored.in_order(split), strict=True):
-            assert torch.equal(labels, others)
-            assert torch.equal(x, y)
+        images = torch.cat([normalise(batch) for batch, _ in data.in_order(split)])
+        for index, image in enumerate(images):
+            assert torch.equal(expected(eval_transform(32), split, index), image)
+        labels = [label for _, batch in data.in_order(split) for label in batch.tolist()]
+        assert labels == data.images[split].labels
 
 
 def test_a_changed_image_is_decoded_again_and_no_other_time(files, tmp_path, monkeypatch):
