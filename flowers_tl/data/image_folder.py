@@ -1,12 +1,12 @@
 """The user's images: one folder a class, below train, val and test or below none of them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.datamodule import ImageDataModule
-from flowers_tl.data.image_io import ENDINGS, is_image_file
+from flowers_tl.data.image_io import ENDINGS, is_image_file, match_images
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
@@ -108,7 +108,7 @@ def read_classes(folder: Path, others: list[Path]) -> ImageSplit:
     labels: list[int] = []
     for label, class_folder in enumerate(folders):
         nested, inside = visible(class_folder)
-        if deep := next(images_below(nested), None):
+        if deep := next((image for folder in nested for image in match_images(str(folder))), None):
             raise UserError(f"{deep} lies deeper than in a class folder, {class_folder}: there should be {LAYOUT}.")
         images = [file for file in inside if is_image_file(file)]
         if not images:
@@ -125,11 +125,3 @@ def visible(folder: Path) -> tuple[list[Path], list[Path]]:
     """Folders and files directly in a folder, in alphabetical order, without hidden ones."""
     entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name)
     return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]
-
-
-def images_below(folders: Sequence[Path]) -> Iterator[Path]:
-    """The images in the folders, and in those below."""
-    for folder in folders:
-        inner, files = visible(folder)
-        yield from filter(is_image_file, files)
-        yield from images_below(inner)

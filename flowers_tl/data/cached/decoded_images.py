@@ -57,10 +57,12 @@ class DecodedImages:
             return [self[index] for index in indices]
         return map_on_all_cores(self.__getitem__, indices)
 
-    def part(self, rows: Sequence[int]) -> "DecodedImages":
-        """Some of the images, in the order of their rows; the bytes are shared."""
-        kept = None if self.kept is None else [self.kept[row] for row in rows]
-        return DecodedImages([self.files[row] for row in rows], self.short_side, kept)
+    def part(self, files: Sequence[Path]) -> "DecodedImages":
+        """Some of the images, in the order of these files; the bytes are shared."""
+        if self.kept is None:
+            return DecodedImages(files, self.short_side)
+        kept = dict(zip(self.files, self.kept, strict=True))
+        return DecodedImages(files, self.short_side, [kept[file] for file in files])
 
     def to(self, device: torch.device) -> "DecodedImages":
         """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
@@ -164,9 +166,7 @@ class DecodedSplits:
         # Only train is read in full size.
         if side is None:
             return self._open(files, None, split)
-        group = next(group for group in self.files if split in group)
-        row = {file: index for index, file in enumerate(self.files[group])}
-        return self._group(group, side).part([row[file] for file in files])
+        return self._group(next(group for group in self.files if split in group), side).part(files)
 
     def undecodable(self, side: int) -> set[Path]:
         """The files that can't be decoded; where there is room for it, decoding them puts them into the cache."""

@@ -68,7 +68,6 @@ class Entry:
     """A complete entry: its rows, mapped from the file."""
 
     def __init__(self, file: Path, meta: Mapping[str, Any]) -> None:
-        self.meta = meta
         self.shapes: list[list[int]] = meta["shapes"]
         size = meta["bytes"]
         # Mapped at once: another process may remove the file to make room, and what is mapped stays. Nothing can't be mapped.
@@ -142,7 +141,7 @@ class Cache:
                 f"The cache in {self.folder} can't be written ({error}): make room there, name another folder with "
                 "cache.dir=DIR, or go without one by cache.enabled=false."
             ) from error
-        self.used[folder] = entry.meta["bytes"]
+        self.used[folder] = entry.bytes.nbytes
         self._make_room()
         return entry
 
