@@ -1,158 +1,219 @@
-"""The report's charts: curves by epoch, accuracy against a cost, reliability."""
+"""The charts of a comparison, drawn by matplotlib: SVG for the page, PNG for papers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
-from flowers_tl.report.axes import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Axis,
-    around,
-    drawing,
-    frame,
-    plain,
-    whole_percent,
-)
-from flowers_tl.report.html import Html, element
-from flowers_tl.report.summary import Entry
+from flowers_tl.report.summary import StrategySummary
+from flowers_tl.report.svg import mark, to_svg
+from flowers_tl.results.load_runs import RunGroup
 from flowers_tl.results.statistics import reliability
 
-PANELS = (("train loss", "train/loss"), ("val loss", "val/loss"), ("val accuracy", "val/accuracy"))
-COLOURS, LINES = 8, 4  # as many as page.css has
+PANELS = (("train loss", "train/loss"), ("validation loss", "val/loss"), ("validation accuracy", "val/accuracy"))
+# Okabe and Ito's palette, which colour-blind readers can tell apart, darker where a line would be too pale on white.
+COLOURS = ("#0072b2", "#d55e00", "#008a64", "#bf6496", "#b87a00", "#2f8fc9", "#8f8500", "#1d2125")
+LINES = ("-", (0, (3.5, 1.5)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
+MARKERS = ("o", "s", "D", "^")
+INK, MUTED, RULE = "#1d2124", "#5a626a", "#dedad2"
+# The variables of page.css, so that its theme applies to the charts.
+VARIABLES = {colour: f"var(--s{k})" for k, colour in enumerate(COLOURS)}
+VARIABLES |= {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"}
+# Text stays text, and a label with $ is no formula.
+SETTINGS = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "ytick.major.size": 0,
+}
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
+PLAIN = FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
+COUNT = EngFormatter()
 
 
-def style(entry: Entry) -> str:
-    """Classes of an entry's colour and line; neighbours differ in both, so that grey print tells them apart."""
-    k = entry.number
-    return f"s{k % COLOURS} d{(k + k // COLOURS) % LINES}"
+def line_number(number: int) -> int:
+    """Neighbours differ in colour and in line, so that grey print tells them apart."""
+    return (number + number // len(COLOURS)) % len(LINES)
 
 
-def curve_data(entries: Sequence[Entry], column: str) -> list[dict[str, Any]]:
-    """For each entry its epochs, mean and spread where they are finite, and the level of one that was not trained."""
-    found = []
-    for entry in entries:
-        epochs, mean, spread = entry.group.curve(column)
-        known = np.isfinite(mean)
-        level = None
+def line_style(number: int) -> dict[str, Any]:
+    """Colour and line of a group, for matplotlib."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[line_number(number)]}
+
+
+def css_class(number: int) -> str:
+    """Colour and line of a group, as classes of page.css."""
+    return f"s{number % len(COLOURS)} d{line_number(number)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A history column of a group: epochs, mean and spread where they are finite; the level of a head that was solved."""
+
+    label: str
+    epochs: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    level: float | None
+
+    def at(self, epoch: int) -> float | None:
+        """The value at an epoch, None where there is none."""
+        place = np.flatnonzero(self.epochs == epoch)
+        return float(self.mean[place[0]]) if len(place) else self.level
+
+
+def load_curves(groups: Sequence[RunGroup], column: str) -> list[Curve]:
+    curves = []
+    for group in groups:
+        epochs, mean, spread = group.curve(column)
+        finite, level = np.isfinite(mean), None
         if not len(epochs) and column.startswith("val/"):
-            split, name = column.split("/")
-            values = [run.result[split].get(name, np.nan) for run in entry.group.runs]
-            level = float(np.mean(values)) if np.isfinite(values).all() else None
-        spread = np.nan_to_num(spread[known])
-        found.append({"epochs": epochs[known].astype(int), "mean": mean[known], "spread": spread, "level": level})
-    return found
+            value = float(group.values(*column.split("/")).mean())
+            level = value if np.isfinite(value) else None
+        spread = np.nan_to_num(spread[finite])
+        curves.append(Curve(group.label, epochs[finite].astype(int), mean[finite], spread, level))
+    return curves
 
 
-def draw_curves(entries: Sequence[Entry], data: Sequence[dict[str, Any]], title: str, epochs: int) -> Html:
-    """One panel: a line through the means over seeds, a band of one standard deviation around it."""
-    tops = [value for d in data for value in (*(d["mean"] + d["spread"]), *filter(None, [d["level"]]))]
+def draw_panel(axes: Axes, curves: Sequence[Curve], title: str) -> None:
+    """Lines are means over seeds with a band of one standard deviation; a level line is a head that was solved."""
     accuracy = title.endswith("accuracy")
-    high = min(1.0, max(tops, default=1.0) * 1.05) if accuracy else max(tops, default=1.0) * 1.05
-    x, y = Axis(1, max(2, epochs), LEFT, WIDTH - RIGHT, whole=True), Axis(0, high or 1.0, HEIGHT - BOTTOM, TOP)
-    parts = frame(x, y, "epoch", plain, whole_percent if accuracy else plain)
-    for entry, d in zip(entries, data, strict=True):
-        parts.append(element("g", *curve(d, x, y), class_=f"series {style(entry)}", data_series=entry.number))
-    parts.append(element("line", x1=x.end, x2=x.end, y1=y.start, y2=y.end, class_="cursor"))
-    spans = {"data_left": x.start, "data_right": x.end, "data_epochs": max(2, epochs)}
-    return drawing(parts, f"{title} by epoch; the table below has the values", class_="curves", **spans)
+    tops = [value for c in curves for value in (*(c.mean + c.spread), c.level or 0)]
+    high = min(1.05 * max(tops, default=0) or 1, 1 if accuracy else np.inf)
+    last = max([2, *(epoch for c in curves for epoch in c.epochs[-1:])])
+    axes.set(xlabel="epoch", xlim=(1, last), ylim=(0, high))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(PERCENT if accuracy else PLAIN)
+    for number, curve in enumerate(curves):
+        style = line_style(number) | {"label": curve.label}
+        if curve.level is not None:
+            axes.axhline(curve.level, linewidth=1.5, gid=mark(class_="series line level", data_series=number), **style)
+        elif len(curve.epochs) == 1:
+            # A line through one point is invisible.
+            gid = mark(class_="series dot", data_series=number)
+            axes.plot(curve.epochs, curve.mean, marker="o", clip_on=False, gid=gid, **style)
+        else:
+            low, top = np.maximum(curve.mean - curve.spread, 0), np.minimum(curve.mean + curve.spread, high)
+            gid = mark(class_="series band", data_series=number)
+            axes.fill_between(curve.epochs, low, top, color=style["color"], alpha=0.16, linewidth=0, gid=gid)
+            gid = mark(class_="series line", data_series=number)
+            axes.plot(curve.epochs, curve.mean, linewidth=2, gid=gid, **style)
 
 
-def curve(d: dict[str, Any], x: Axis, y: Axis) -> list[Html]:
-    if d["level"] is not None:
-        return [element("line", x1=x.start, x2=x.end, y1=y(d["level"]), y2=y(d["level"]), class_="line level")]
-    if not len(d["epochs"]):
-        return []
-    if len(d["epochs"]) == 1:  # a line through one point is invisible
-        return [element("circle", cx=x(d["epochs"][0]), cy=y(d["mean"][0]), r=4, class_="dot")]
-    upper = [f"{x(e)},{y(m)}" for e, m in zip(d["epochs"], np.minimum(d["mean"] + d["spread"], y.high), strict=True)]
-    lower = [f"{x(e)},{y(m)}" for e, m in zip(d["epochs"], np.maximum(d["mean"] - d["spread"], 0), strict=True)]
-    middle = [f"{x(e)},{y(m)}" for e, m in zip(d["epochs"], d["mean"], strict=True)]
-    band = [element("polygon", points=" ".join(upper + lower[::-1]), class_="band")] if d["spread"].any() else []
-    return [*band, element("polyline", points=" ".join(middle), class_="line")]
+def draw_curves(groups: Sequence[RunGroup], path: Path) -> None:
+    """Draw train loss, validation loss and validation accuracy by epoch into a PNG."""
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(13, 4.2), layout="constrained")
+        for axes, (title, column) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+            draw_panel(axes, load_curves(groups, column), title)
+            axes.set_title(title)
+        lines = axes.get_legend_handles_labels()
+        figure.legend(*lines, loc="outside lower center", ncols=min(len(groups), 4), frameon=False)
+        figure.savefig(path, dpi=120)
 
 
-def draw_cost(
-    entries: Sequence[Entry],
-    cost: Callable[[Entry], float],
-    title: str,
-    text: Callable[[float], str],
-) -> Html:
-    """Test accuracy against a cost on a logarithmic axis, with 95 % intervals where there are any."""
-    limits = [e.accuracy.interval for e in entries if e.accuracy.interval is not None]
-    heights = [e.accuracy.mean for e in entries] + [bound for i in limits for bound in (i.low, i.high)]
-    x = Axis(*around([cost(e) for e in entries], log=True), LEFT, WIDTH - RIGHT, log=True)
-    low, high = around(heights)
-    y = Axis(max(0, low), min(1.02, high), HEIGHT - BOTTOM, TOP)
-    parts = frame(x, y, title, text, whole_percent)
-    places = [(x(cost(entry)), y(entry.accuracy.mean)) for entry in entries]
-    for entry, (left, top) in zip(entries, places, strict=True):
-        inside = [element("title", f"{entry.label}: {text(cost(entry))}, {100 * entry.accuracy.mean:.1f} %")]
-        if (i := entry.accuracy.interval) is not None:
-            inside.append(element("line", x1=left, x2=left, y1=y(i.low), y2=y(i.high), class_="whisker"))
-        inside.append(marker(entry.number, left, top))
-        parts.append(element("g", *inside, class_=f"series {style(entry)}", data_series=entry.number))
-    parts += labels([entry.label for entry in entries], places)
-    return drawing(parts, f"Test accuracy against {title}; the first table has the values")
+def curves_svg(curves: Sequence[Curve], title: str) -> Markup:
+    """One panel for the page, with a cursor that the page moves to an epoch."""
+    with rc_context(SETTINGS):
+        figure, axes = new_figure()
+        draw_panel(axes, curves, title)
+        last, box = axes.get_xlim()[1], axes.bbox
+        axes.axvline(last, color=MUTED, linewidth=1, gid=mark(class_="cursor"))
+        place = {"data_left": f"{box.x0:g}", "data_right": f"{box.x1:g}", "data_epochs": f"{last:g}"}
+        description = f"{title} by epoch; the table below has the values"
+        return to_svg(figure, description, VARIABLES, class_="curves", **place)
 
 
-def marker(number: int, x: float, y: float) -> Html:
-    """Circle, square, diamond or triangle."""
-    r = 5
-    if number % LINES == 0:
-        return element("circle", cx=x, cy=y, r=r, class_="dot")
-    corners = {
-        1: ((-r, -r), (r, -r), (r, r), (-r, r)),
-        2: ((0, -r - 2), (r + 2, 0), (0, r + 2), (-r - 2, 0)),
-        3: ((0, -r - 1), (r + 1, r), (-r - 1, r)),
-    }[number % LINES]
-    return element("polygon", points=" ".join(f"{x + dx:g},{y + dy:g}" for dx, dy in corners), class_="dot")
+def cost_svg(
+    strategies: Sequence[StrategySummary], cost: Callable[[StrategySummary], float], title: str, text: Formatter
+) -> Markup:
+    """Test accuracy with its 95 % confidence interval against a cost on a logarithmic axis."""
+    with rc_context(SETTINGS):
+        figure, axes = new_figure()
+        axes.set(xlabel=title, xscale="log")
+        axes.margins(0.1)
+        for strategy in strategies:
+            x, number, accuracy = cost(strategy), strategy.number, strategy.accuracy
+            tooltip = f"{strategy.label}: {text(x)}, {100 * accuracy.mean:.1f} %"
+            style = {"color": line_style(number)["color"]}
+            style["gid"] = mark(class_="series", data_series=number, title=tooltip)
+            if accuracy.interval is not None:
+                axes.plot([x, x], [accuracy.interval.low, accuracy.interval.high], linewidth=1.5, **style)
+            axes.plot([x], [accuracy.mean], marker=MARKERS[line_number(number)], markersize=8, **style)
+        (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+        axes.set_ylim(max(0, low), min(1.02, high))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right / left < 100 else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(text)
+        axes.yaxis.set_major_formatter(PERCENT)
+        draw_labels(axes, [(s.label, cost(s), s.accuracy.mean) for s in strategies])
+        return to_svg(figure, f"Test accuracy against {title}; the first table has the values", VARIABLES)
 
 
-def labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list[Html]:
-    """Write the names beside their points, each where it covers no other name or point; one without room is left out."""
-    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
-    parts = []
-    for name, place in zip(names, places, strict=True):
-        shown = name if len(name) <= 26 else name[:25] + "…"
-        width = 6.3 * len(shown)
-        for left, base in beside(*place, width):
-            box = (left, base - 10, left + width, base + 2)
-            inside = box[0] >= LEFT and box[2] <= WIDTH and box[1] >= 0 and box[3] <= HEIGHT - BOTTOM
-            if inside and not any(overlap(box, other) for other in taken):
+def draw_labels(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write each label beside its point where it covers no other label or point; one without room is left out."""
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    places = axes.transData.transform([place for _, *place in points])
+    taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+    right, top = axes.figure.bbox.max
+    # Right and left of the point, then above and below, ever farther.
+    offsets = [(9, 0, "left"), (-9, 0, "right")]
+    offsets += [(0, dy, align) for dy in (13, -13, 26, -26) for align in ("center", "right", "left")]
+    for label, *place in points:
+        short = label if len(label) <= 26 else f"{label[:25]}…"
+        for x, y, align in offsets:
+            text = axes.annotate(short, place, (x, y), textcoords="offset points", ha=align, va="center")
+            box = text.get_window_extent(renderer)
+            inside = box.x0 >= axes.bbox.x0 and box.y0 >= axes.bbox.y0 and box.x1 <= right and box.y1 <= top
+            if inside and not box.count_overlaps(taken):
                 taken.append(box)
-                parts.append(element("text", shown, x=round(left, 1), y=round(base, 1), class_="label"))
                 break
-    return parts
+            text.remove()
 
 
-def beside(x: float, y: float, width: float) -> list[tuple[float, float]]:
-    """Where a name may stand, the best first: right, left, then above and below, ever farther."""
-    rows = [(dx, dy) for dy in (-11, 20, -25, 34) for dx in (-width / 2, 7 - width, -7)]
-    return [(x + dx, y + dy) for dx, dy in [(9, 4), (-9 - width, 4), *rows]]
-
-
-def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def draw_reliability(entry: Entry, truth: np.ndarray) -> Html:
-    """Accuracy by confidence, all seeds together; a dot's area goes with its number of images."""
-    width, height = 230, 230
-    bins = reliability(np.concatenate(entry.answers.logits), np.tile(truth, len(entry.answers.logits)))
-    x, y = Axis(0, 1, LEFT, width - 22, most=2), Axis(0, 1, height - BOTTOM, TOP, most=2)
-    parts = frame(x, y, "confidence", whole_percent, whole_percent)
-    parts.append(element("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="diagonal"))
+def reliability_svg(strategy: StrategySummary, labels: np.ndarray) -> Markup:
+    """Accuracy by confidence, all seeds together; a dot's area grows with its number of images."""
+    logits, style = strategy.predictions.logits, line_style(strategy.number)
+    bins = reliability(np.concatenate(logits), np.tile(labels, len(logits)))
     most = max(b.count for b in bins)
-    dots = [element("polyline", points=" ".join(f"{x(b.confidence)},{y(b.accuracy)}" for b in bins), class_="line")]
-    for b in bins:
-        said = f"confidence {100 * b.confidence:.0f} %, accuracy {100 * b.accuracy:.0f} %, {b.count:,} answers"
-        radius = round(2 + 6 * (b.count / most) ** 0.5, 1)
-        dots.append(element("circle", element("title", said), cx=x(b.confidence), cy=y(b.accuracy), r=radius))
-    parts.append(element("g", *dots, class_=f"series {style(entry)}"))
-    return drawing(parts, f"Accuracy by confidence of {entry.label}", width, height)
+    with rc_context(SETTINGS):
+        figure, axes = new_figure(230, 230)
+        axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        axes.xaxis.set_major_formatter(PERCENT)
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=LINES[2])
+        axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], linewidth=2, **style)
+        for b in bins:
+            tooltip = (
+                f"confidence {100 * b.confidence:.0f} %, accuracy {100 * b.accuracy:.0f} %, {b.count:,} predictions"
+            )
+            dot = {"marker": "o", "markersize": 4 + 12 * (b.count / most) ** 0.5, "color": style["color"]}
+            axes.plot([b.confidence], [b.accuracy], clip_on=False, gid=mark(title=tooltip), **dot)
+        return to_svg(figure, f"Accuracy by confidence of {strategy.label}", VARIABLES)
+
+
+def new_figure(width: int = 380, height: int = 270) -> tuple[Figure, Axes]:
+    """A figure of so many points, one a pixel, with the same room around each axes so that charts stand in line."""
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    return figure, figure.add_axes((48 / width, 44 / height, 1 - 70 / width, 1 - 58 / height))

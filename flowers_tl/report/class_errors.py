@@ -1,80 +1,121 @@
-"""Where the answers go wrong: accuracy by species, species taken for one another, and the worst mistakes."""
+"""Errors by class: accuracy of each class, classes that are confused with each other, and the worst mistakes."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowers_tl.report.summary import TestAnswers
+from flowers_tl.report.summary import ComparisonSummary, StrategySummary, TestPredictions
 from flowers_tl.results import scores
 
+# At most 40 images of a few kilobytes each.
+PAIRS, MISTAKES, EXTREMES = 8, 24, 6
 
-@dataclass(frozen=True)
-class Confused:
-    """Two species, how many test images of the first are taken for the second and the other way: means over seeds."""
 
-    first: int
-    second: int
-    there: float
-    back: float
+class ClassRow(NamedTuple):
+    """A class, its number of test images, and the accuracies of two groups on it."""
+
+    name: str
+    images: int
+    first: float
+    second: float
+
+    @property
+    def difference(self) -> float:
+        return self.first - self.second
+
+
+class Side(NamedTuple):
+    """One class of a confused pair: how many of its images are predicted as the other class, mean over seeds."""
+
+    name: str
+    other: str
+    count: str
+    images: int
+    # The image of the class that is predicted with the highest confidence, None where the class has none.
+    example: str | None
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that is named wrongly by the mean over the seeds, and how sure of it that mean is."""
+    """An image that the mean over the seeds classifies wrongly, and the confidence of that mean."""
 
-    image: int
-    label: int
-    answer: int
+    image: str
+    true: str
+    predicted: str
     confidence: float
     seeds_wrong: int
 
 
-def support(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Test images of each class."""
-    return np.bincount(labels, minlength=classes)
+def class_accuracy(predictions: TestPredictions, labels: np.ndarray) -> np.ndarray:
+    """Share of the images of each class that are classified correctly, mean over seeds; NaN for one without images."""
+    counts = np.bincount(labels)
+    correct = np.bincount(labels, predictions.correct.mean(axis=0))
+    return np.where(counts > 0, correct / np.maximum(1, counts), np.nan)
 
 
-def class_accuracy(answers: TestAnswers, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Share of each class's images that are named rightly, mean over seeds; NaN for a class without images."""
-    counts = support(labels, classes)
-    rightly = np.bincount(labels, answers.hits.mean(axis=0), minlength=classes)
-    return np.where(counts > 0, rightly / np.maximum(1, counts), np.nan)
+def class_data(summary: ComparisonSummary) -> dict[str, Any]:
+    """Names, images and accuracies by group of the classes that have test images, for the page's script too."""
+    labels = summary.test.labels
+    counts = np.bincount(labels)
+    present = np.flatnonzero(counts)
+    return {
+        "labels": {str(s.number): s.label for s in summary.with_predictions},
+        "names": [summary.class_name(k) for k in present],
+        "counts": counts[present].tolist(),
+        "accuracies": {
+            str(s.number): np.round(class_accuracy(s.predictions, labels)[present], 5).tolist()
+            for s in summary.with_predictions
+        },
+        "extremes": EXTREMES,
+    }
 
 
-def confusions(answers: TestAnswers, labels: np.ndarray) -> np.ndarray:
-    """How often class i is taken for class j, (classes, classes), mean over seeds."""
-    return np.mean([scores.confusion(logits, labels) for logits in answers.logits], axis=0)
+def class_rows(data: dict[str, Any], first: StrategySummary, second: StrategySummary) -> list[ClassRow]:
+    """The classes of :func:`class_data`, the largest gain of the first group over the second first."""
+    accuracies = (data["accuracies"][str(strategy.number)] for strategy in (first, second))
+    rows = map(ClassRow, data["names"], data["counts"], *accuracies)
+    return sorted(rows, key=lambda row: -row.difference)
 
 
-def most_confused(answers: TestAnswers, labels: np.ndarray, most: int) -> list[Confused]:
-    """The pairs of species with the most mistakes between them."""
-    counts = confusions(answers, labels)
+def most_confused(summary: ComparisonSummary, strategy: StrategySummary) -> list[tuple[Side, Side]]:
+    """The pairs of classes with the most mistakes between them, the class with more of them first."""
+    labels = summary.test.labels
+    counts = np.mean([scores.confusion(logits, labels) for logits in strategy.predictions.logits], axis=0)
     both = np.triu(counts + counts.T, k=1)
-    found = []
-    for place in np.argsort(-both, axis=None, kind="stable")[:most]:
+    pairs = []
+    for place in np.argsort(-both, axis=None, kind="stable")[:PAIRS]:
         first, second = map(int, np.unravel_index(place, both.shape))
         if both[first, second] == 0:
             break
         if counts[first, second] < counts[second, first]:
             first, second = second, first
-        found.append(Confused(first, second, float(counts[first, second]), float(counts[second, first])))
-    return found
+        pairs.append(tuple(side(summary, strategy, counts, *pair) for pair in ((first, second), (second, first))))
+    return pairs
 
 
-def worst_mistakes(answers: TestAnswers, labels: np.ndarray, most: int) -> list[Mistake]:
+def side(summary: ComparisonSummary, strategy: StrategySummary, counts: np.ndarray, label: int, other: int) -> Side:
+    count = f"{counts[label, other]:.1f}".removesuffix(".0")
+    images = np.flatnonzero(summary.test.labels == label)
+    example = None
+    if len(images):
+        shares = strategy.predictions.probabilities
+        # A network may have fewer outputs than the data has classes.
+        confidence = shares[images, label] if label < shares.shape[1] else np.zeros(len(images))
+        example = summary.test.images[images[np.argmax(np.nan_to_num(confidence))]]
+    return Side(summary.class_name(label), summary.class_name(other), count, len(images), example)
+
+
+def worst_mistakes(summary: ComparisonSummary, strategy: StrategySummary) -> list[Mistake]:
     """Images with the highest mean probability of a wrong class."""
-    shares = answers.probabilities
-    answer, confidence, missed = shares.argmax(axis=1), shares.max(axis=1), (~answers.hits).sum(axis=0)
+    labels, shares = summary.test.labels, strategy.predictions.probabilities
     return [
-        Mistake(*map(int, (k, labels[k], answer[k])), float(confidence[k]), int(missed[k]))
-        for k in scores.worst_mistakes(shares, labels, most)
+        Mistake(
+            summary.test.images[k],
+            summary.class_name(labels[k]),
+            summary.class_name(shares[k].argmax()),
+            float(shares[k].max()),
+            int((~strategy.predictions.correct[:, k]).sum()),
+        )
+        for k in scores.worst_mistakes(shares, labels, MISTAKES)
     ]
-
-
-def typical(answers: TestAnswers, labels: np.ndarray, label: int) -> list[int]:
-    """The images of a species, those that are named rightly with the highest confidence first."""
-    own = np.flatnonzero(labels == label)
-    shares = answers.probabilities[own]
-    known = label < shares.shape[1]
-    confidence = np.nan_to_num(shares[:, label]) if known else np.zeros(len(own))
-    return own[np.argsort(-confidence, kind="stable")].tolist()

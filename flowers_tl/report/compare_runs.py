@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from flowers_tl.report import FILES, SIGN, Comparisons, advise, measure, write_report
-from flowers_tl.results.figures import draw_curves
-from flowers_tl.results.load_runs import HEADER, find_runs, group_runs, table_rows, to_markdown
+from flowers_tl.report import FILES, SIGN, recommendation_lines, summarize, write_report
+from flowers_tl.report.charts import draw_curves
+from flowers_tl.report.render import render_comparison
+from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.results.terminal_tables import print_comparison
 from flowers_tl.utils.errors import UserError
@@ -48,15 +49,15 @@ def compare_runs(
             groups, repeated = group_runs(members)
             if len(protocols) > 1:
                 log.info(f"Under {protocol}:")
-            print_comparison(HEADER, table_rows(groups))
-            facts, comparisons = measure(groups, [*(unfinished if number == 0 else []), *repeated]), Comparisons()
-            for line in [*advise(facts, comparisons), *(f"Note: {note}" for note in facts.notes)]:
+            print_comparison(groups)
+            summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated])
+            for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
                 log.info(fill(line, 100, subsequent_indent="    "))
             draw_curves(groups, out / figures[number])
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
-            pages.append(heading + to_markdown(groups, facts.notes, figures[number]))
+            pages.append(heading + render_comparison(groups, summary.notes, figures[number]))
             if report:
-                log.info(f"Written: {write_report(facts, comparisons, reports[number])}")
+                log.info(f"Written: {write_report(summary, reports[number])}")
         (out / "comparison.md").write_text("\n".join(pages))
     except OSError as error:
         raise UserError(

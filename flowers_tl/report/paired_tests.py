@@ -1,19 +1,17 @@
-"""Two groups on the same images: how far apart they are, and whether the runs decide it."""
+"""Two groups on the same test images: how far apart they are, and whether the difference is significant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowers_tl.report.summary import Entry
+from flowers_tl.report.summary import StrategySummary
 from flowers_tl.results.statistics import Interval, McNemar, difference, mcnemar, paired_difference
-
-UNDECIDED = "not decided by these runs"
 
 
 @dataclass(frozen=True)
 class SeedTest:
-    """McNemar's test of two runs with the same seed; ``adjusted`` is its p after Holm's correction."""
+    """McNemar's test of two runs with the same seed; ``adjusted`` is its p-value after Holm's correction."""
 
     seed: int
     test: McNemar
@@ -21,68 +19,61 @@ class SeedTest:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class PairedDifference:
     """Test accuracy of ``first`` less that of ``second``, and McNemar's test for each seed that both have."""
 
-    first: Entry
-    second: Entry
+    first: StrategySummary
+    second: StrategySummary
     interval: Interval
     tests: tuple[SeedTest, ...]
 
     @property
-    def decided(self) -> bool:
+    def significant(self) -> bool:
         return self.interval.low > 0 or self.interval.high < 0
 
     def sentence(self) -> str:
         """The outcome in words, the better one first."""
-        value, low, high = self.interval.value, self.interval.low, self.interval.high
+        first, second, value, low, high = self.first.label, self.second.label, *self.limits()
         over = "" if self.interval.over == "images and seeds" else f", over {self.interval.over} only"
-        if not self.decided:
-            span = f"95 % interval {points(low)} to {points(high)}{over}"
-            return f"{UNDECIDED}: {self.first.label} against {self.second.label}, difference {points(value)} points, {span}"
-        better, worse = self.first, self.second
+        if not self.significant:
+            ci = f"95 % CI {points(low)} to {points(high)}{over}"
+            return f"{first} and {second} do not differ significantly (difference {points(value)} points, {ci})"
         if value < 0:
-            better, worse, value, low, high = worse, better, -value, -high, -low
-        digits = 1 if low >= 0.0005 else 2  # a limit above zero is not to read as 0.0
-        span = f"95 % interval {points(low, digits)} to {points(high, digits)}{over}"
-        return f"{better.label} is better than {worse.label} by {points(value, digits)} points, {span}"
+            first, second, value, low, high = second, first, -value, -high, -low
+        # A limit above zero must not read as 0.0.
+        digits = 1 if low >= 0.0005 else 2
+        ci = f"95 % CI {points(low, digits)} to {points(high, digits)}{over}"
+        return f"{first} is better than {second} by {points(value, digits)} points ({ci})"
+
+    def limits(self) -> tuple[float, float, float]:
+        return self.interval.value, self.interval.low, self.interval.high
 
 
-class Comparisons:
-    """Compares any two groups, each pair once."""
+def compare(first: StrategySummary, second: StrategySummary) -> PairedDifference | None:
+    """Pair the runs by seed where both groups have the same seeds: the seed's effect on both is no difference between them.
 
-    def __init__(self) -> None:
-        self.known: dict[tuple[int, int], Comparison] = {}
-
-    def between(self, first: Entry, second: Entry) -> Comparison | None:
-        """The comparison, or None where a group has kept no answers by image."""
-        if first.answers is None or second.answers is None:
-            return None
-        key = (first.number, second.number)
-        if key not in self.known:
-            self.known[key] = compare(first, second)
-        return self.known[key]
-
-    def against(self, best: Entry, others: Sequence[Entry]) -> list[Comparison]:
-        """The best against each of the others; all their McNemar tests are one family for Holm's correction."""
-        found = [self.between(best, other) for other in others if other is not best]
-        found = [comparison for comparison in found if comparison is not None]
-        adjusted = iter(holm([one.test.p for comparison in found for one in comparison.tests]))
-        return [replace(c, tests=tuple(replace(one, adjusted=next(adjusted)) for one in c.tests)) for c in found]
-
-
-def compare(first: Entry, second: Entry) -> Comparison:
-    """Pair by seed where both have the same ones: what a seed does to both is no difference between them."""
-    a, b = first.answers.hits, second.answers.hits
+    Returns:
+        None if the predictions by image of one group are not on record.
+    """
+    if first.predictions is None or second.predictions is None:
+        return None
+    a, b = first.predictions.correct, second.predictions.correct
     interval = paired_difference(a, b) if first.seeds == second.seeds else difference(a, b)
     rows = {seed: k for k, seed in enumerate(second.seeds)}
     tests = [(seed, mcnemar(a[k], b[rows[seed]])) for k, seed in enumerate(first.seeds) if seed in rows]
-    return Comparison(first, second, interval, tuple(SeedTest(seed, test, test.p) for seed, test in tests))
+    return PairedDifference(first, second, interval, tuple(SeedTest(seed, test, test.p) for seed, test in tests))
+
+
+def compare_with_others(strategies: Sequence[StrategySummary]) -> list[PairedDifference]:
+    """The first against each of the others; all their McNemar tests are one family for Holm's correction."""
+    pairs = [compare(strategies[0], other) for other in strategies[1:]]
+    differences = [difference for difference in pairs if difference is not None]
+    adjusted = iter(holm([one.test.p for difference in differences for one in difference.tests]))
+    return [replace(d, tests=tuple(replace(one, adjusted=next(adjusted)) for one in d.tests)) for d in differences]
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): reject where the corrected p is small, and the chance of one error or more
-    among all tests stays as small.
+    """Holm's step-down correction (1979): it bounds the chance of one error or more among all tests.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -98,8 +89,3 @@ def points(share: float, digits: int = 1) -> str:
     """A share in percentage points, with a minus sign that is as wide as a plus."""
     text = f"{100 * share:.{digits}f}"
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "\u2212")
-
-
-def p_value(p: float) -> str:
-    """Three digits are enough, and none is zero."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

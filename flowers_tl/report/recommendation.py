@@ -1,12 +1,12 @@
-"""Which strategy at which budget: chosen by val accuracy, with what the test says of each choice as evidence."""
+"""Which strategy at which budget: validation accuracy selects it, the test images show what the selection is worth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from flowers_tl.report.paired_tests import UNDECIDED, Comparisons, points
-from flowers_tl.report.summary import Entry, Facts
+from flowers_tl.report.paired_tests import compare, points
+from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.results.load_runs import percent
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.utils.errors import shorten
@@ -14,7 +14,7 @@ from flowers_tl.utils.errors import shorten
 
 @dataclass(frozen=True)
 class Step:
-    """From this budget on the strategy is the best by val; ``evidence`` says what the test makes of it."""
+    """From this budget on the strategy is the best by validation accuracy; ``evidence`` is what the test images show."""
 
     budget: str
     label: str
@@ -23,144 +23,137 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Road:
-    """The choices as one budget grows."""
+class Recommendation:
+    """The best strategies as one budget grows."""
 
     title: str
     steps: list[Step]
-    passed_over: list[str]  # cost more than a choice, and are no better by val
-
-    def rest(self) -> str:
-        """A sentence on those that were passed over, or nothing."""
-        return f"No better by val for more: {shorten(self.passed_over, most=6)}." if self.passed_over else ""
+    # A sentence on the strategies that cost more than a step and are no better, or nothing.
+    no_better: str
 
 
-def headline(facts: Facts, comparisons: Comparisons) -> str:
-    """The answer in two sentences; where numbers of training images differ, for the largest: that is no choice."""
-    (size, entries), *smaller = by_size(facts)
-    best = entries[0]
-    if np.isnan(best.val.mean):
-        return "No run was measured on val, so no strategy is chosen here; the table has what the test says."
-    tested = np.isfinite(best.accuracy.mean)
-    accuracy = f"{percent(best.accuracy.values)} of the test images rightly{interval_of(best)}"
-    accuracy = f"names {accuracy}" if tested else "was not tested"
-    among = f"Of {size:,} training images: " if smaller and size is not None else ""
-    if len(entries) == 1:
-        return f"{among}{best.label} {accuracy}. It is the only setting here, so there is nothing to choose from."
-    answer = f"{among}{best.label} is best by val accuracy ({percent(best.val.values)}) and {accuracy}."
-    second = entries[1]
-    if np.isnan(second.val.mean):
-        return f"{answer} No other setting was measured on val."
-    said = f"The next by val is {second.label} ({percent(second.val.values)})."
-    return f"{answer} {said} {capital(evidence(best, second, comparisons))}."
+@dataclass(frozen=True)
+class SizeRecommendations:
+    """Strategies with the same number of training images: budgets can only be compared among these."""
+
+    train_images: int | None
+    strategies: list[StrategySummary]
+
+    @property
+    def title(self) -> str:
+        return "Training images: " + ("not on record" if self.train_images is None else f"{self.train_images:,}")
+
+    @property
+    def recommendations(self) -> list[Recommendation]:
+        """One by seconds, one by trainable parameters, as far as these were measured."""
+        validated = [strategy for strategy in self.strategies if np.isfinite(strategy.val.mean)]
+        timed = [strategy for strategy in validated if np.isfinite(strategy.seconds.mean)]
+        budgets = (
+            ("As time grows", timed, lambda s: s.seconds.mean, lambda s: f"from {seconds(s.seconds.mean)} s per run"),
+            (
+                "As trainable parameters grow",
+                validated,
+                lambda s: s.trainable,
+                lambda s: f"from {s.trainable:,} ({share(s.trainable, s.total)})",
+            ),
+        )
+        return [recommend(title, strategies, *how) for title, strategies, *how in budgets if strategies]
 
 
-def interval_of(entry: Entry) -> str:
-    interval = entry.accuracy.interval
-    if interval is None:
-        return ""
-    return f" (95 % interval {points(interval.low)} to {points(interval.high)}, over {interval.over})"
-
-
-def evidence(better: Entry, other: Entry, comparisons: Comparisons) -> str:
-    """What the test says of two entries, of which val prefers the first."""
-    comparison = comparisons.between(better, other)
-    if comparison is not None:
-        return comparison.sentence() + (", although val prefers the other" if comparison.interval.high < 0 else "")
-    gap = better.accuracy.mean - other.accuracy.mean
-    known = "not tested" if np.isnan(gap) else f"difference {points(gap)} points, no interval without answers by image"
-    return f"{UNDECIDED}: {better.label} against {other.label}, {known}"
-
-
-def roads(entries: Sequence[Entry], comparisons: Comparisons) -> list[Road]:
-    """One road by seconds, one by learning parameters, as far as they are known."""
-    timed = [entry for entry in entries if np.isfinite(entry.seconds.mean) and np.isfinite(entry.val.mean)]
-    counted = [entry for entry in entries if np.isfinite(entry.val.mean)]
-    found = [
-        ("As time grows", timed, lambda e: e.seconds.mean, lambda e: f"from {amount(e.seconds.mean)} s a run"),
-        (
-            "As learning parameters grow",
-            counted,
-            lambda e: e.trainable,
-            lambda e: f"from {e.trainable:,} ({share(e.trainable, e.total)})",
-        ),
+def by_train_images(summary: ComparisonSummary) -> list[SizeRecommendations]:
+    """Strategies by the number of their training images, the largest first."""
+    sizes = {strategy.train_images for strategy in summary.strategies}
+    return [
+        SizeRecommendations(size, [strategy for strategy in summary.strategies if strategy.train_images == size])
+        for size in sorted(sizes, key=lambda size: -(size or 0))
     ]
-    return [road(title, among, cost, said, comparisons) for title, among, cost, said in found if among]
 
 
-def road(
+def recommend(
     title: str,
-    entries: Sequence[Entry],
-    cost: Callable[[Entry], float],
-    budget: Callable[[Entry], str],
-    comparisons: Comparisons,
-) -> Road:
-    """Take up an entry where it costs more than the choices before it, and is better by val.
+    strategies: Sequence[StrategySummary],
+    cost: Callable[[StrategySummary], float],
+    budget: Callable[[StrategySummary], str],
+) -> Recommendation:
+    """Take each strategy that costs more than the steps before it and has a better validation accuracy.
 
-    Each is set against the last choice whose own gain the test has borne out: what is not decided is no ground to
-    stand on.
+    It is compared with the last step that was significantly better than its own reference: a step whose gain is not
+    significant is no reference.
     """
-    steps, passed_over, best, ground = [], [], None, None
-    for entry in sorted(entries, key=lambda entry: (cost(entry), -entry.val.mean)):
-        if best is not None and entry.val.mean <= best.val.mean:
-            passed_over.append(entry.label)
+    steps, no_better, best, reference = [], [], None, None
+    for strategy in sorted(strategies, key=lambda strategy: (cost(strategy), -strategy.val.mean)):
+        if best is not None and strategy.val.mean <= best.val.mean:
+            no_better.append(strategy.label)
             continue
-        best = entry
-        scores = f"val {percent(entry.val.values)}, test {percent(entry.accuracy.values)}"
-        if ground is None:
-            steps.append(Step(budget(entry), entry.label, scores, ""))
-            ground = entry
-            continue
-        steps.append(Step(budget(entry), entry.label, scores, capital(evidence(entry, ground, comparisons)) + "."))
-        comparison = comparisons.between(entry, ground)
-        if comparison is not None and comparison.interval.low > 0:
-            ground = entry
-    return Road(title, steps, passed_over)
+        best = strategy
+        scores = f"validation {percent(strategy.val.values)}, test {percent(strategy.accuracy.values)}"
+        evidence = "" if reference is None else f"{describe_difference(strategy, reference)}."
+        steps.append(Step(budget(strategy), strategy.label, scores, evidence))
+        difference = None if reference is None else compare(strategy, reference)
+        if reference is None or (difference is not None and difference.interval.low > 0):
+            reference = strategy
+    rest = f"More expensive and no better by validation accuracy: {shorten(no_better, most=6)}." if no_better else ""
+    return Recommendation(title, steps, rest)
 
 
-def amount(seconds: float) -> str:
-    """Seconds; a tenth counts where there are few."""
-    return f"{seconds:,.{digits(seconds)}f}"
+def describe_difference(better: StrategySummary, other: StrategySummary) -> str:
+    """What the test images show of two strategies, of which the first has the better validation accuracy."""
+    difference = compare(better, other)
+    if difference is not None:
+        contrary = ", although the other has the better validation accuracy" if difference.interval.high < 0 else ""
+        return difference.sentence() + contrary
+    gap = better.accuracy.mean - other.accuracy.mean
+    known = f"difference {points(gap)} points, no confidence interval without predictions by image"
+    return f"{better.label} against {other.label}: {'not tested' if np.isnan(gap) else known}"
 
 
-def digits(seconds: float) -> int:
-    return 1 if seconds < 10 else 0
+def headline(summary: ComparisonSummary) -> str:
+    """The answer in a few sentences, for the largest number of training images if there are several."""
+    first, *smaller = by_train_images(summary)
+    best = first.strategies[0]
+    if np.isnan(best.val.mean):
+        return "No run was validated, so no strategy is recommended; the table has the test accuracies."
+    among = f"With {first.train_images:,} training images: " if smaller and first.train_images is not None else ""
+    interval = best.accuracy.interval
+    ci = f" (95 % CI {points(interval.low)} to {points(interval.high)}, over {interval.over})" if interval else ""
+    tested = f"a test accuracy of {percent(best.accuracy.values)}{ci}"
+    tested = tested if np.isfinite(best.accuracy.mean) else "no test accuracy: it was not tested"
+    if len(first.strategies) == 1:
+        return f"{among}{best.label} has {tested}. There is no other setting to compare it with."
+    answer = f"{among}{best.label} has the best validation accuracy ({percent(best.val.values)}) and {tested}."
+    second = first.strategies[1]
+    if np.isnan(second.val.mean):
+        return f"{answer} No other setting was validated."
+    next_best = f"The second best is {second.label} ({percent(second.val.values)})."
+    return f"{answer} {next_best} {describe_difference(best, second)}."
 
 
-def by_size(facts: Facts) -> list[tuple[int | None, list[Entry]]]:
-    """Entries by the number of their training images, the most first: budgets are only alike within one."""
-    sizes = {entry.train_images for entry in facts.entries}
-    ordered = sorted(sizes, key=lambda size: -(size or 0))
-    return [(size, [entry for entry in facts.entries if entry.train_images == size]) for size in ordered]
-
-
-def cautions(facts: Facts) -> list[str]:
-    """What else may differ between the groups, and how far the advice goes."""
-    said = []
-    if len(facts.entries) > 1:
-        said.append(
-            "Val alone chooses; the test is only reported. The val accuracy of the one that was chosen among many is "
-            "a little too good, its test accuracy is not."
-        )
-        said.append(
-            "Seconds are as recorded: a run that finds images and features which an earlier one has kept is quicker."
-        )
-    epochs = {int(n) for entry in facts.entries for n in entry.epochs.values if n > 0}  # 0: a head that was solved
+def cautions(summary: ComparisonSummary) -> list[str]:
+    """What else may differ between the groups, and how far the recommendation goes."""
+    sentences = []
+    if len(summary.strategies) > 1:
+        sentences += [
+            "Validation accuracy alone selects; the test images are only reported. The validation accuracy of the best "
+            "of many is slightly too high, its test accuracy is not.",
+            "Seconds are as recorded: a run that finds images and features in the cache is faster.",
+        ]
+    # A head that was solved has 0 epochs.
+    epochs = sorted({int(n) for strategy in summary.strategies for n in strategy.epochs.values if n > 0})
     if len(epochs) > 1:
-        said.append(
-            f"The runs had unlike numbers of epochs ({', '.join(f'{n:,}' for n in sorted(epochs))}): where there were "
-            "fewer, more might change the answer."
+        sentences.append(
+            f"The runs had different numbers of epochs ({', '.join(f'{n:,}' for n in epochs)}): more epochs for those "
+            "with fewer might change the result."
         )
-    if any(len(entry.group.runs) == 1 for entry in facts.entries):
-        said.append("A group with one seed says nothing of how another seed would end.")
-    if len(by_size(facts)) > 1:
-        said.append(
-            "Groups with unlike numbers of training images differ in more than their strategy; the advice is for each "
-            "number apart."
+    if any(len(strategy.group.runs) == 1 for strategy in summary.strategies):
+        sentences.append("A group with one seed does not show how much results vary with the seed.")
+    if len(by_train_images(summary)) > 1:
+        sentences.append(
+            "Groups with different numbers of training images differ in more than their strategy; there is one "
+            "recommendation for each number."
         )
-    return said
+    return sentences
 
 
-def capital(sentence: str) -> str:
-    """A sentence with a capital letter; the name of a strategy keeps its own."""
-    return sentence[:1].upper() + sentence[1:] if sentence.startswith(UNDECIDED) else sentence
+def seconds(value: float) -> str:
+    """Seconds, with a tenth where there are few."""
+    return f"{value:,.{1 if value < 10 else 0}f}"

@@ -1,14 +1,18 @@
-"""What the report says of each group in numbers, computed once for the page, the CSV and the Markdown."""
+"""The numbers of a comparison, computed once for the page, the CSV, the Markdown and the terminal."""
 
+import os
+import re
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from flowers_tl.report.records import Shared, answers_of, recorded, without_folders
-from flowers_tl.results.load_runs import RunGroup
-from flowers_tl.results.predictions import SplitPredictions
+from flowers_tl.results.load_runs import Run, RunGroup
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.statistics import (
     Interval,
     calibration_error,
@@ -17,14 +21,22 @@ from flowers_tl.results.statistics import (
     probabilities,
     top_k,
 )
-from flowers_tl.utils.errors import shorten
+from flowers_tl.utils.errors import UserError, shorten
 
 TOP = 5
+# Where a measure stands in result.json. With predictions on record the scores are computed from them instead.
+RECORDED = {
+    "accuracy": ("test", "accuracy"),
+    "balanced": ("test", "balanced_accuracy"),
+    "val": ("val", "accuracy"),
+    "seconds": ("seconds", "total"),
+    "epochs": ("epochs",),
+}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number a run, and an interval where the answers by image were kept."""
+    """One number per run, and a confidence interval where predictions by image are on record."""
 
     values: np.ndarray
     interval: Interval | None = None
@@ -40,26 +52,27 @@ class Measure:
 
 
 @dataclass(frozen=True, eq=False)
-class TestAnswers:
-    """What a group's runs answered to the test images: logits (seeds, images, classes), hits (seeds, images)."""
+class TestPredictions:
+    """A group's predictions for the test images: logits (seeds, images, classes), correct (seeds, images)."""
 
     logits: np.ndarray
-    hits: np.ndarray
+    correct: np.ndarray
 
     @cached_property
     def probabilities(self) -> np.ndarray:
         """Mean over the seeds, (images, classes)."""
-        with np.errstate(invalid="ignore"):  # a diverged run has no probabilities
+        # A diverged run has no probabilities.
+        with np.errstate(invalid="ignore"):
             return np.mean([probabilities(logits) for logits in self.logits], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
-    """A group and its numbers. ``number`` is its place among the groups as they came, from which its colour follows."""
+class StrategySummary:
+    """The numbers of a group of runs. ``number`` is its place among the groups, from which its colour follows."""
 
     group: RunGroup
     number: int
-    answers: TestAnswers | None
+    predictions: TestPredictions | None
     accuracy: Measure
     balanced: Measure
     top5: Measure
@@ -81,108 +94,160 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
-    """All groups, the best by val accuracy first, and the test images that they share."""
+class ComparisonSummary:
+    """All strategies, the best by validation accuracy first, and the test images that they share."""
 
-    entries: list[Entry]
+    strategies: list[StrategySummary]
     class_names: list[str]
-    test: SplitPredictions | None  # labels and images; the logits are those of some run
+    # Labels and images; the logits are those of some run.
+    test: SplitPredictions | None
     notes: list[str]
 
     @property
-    def chosen(self) -> Entry | None:
-        """The best by val accuracy; None where no group was measured on val. The test has no part in it."""
-        return self.entries[0] if np.isfinite(self.entries[0].val.mean) else None
+    def best(self) -> StrategySummary | None:
+        """The best by validation accuracy, None if none was measured. The test images have no part in it."""
+        return self.strategies[0] if np.isfinite(self.strategies[0].val.mean) else None
 
     @property
-    def answered(self) -> list[Entry]:
-        """The groups whose answers by image were kept."""
-        return [entry for entry in self.entries if entry.answers is not None]
+    def with_predictions(self) -> list[StrategySummary]:
+        """The strategies whose predictions by image are on record."""
+        return [strategy for strategy in self.strategies if strategy.predictions is not None]
 
-    def name(self, label: int) -> str:
-        """What a class is called; a network may have more outputs than the data has names."""
+    @property
+    def runs(self) -> list[Run]:
+        return [run for strategy in self.strategies for run in strategy.group.runs]
+
+    def class_name(self, label: int) -> str:
+        """The name of a class; a network may have more outputs than the data has names."""
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
 
-def measure(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> Facts:
-    """Read the answers of all groups and count what the report says.
+def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> ComparisonSummary:
+    """Load the predictions of all groups and compute what the report says.
 
     Raises:
         UserError: if the runs were not tested, or not validated, on the same images.
     """
-    notes, entries, shared, lacking = list(notes), [], Shared(), []
-    for number, group in enumerate(groups):
-        found = [(run, answers_of(run, notes)) for run in group.runs]
-        for run, predictions in found:
-            shared.check(run, predictions)
-        kept = [p.splits["test"] for _, p in found if p is not None and "test" in p.splits]
-        if missing := len(found) - len(kept):
-            lacking.append(group.label + (f" ({missing} of {len(found)} runs)" if kept else ""))
-            kept = []
-        entries.append(describe(group, number, kept))
-        notes += disagreements(entries[-1])
-    if lacking:
-        notes.append(f"No answers to the test images on record, so no interval and no test: {', '.join(lacking)}.")
-    entries.sort(key=by_val)
+    notes, strategies, without = list(notes), [], []
+    loaded = [[load_predictions(run, notes) for run in group.runs] for group in groups]
     runs = [run for group in groups for run in group.runs]
-    return Facts(entries, shared.class_names, shared.splits.get("test"), [without_folders(n, runs) for n in notes])
-
-
-def describe(group: RunGroup, number: int, kept: Sequence[SplitPredictions]) -> Entry:
-    """Count one group's numbers: from its answers if they were ``kept``, else as its records say."""
-    first = group.runs[0].result
-    measures = {
-        "accuracy": Measure(recorded(group.runs, "test", "accuracy")),
-        "balanced": Measure(recorded(group.runs, "test", "balanced_accuracy")),
-        "top5": Measure(np.full(len(group.runs), np.nan)),
-        "calibration": Measure(np.full(len(group.runs), np.nan)),
-    }
-    answers = None
-    if kept:
-        labels = kept[0].labels
-        answers = TestAnswers(
-            np.stack([split.logits for split in kept]), np.stack([top_k(s.logits, labels, 1) for s in kept])
+    predictions = [one for of_group in loaded for one in of_group]
+    validate_same_images(runs, predictions)
+    for number, (group, of_group) in enumerate(zip(groups, loaded, strict=True)):
+        tests = [one.splits["test"] for one in of_group if one is not None and "test" in one.splits]
+        if missing := len(of_group) - len(tests):
+            without.append(group.label + (f" ({missing} of {len(of_group)} runs)" if tests else ""))
+            tests = []
+        strategies.append(summarize_group(group, number, tests))
+        notes += find_contradictions(strategies[-1])
+    if without:
+        notes.append(
+            f"Without predictions for the test images, so without confidence intervals and tests: {', '.join(without)}."
         )
-        measures |= measured(answers, labels)
-    return Entry(
+    known = [one for one in predictions if one is not None]
+    return ComparisonSummary(
+        sorted(strategies, key=rank),
+        known[0].class_names if known else [],
+        next((one.splits["test"] for one in known if "test" in one.splits), None),
+        [remove_folders(note, runs) for note in notes],
+    )
+
+
+def load_predictions(run: Run, notes: list[str]) -> Predictions | None:
+    """A run's predictions. A damaged file gives None and a note: the other runs are still to be compared."""
+    try:
+        return run.predictions()
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        notes.append(f"predictions.npz of {run.folder.name} can't be read ({type(error).__name__}).")
+        return None
+
+
+def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions | None]) -> None:
+    """Raise UserError if a run has other classes, or other val or test images, than the runs before it."""
+    known: dict[str, tuple[Any, Run]] = {}
+    for run, of_run in zip(runs, predictions, strict=True):
+        facts: dict[str, Any] = {}
+        for name in ("val", "test"):
+            if np.isfinite(count := recorded([run], "data", name)[0]):
+                facts[f"numbers of {name} images"] = count
+        if of_run is not None:
+            facts["classes"] = of_run.class_names
+            for name, split in of_run.splits.items():
+                facts |= {f"{name} images": split.images, f"labels of the {name} images": split.labels.tolist()}
+        for what, value in facts.items():
+            first_value, first = known.setdefault(what, (value, run))
+            if value != first_value:
+                raise UserError(
+                    f"{first.folder} and {run.folder} have different {what}, so one report can't compare them: name "
+                    "runs of one protocol only."
+                )
+
+
+def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictions]) -> StrategySummary:
+    """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
+    first, unknown = group.runs[0].result, Measure(np.full(len(group.runs), np.nan))
+    measures = {name: Measure(recorded(group.runs, *path)) for name, path in RECORDED.items()}
+    measures |= {"top5": unknown, "calibration": unknown}
+    predictions = None
+    if tests:
+        labels = tests[0].labels
+        correct = np.stack([top_k(split.logits, labels, 1) for split in tests])
+        predictions = TestPredictions(np.stack([split.logits for split in tests]), correct)
+        measures |= compute_scores(predictions, labels)
+    return StrategySummary(
         group,
         number,
-        answers,
+        predictions,
         **measures,
-        val=Measure(recorded(group.runs, "val", "accuracy")),
-        seconds=Measure(recorded(group.runs, "seconds", "total")),
-        epochs=Measure(recorded(group.runs, "epochs")),
         trainable=first["parameters"]["trainable"],
         total=first["parameters"]["total"],
         train_images=first.get("data", {}).get("train"),
     )
 
 
-def measured(answers: TestAnswers, labels: np.ndarray) -> dict[str, Measure]:
-    """Scores of the answers, with their intervals."""
-    weights = class_weights(labels)
-    found = {
-        "accuracy": Measure(answers.hits.mean(axis=1), mean_interval(answers.hits)),
-        "balanced": Measure(answers.hits @ weights, mean_interval(answers.hits, weights)),
+def compute_scores(predictions: TestPredictions, labels: np.ndarray) -> dict[str, Measure]:
+    """Scores of the predictions, with their confidence intervals."""
+    correct, weights = predictions.correct, class_weights(labels)
+    errors = [calibration_error(x, labels) if np.isfinite(x).all() else np.nan for x in predictions.logits]
+    scores = {
+        "accuracy": Measure(correct.mean(axis=1), mean_interval(correct)),
+        "balanced": Measure(correct @ weights, mean_interval(correct, weights)),
+        "calibration": Measure(np.array(errors)),
     }
-    if answers.logits.shape[-1] > TOP:  # else every answer is among the first five
-        among = np.stack([top_k(logits, labels, TOP) for logits in answers.logits])
-        found["top5"] = Measure(among.mean(axis=1), mean_interval(among))
-    finite = [bool(np.isfinite(logits).all()) for logits in answers.logits]
-    errors = [calibration_error(x, labels) if ok else np.nan for x, ok in zip(answers.logits, finite, strict=True)]
-    return found | {"calibration": Measure(np.array(errors))}
+    # Of five classes or fewer each is among the first five.
+    if predictions.logits.shape[-1] > TOP:
+        among_first = np.stack([top_k(logits, labels, TOP) for logits in predictions.logits])
+        scores["top5"] = Measure(among_first.mean(axis=1), mean_interval(among_first))
+    return scores
 
 
-def disagreements(entry: Entry) -> list[str]:
-    """A sentence if the answers do not give the test accuracy that the record has: one of the files is of another run."""
-    told = recorded(entry.group.runs, "test", "accuracy")
-    apart = np.abs(told - entry.accuracy.values) > 0.001
-    folders = shorten([run.folder.name for run, wrong in zip(entry.group.runs, apart, strict=True) if wrong])
-    why = "result.json and predictions.npz give unlike test accuracies; the report takes the latter"
-    return [f"{entry.label}: in {folders} {why}."] if folders else []
+def find_contradictions(strategy: StrategySummary) -> list[str]:
+    """A sentence if result.json and predictions.npz give different test accuracies: one of them is of another run."""
+    differ = np.abs(recorded(strategy.group.runs, "test", "accuracy") - strategy.accuracy.values) > 0.001
+    folders = [run.folder.name for run, differs in zip(strategy.group.runs, differ, strict=True) if differs]
+    why = "result.json and predictions.npz give different test accuracies; the report takes the latter"
+    return [f"{strategy.label}: in {shorten(folders)} {why}."] if folders else []
 
 
-def by_val(entry: Entry) -> tuple[float, ...]:
-    """Sort key: the best val accuracy first; of equals the one that learns less, then the quicker one."""
-    worst = (np.inf if np.isnan(x) else x for x in (-entry.val.mean, entry.trainable, entry.seconds.mean))
-    return (*worst, entry.number)
+def rank(strategy: StrategySummary) -> tuple[float, ...]:
+    """Sort key: validation accuracy; of equals the one with fewer trainable parameters, then the faster one."""
+    keys = (-strategy.val.mean, strategy.trainable, strategy.seconds.mean, strategy.number)
+    return tuple(np.inf if np.isnan(key) else key for key in keys)
+
+
+def recorded(runs: Iterable[Run], *path: str) -> np.ndarray:
+    """One number per run, at ``path`` in its result; NaN where an earlier version recorded none."""
+    values = []
+    for run in runs:
+        value: Any = run.result
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        values.append(np.nan if value is None else float(value))
+    return np.array(values)
+
+
+def remove_folders(note: str, runs: Iterable[Run]) -> str:
+    """A note with the names of folders alone: a reader need not know where they lie on this machine."""
+    for parent in sorted({f"{run.folder.parent}{os.sep}" for run in runs}, key=len, reverse=True):
+        note = note.replace(parent, "")
+    return re.sub(r"(?<![\w.:/])/(?:[^/\s]+/)+", "", note)

@@ -1,111 +1,125 @@
-"""The table of groups: its columns on the page, in Markdown and in the CSV."""
+"""The table of groups: its columns on the page and in Markdown, and the CSV."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flowers_tl.report.html import Cell, Column
-from flowers_tl.report.paired_tests import Comparison, points
-from flowers_tl.report.recommendation import amount, digits
-from flowers_tl.report.summary import TOP, Entry, Facts, Measure
+from flowers_tl.report.paired_tests import PairedDifference, points
+from flowers_tl.report.recommendation import seconds
+from flowers_tl.report.summary import TOP, ComparisonSummary, Measure, StrategySummary
 from flowers_tl.results.load_runs import mean_and_spread, percent
+from flowers_tl.results.statistics import Interval
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.utils.errors import shorten
 
-COLUMNS = (
-    Column("strategy", number=False),
-    Column("seeds", number=False),
-    Column("test top-1", hint="share of the test images that are named rightly"),
-    Column("balanced", hint="mean of the recalls by species"),
-    Column(f"top-{TOP}", hint=f"the right name is among the first {TOP}"),
-    Column("calibration error", hint="expected calibration error, 15 bins: how far confidence is from accuracy"),
-    Column("val top-1", order="descending", hint="what the strategy is chosen by"),
-    Column("learning parameters", hint="and their share of all"),
-    Column("seconds a run", hint="wall clock, test included, as recorded"),
-)
+
+@dataclass(frozen=True)
+class Cell:
+    """The text of a cell, a second line below it, and the number by which it sorts."""
+
+    text: str
+    value: float | None = None
+    below: str = ""
+
+    @property
+    def sort_key(self) -> str:
+        """The number as text, nothing where it was not measured."""
+        return f"{self.value:.9g}" if self.value is not None and np.isfinite(self.value) else ""
 
 
-def columns(facts: Facts) -> list[Column]:
-    """The columns; epochs and training images have one where they differ between the groups."""
-    return [*COLUMNS, *(Column(name) for name in unlike(facts))]
+@dataclass(frozen=True)
+class Column:
+    """A column's title and the cell of each group. ``order`` says how its rows are sorted at first."""
 
-
-def unlike(facts: Facts) -> list[str]:
-    """Which of epochs and training images differ."""
-    epochs = {entry.epochs.mean for entry in facts.entries}
-    images = {entry.train_images for entry in facts.entries}
-    found = {"epochs": len(epochs) > 1, "training images": len(images) > 1}
-    return [name for name, differs in found.items() if differs]
-
-
-def row(entry: Entry, facts: Facts) -> list[Cell]:
-    """A group's cells under :func:`columns`."""
-    further = {
-        "epochs": (whole(entry.epochs), entry.epochs.mean),
-        "training images": (
-            "-" if entry.train_images is None else f"{entry.train_images:,}",
-            entry.train_images,
-        ),
-    }
-    return [
-        Cell(entry.label),
-        Cell(shorten([str(seed) for seed in entry.seeds], most=6)),
-        score(entry.accuracy),
-        score(entry.balanced),
-        score(entry.top5),
-        Cell(mean_and_spread(entry.calibration.values, 3), entry.calibration.mean),
-        score(entry.val),
-        Cell(f"{entry.trainable:,}", entry.trainable, share(entry.trainable, entry.total)),
-        Cell(seconds(entry.seconds), entry.seconds.mean),
-        *(Cell(*further[name]) for name in unlike(facts)),
-    ]
+    title: str
+    cell: Callable[[StrategySummary], Cell]
+    number: bool = True
+    order: str = "none"
+    hint: str = ""
 
 
 def score(measure: Measure) -> Cell:
-    """Mean and spread over the seeds, and below them the interval."""
+    """Mean and spread over the seeds, and below them the confidence interval."""
     interval = measure.interval
-    below = interval and f"{points(interval.low)} to {points(interval.high)}"
+    below = f"{points(interval.low)} to {points(interval.high)}" if interval else ""
     return Cell(percent(measure.values), measure.mean, below)
 
 
-def seconds(measure: Measure) -> str:
-    """Seconds a run, and their spread."""
-    if np.isnan(measure.mean):
-        return "-"
-    spread = f" ± {measure.spread:,.{digits(measure.mean)}f}" if len(measure.values) > 1 else ""
-    return amount(measure.mean) + spread
+def seconds_per_run(measure: Measure) -> Cell:
+    """Mean and spread, with as many digits as :func:`seconds` gives the mean."""
+    spread = f" ± {measure.spread:,.{1 if measure.mean < 10 else 0}f}" if len(measure.values) > 1 else ""
+    return Cell("-" if np.isnan(measure.mean) else seconds(measure.mean) + spread, measure.mean)
 
 
-def whole(measure: Measure) -> str:
+def epochs(measure: Measure) -> Cell:
     """A count, with its spread where the seeds differ in it: some may have stopped early."""
     same = len(set(measure.values)) == 1
-    return mean_and_spread(measure.values[:1] if same else measure.values, 0 if same else 1)
+    return Cell(mean_and_spread(measure.values[:1] if same else measure.values, 0 if same else 1), measure.mean)
 
 
-def markdown_row(entry: Entry, facts: Facts) -> list[str]:
-    """The same cells in one line each, without their colour and place."""
-    return [f"{cell.shown} ({cell.below})" if cell.below else str(cell.shown) for cell in row(entry, facts)]
+def train_images(count: int | None) -> Cell:
+    return Cell("-" if count is None else f"{count:,}", count)
 
 
-def over(facts: Facts) -> str:
-    """What the intervals of the table are over."""
-    spoken = {}
-    for entry in facts.answered:
-        spoken.setdefault(entry.accuracy.interval.over, []).append(entry.label)
-    if not spoken:
-        return "No intervals: these runs have no answers by image on record."
-    if len(spoken) == 1:
-        return f"Intervals are 95 %, over {next(iter(spoken))}."
-    told = [f"over {what} for {shorten(names, most=6)}" for what, names in spoken.items()]
-    return f"Intervals are 95 %, {'; '.join(told)}."
+COLUMNS = (
+    Column("strategy", lambda s: Cell(s.label), number=False),
+    Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False),
+    Column("test accuracy", lambda s: score(s.accuracy), hint="share of the test images that are classified correctly"),
+    Column("balanced accuracy", lambda s: score(s.balanced), hint="mean of the recalls of the classes"),
+    Column(
+        f"top-{TOP} accuracy", lambda s: score(s.top5), hint=f"the true class is among the {TOP} most probable classes"
+    ),
+    Column(
+        "calibration error",
+        lambda s: Cell(mean_and_spread(s.calibration.values, 3), s.calibration.mean),
+        hint="expected calibration error, 15 bins: how far confidence is from accuracy",
+    ),
+    Column(
+        "validation accuracy",
+        lambda s: score(s.val),
+        order="descending",
+        hint="the strategy is selected by this column",
+    ),
+    Column(
+        "trainable parameters",
+        lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
+        hint="and their share of all parameters",
+    ),
+    Column("seconds per run", lambda s: seconds_per_run(s.seconds), hint="wall-clock time, test included, as recorded"),
+)
+# Shown only where the groups differ in it.
+OPTIONAL = (
+    Column("epochs", lambda s: epochs(s.epochs)),
+    Column("training images", lambda s: train_images(s.train_images)),
+)
 
 
-def to_csv(facts: Facts, comparisons: Sequence[Comparison]) -> str:
-    """One row a group, shares from 0 to 1; an empty cell is what was not measured."""
-    against = {comparison.second.number: comparison for comparison in comparisons}
-    rows = [csv_row(entry, facts, against.get(entry.number)) for entry in facts.entries]
+def table_columns(summary: ComparisonSummary) -> list[Column]:
+    """The columns of this comparison."""
+    optional = [c for c in OPTIONAL if len({c.cell(strategy).text for strategy in summary.strategies}) > 1]
+    return [*COLUMNS, *optional]
+
+
+def describe_intervals(summary: ComparisonSummary) -> str:
+    """What the confidence intervals of the table are over."""
+    labels: dict[str, list[str]] = {}
+    for strategy in summary.with_predictions:
+        labels.setdefault(strategy.accuracy.interval.over, []).append(strategy.label)
+    if not labels:
+        return "No confidence intervals: the predictions by image of these runs are not on record."
+    if len(labels) == 1:
+        return f"Confidence intervals are 95 %, over {next(iter(labels))}."
+    each = [f"over {what} for {shorten(names, most=6)}" for what, names in labels.items()]
+    return f"Confidence intervals are 95 %, {'; '.join(each)}."
+
+
+def to_csv(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
+    """One row per group, shares from 0 to 1; an empty cell was not measured."""
+    by_number = {difference.second.number: difference for difference in differences}
+    rows = [csv_row(strategy, summary, by_number.get(strategy.number)) for strategy in summary.strategies]
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, rows[0])
     writer.writeheader()
@@ -113,34 +127,35 @@ def to_csv(facts: Facts, comparisons: Sequence[Comparison]) -> str:
     return file.getvalue()
 
 
-def csv_row(entry: Entry, facts: Facts, against: Comparison | None) -> dict[str, object]:
-    """All numbers of a group; ``best_minus_this`` are those of the comparison with the best by val."""
-    found: dict[str, object] = {
-        "label": entry.label,
-        "runs": len(entry.group.runs),
-        "seeds": " ".join(map(str, entry.seeds)),
-        "best_by_val": int(entry is facts.chosen),
-        "epochs": number(entry.epochs.mean),
-        "train_pictures": "" if entry.train_images is None else entry.train_images,
-        "learning_parameters": entry.trainable,
-        "parameters": entry.total,
+def csv_row(
+    strategy: StrategySummary, summary: ComparisonSummary, difference: PairedDifference | None
+) -> dict[str, object]:
+    """All numbers of a group; ``best_minus_this`` is the difference between the best by validation accuracy and this."""
+    row: dict[str, object] = {
+        "label": strategy.label,
+        "runs": len(strategy.group.runs),
+        "seeds": " ".join(map(str, strategy.seeds)),
+        "best_by_val": int(strategy is summary.best),
+        "epochs": number(strategy.epochs.mean),
+        "train_pictures": "" if strategy.train_images is None else strategy.train_images,
+        "learning_parameters": strategy.trainable,
+        "parameters": strategy.total,
     }
     for name in ("val", "accuracy", "balanced", "top5", "calibration", "seconds"):
-        measure: Measure = getattr(entry, name)
-        found |= {f"{name}_mean": number(measure.mean), f"{name}_sd": number(measure.spread)}
+        measure: Measure = getattr(strategy, name)
+        row |= {f"{name}_mean": number(measure.mean), f"{name}_sd": number(measure.spread)}
         if name in ("accuracy", "balanced", "top5"):
-            found |= limits(name, measure.interval)
-    interval = against.interval if against else None
-    found["best_minus_this"] = number(interval.value) if interval else ""
-    found |= limits("best_minus_this", interval)
-    largest = max((one.adjusted for one in against.tests), default=np.nan) if against else np.nan
-    return found | {"mcnemar_holm_largest_p": number(largest)}
+            row |= limits(name, measure.interval)
+    interval = difference.interval if difference else None
+    row["best_minus_this"] = number(interval.value) if interval else ""
+    row |= limits("best_minus_this", interval)
+    largest = max((one.adjusted for one in difference.tests), default=np.nan) if difference else np.nan
+    return row | {"mcnemar_holm_largest_p": number(largest)}
 
 
-def limits(name: str, interval) -> dict[str, object]:
-    if interval is None:
-        return {f"{name}_low": "", f"{name}_high": "", f"{name}_over": ""}
-    return {f"{name}_low": number(interval.low), f"{name}_high": number(interval.high), f"{name}_over": interval.over}
+def limits(name: str, interval: Interval | None) -> dict[str, object]:
+    values = (number(interval.low), number(interval.high), interval.over) if interval else ("", "", "")
+    return dict(zip((f"{name}_low", f"{name}_high", f"{name}_over"), values, strict=True))
 
 
 def number(value: float) -> float | str:

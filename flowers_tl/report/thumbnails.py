@@ -4,60 +4,48 @@ import base64
 import io
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from flowers_tl.data.image_io import read_image
-from flowers_tl.report.html import Html, element
 from flowers_tl.utils.errors import UserError
 
-SIDE = 128  # pixels, the longer side
+# Pixels of the longer side.
+SIDE = 128
 
 
-class Thumbnails:
-    """Makes thumbnails of the images below the first of the ``roots`` that exists, each once.
+class Thumbnail(NamedTuple):
+    """A JPEG as a data address, and its size in pixels."""
 
-    After use ``asked`` and ``missing`` say how many different images were wanted, and how many could not be shown.
+    address: str
+    width: int
+    height: int
+
+
+def load_thumbnails(images: Iterable[str], roots: Iterable[Path | None]) -> tuple[dict[str, Thumbnail | None], str]:
+    """Thumbnails of the images below the first of the ``roots`` that exists, None for one that can't be read.
+
+    Returns:
+        The thumbnails by image, and a sentence if some are missing, else nothing.
     """
+    root = next((root for root in roots if root is not None and root.is_dir()), None)
+    thumbnails = {image: None if root is None else load_thumbnail(root, image) for image in images}
+    missing = sum(thumbnail is None for thumbnail in thumbnails.values())
+    if missing and root is None:
+        return thumbnails, "The images are not shown: their folder is no longer where it was when the runs were made."
+    sentence = f"{missing} of {len(thumbnails)} images are not shown: their files are missing or can't be read."
+    return thumbnails, sentence if missing else ""
 
-    def __init__(self, roots: Iterable[Path | None]) -> None:
-        self.root = next((root for root in roots if root is not None and root.is_dir()), None)
-        self.made: dict[str, tuple[str, int, int] | None] = {}
 
-    @property
-    def asked(self) -> int:
-        return len(self.made)
-
-    @property
-    def missing(self) -> int:
-        return sum(found is None for found in self.made.values())
-
-    def show(self, image: str, description: str) -> Html:
-        """The image as an element, or an empty frame with its name."""
-        if image not in self.made:
-            self.made[image] = self.read(image)
-        found = self.made[image]
-        if found is None:
-            return element("div", PurePosixPath(image).name, class_="no-picture")
-        address, width, height = found
-        return element("img", src=address, width=width, height=height, alt=description, title=image)
-
-    def read(self, image: str) -> tuple[str, int, int] | None:
-        """Scale an image down: its data address, width and height. Nothing outside the root is read."""
-        path = PurePosixPath(image)
-        if self.root is None or path.is_absolute() or ".." in path.parts:
-            return None
-        try:
-            small = read_image(self.root / path, 2 * SIDE)
-            small.thumbnail((SIDE, SIDE))
-            file = io.BytesIO()
-            small.save(file, "JPEG", quality=80, optimize=True)
-        except UserError:
-            return None
-        return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", *small.size
-
-    def explanation(self) -> str:
-        """A sentence if images are not shown, else nothing."""
-        if not self.missing:
-            return ""
-        if self.root is None:
-            return "The images are not shown: their folder is no longer where the runs found it."
-        return f"{self.missing} of {self.asked} images are not shown: their files are missing or can't be read."
+def load_thumbnail(root: Path, image: str) -> Thumbnail | None:
+    """Scale an image down. Nothing outside the root is read."""
+    path = PurePosixPath(image)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    try:
+        small = read_image(root / path, 2 * SIDE)
+    except UserError:
+        return None
+    small.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80, optimize=True)
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", *small.size)

@@ -1,4 +1,4 @@
-"""Images of a run's answers for TensorBoard: the confusion matrix, and the worst mistakes."""
+"""Images of a run's predictions for TensorBoard: the confusion matrix, and the worst mistakes."""
 
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.scores import confusion, worst_mistakes
 from flowers_tl.results.statistics import probabilities
 
-DARK = np.array([8, 48, 107])  # of a class that is always taken for this one; white: never
-TILE = 192  # side of a mistake's image, in pixels
-CAPTION = 30
+# A cell is dark blue where a class is always predicted as this one, white where it never is.
+DARK = np.array([8, 48, 107])
+# Pixels: the side of a mistake's image, and the height of its caption.
+TILE, CAPTION = 192, 30
 
 
 def confusion_image(split: SplitPredictions) -> np.ndarray:
@@ -24,25 +25,21 @@ def confusion_image(split: SplitPredictions) -> np.ndarray:
     return colours.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
 
 
-def mistakes_image(answers: Predictions, split: SplitPredictions, root: Path, most: int = 8) -> np.ndarray | None:
-    """Draw the worst mistakes with what was answered and what is true: uint8 (height, width, 3); None without any."""
+def mistakes_image(predictions: Predictions, split: SplitPredictions, root: Path, most: int = 8) -> np.ndarray | None:
+    """Draw the worst mistakes with the predicted and the true class: uint8 (height, width, 3); None without any."""
     shares = probabilities(split.logits)
-    chosen = worst_mistakes(shares, split.labels, most)
-    if not len(chosen):
+    mistakes = worst_mistakes(shares, split.labels, most)
+    if not len(mistakes):
         return None
-    columns = min(4, len(chosen))
-    sheet = Image.new("RGB", (columns * TILE, -(-len(chosen) // columns) * (TILE + CAPTION)), "white")
+    columns = min(4, len(mistakes))
+    sheet = Image.new("RGB", (columns * TILE, -(-len(mistakes) // columns) * (TILE + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, index in enumerate(chosen):
+    for number, index in enumerate(mistakes):
         left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
         tile = read_image(root / split.images[index])
         tile.thumbnail((TILE, TILE))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
-        answered, true = (answers.class_names[k][:24] for k in (shares[index].argmax(), split.labels[index]))
-        draw.text(
-            (left + 3, top + TILE + 1),
-            f"{answered} {shares[index].max():.0%}\ntruly {true}",
-            fill="black",
-            font_size=11,
-        )
+        predicted, true = (predictions.class_names[k][:24] for k in (shares[index].argmax(), split.labels[index]))
+        caption = f"{predicted} {shares[index].max():.0%}\ntruly {true}"
+        draw.text((left + 3, top + TILE + 1), caption, fill="black", font_size=11)
     return np.array(sheet)

@@ -12,9 +12,8 @@ import yaml
 
 from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.results.terminal_tables import share
 from flowers_tl.runs.record import ELSEWHERE, divergence_reason
-from flowers_tl.utils.errors import UserError, shorten
+from flowers_tl.utils.errors import UserError
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
 IRRELEVANT = ("seed", *WITHOUT_EFFECT)
@@ -193,38 +192,6 @@ def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     return names
 
 
-HEADER = (
-    "strategy",
-    "seeds",
-    "trainable parameters",
-    "learning rates",
-    "val accuracy",
-    "test accuracy",
-    "final val loss",
-)
-
-
-def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
-    """The article's table, one row a group under :data:`HEADER`: mean ± standard deviation where there are several seeds."""
-    rows = []
-    for group in groups:
-        first = group.runs[0].result
-        rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
-        trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
-        rows.append(
-            (
-                group.label,
-                shorten([str(run.result["seed"]) for run in group.runs], most=6),
-                f"{trainable:,} ({share(trainable, total)})",
-                ", ".join(["head solved"] * ("solved_head" in first) + rates),
-                percent(group.values("val", "accuracy")),
-                percent(group.values("test", "accuracy")),
-                mean_and_spread(group.values("val", "loss"), 3),
-            )
-        )
-    return rows
-
-
 def percent(shares: np.ndarray) -> str:
     text = mean_and_spread(100 * shares, 1)
     return text if text == "-" else f"{text} %"
@@ -236,11 +203,3 @@ def mean_and_spread(values: np.ndarray, digits: int) -> str:
         return "-"
     text = f"{values.mean():.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
-
-
-def to_markdown(groups: Sequence[RunGroup], notes: Sequence[str], figure: str) -> str:
-    """The table, the image and the notes as one Markdown page."""
-    lines = [HEADER, tuple("---" for _ in HEADER), *table_rows(groups)]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    listed = "".join(f"\n- {note}" for note in notes)
-    return f"# Comparison\n\n{table}\n\n![Train loss, val loss and val accuracy by epoch]({figure})\n{listed}\n"

@@ -1,4 +1,4 @@
-"""Tables for the terminal: what will learn before a run, what came out after it."""
+"""Tables for the terminal: what will learn before a run, what came out after it; the table of a comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
+from flowers_tl.results.load_runs import RunGroup, mean_and_spread, percent
+from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.notes import log, log_table
 
 # (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
@@ -48,13 +50,45 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
     log.info(f"Run folder: {folder}")
 
 
-def print_comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+HEADER = (
+    "strategy",
+    "seeds",
+    "trainable parameters",
+    "learning rates",
+    "val accuracy",
+    "test accuracy",
+    "final val loss",
+)
+
+
+def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
+    """The article's table, one row per group under :data:`HEADER`: mean ± standard deviation where there are several seeds."""
+    rows = []
+    for group in groups:
+        first = group.runs[0].result
+        rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
+        trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
+        rows.append(
+            (
+                group.label,
+                shorten([str(run.result["seed"]) for run in group.runs], most=6),
+                f"{trainable:,} ({share(trainable, total)})",
+                ", ".join(["head solved"] * ("solved_head" in first) + rates),
+                percent(group.values("val", "accuracy")),
+                percent(group.values("test", "accuracy")),
+                mean_and_spread(group.values("val", "loss"), 3),
+            )
+        )
+    return rows
+
+
+def print_comparison(groups: Sequence[RunGroup]) -> None:
     """Print a comparison's table in 80 columns: settings, seeds, rates and spreads stand below one another."""
-    strategy, _, *others = header
+    strategy, _, *others = HEADER
     table = Table(strategy, title="Comparison", title_justify="left", box=SIMPLE, padding=(0, 0, 1, 0))
     for name in others:
         table.add_column(name.replace(" ", "\n", 1), justify="left" if name == "learning rates" else "right")
-    for label, seeds, trainable, rates, *scores in rows:
+    for label, seeds, trainable, rates, *scores in table_rows(groups):
         cells = [
             trainable.replace(" ", "\n", 1),
             rates.replace(", ", "\n"),

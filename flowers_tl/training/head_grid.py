@@ -23,7 +23,7 @@ from flowers_tl.models.linear_probe import solve_head
 from flowers_tl.models.metrics import scores
 from flowers_tl.models.optim import make_optimizer, make_schedule
 from flowers_tl.models.pretrained import initial_weights, load_weights
-from flowers_tl.results.load_runs import HEADER, find_runs, group_runs, table_rows
+from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.terminal_tables import print_comparison
 from flowers_tl.runs.record import RunFolder, head_of, read_result, validate_unused
@@ -114,7 +114,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
         run.update({"best_head": best.name, "val": best.result["val"]})
     runs, left_out = find_runs([run.folder / head.name for head in heads])
     groups, notes = group_runs(runs)
-    print_comparison(HEADER, table_rows(groups))
+    print_comparison(groups)
     log.info("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
     return run.result
 

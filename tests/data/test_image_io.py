@@ -16,7 +16,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from flowers_tl.data import image_io as reading
 from flowers_tl.data.image_io import Undecodable, find_images, is_image_file, read_image, read_image_size
-from flowers_tl.report.thumbnails import Thumbnails
+from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.results.images import mistakes_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.utils.errors import UserError
@@ -62,7 +62,7 @@ def test_reports_show_it_so_too(scene, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     scene.resize((400, 240)).transpose(HELD[6]).save(tmp_path / "a.jpg", exif=exif)
-    address, *size = Thumbnails([tmp_path]).read("a.jpg")
+    address, *size = load_thumbnail(tmp_path, "a.jpg")
     shown = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
     assert shown.size == (*size,) == (128, 77)
     assert difference(shown, scene.resize((128, 77))) < 6

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from written_runs import write_run
 
-from flowers_tl.report import Comparisons, measure, write_report
+from flowers_tl.report import summarize, write_report
 from flowers_tl.results.load_runs import find_runs, group_runs
 
 pytestmark = pytest.mark.slow
@@ -33,8 +33,7 @@ def page(tmp_path_factory):
                 folder / "runs" / f"{strategy}{seed}", strategy, seed, skill / 4, None, truth, NAMES, logits,
                 trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, images,
             )  # fmt: skip
-    groups, _ = group_runs(find_runs([folder / "runs"])[0])
-    return write_report(measure(groups), Comparisons(), folder / "report")
+    return write_report(summarize(group_runs(find_runs([folder / "runs"])[0])[0]), folder / "report")
 
 
 @pytest.fixture
@@ -114,20 +113,20 @@ def test_a_dash_sorts_last_either_way(browser, row):
         assert cells(browser, "groups", 2)[-1] == "-"
 
 
-def test_the_boxes_change_the_species_and_change_them_back(browser):
+def test_the_boxes_change_the_classes_and_change_them_back(browser):
     from selenium.webdriver.support.ui import Select
 
     def shown():
-        return find(browser, "#species").get_property("innerText")
+        return find(browser, "#classes").get_property("innerText")
 
-    before, rows = shown(), cells(browser, "all-species", 4)
+    before, rows = shown(), cells(browser, "all-classes", 4)
     Select(find(browser, "#second")).select_by_visible_text("other")
-    changed = cells(browser, "all-species", 4)
+    changed = cells(browser, "all-classes", 4)
     assert changed != rows
     assert changed == sorted(changed, key=lambda text: -float(text.replace("\u2212", "-")))
-    assert find(browser, "#all-species .second").text == "other"
+    assert find(browser, "#all-classes .second").text == "other"
     first, gain = find(browser, "#gains li .name").text, find(browser, "#gains li .gap").text
-    assert (first, gain) == (cells(browser, "all-species", 0)[0], f"+{changed[0]} points")
+    assert (first, gain) == (cells(browser, "all-classes", 0)[0], f"+{changed[0]} points")
     Select(find(browser, "#second")).select_by_visible_text("linear_probe")
     assert shown() == before  # the script writes what the page came with
 

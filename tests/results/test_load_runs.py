@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from flowers_tl.compare import main
-from flowers_tl.results.load_runs import find_runs, group_runs, mean_and_spread, table_rows
+from flowers_tl.results.load_runs import find_runs, group_runs, mean_and_spread
+from flowers_tl.results.terminal_tables import table_rows
 from flowers_tl.utils.errors import UserError
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, the two species boxes, the epoch slider and the theme. All text is set as text, never as markup.
+// Sorting, the two boxes of groups, the epoch slider and the theme. All text is set as text, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -7,8 +7,8 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const theme = document.getElementById("theme");
 const system = matchMedia("(prefers-color-scheme: dark)");
 function showTheme() {
-  const chosen = document.documentElement.dataset.theme;
-  theme.setAttribute("aria-pressed", String(chosen ? chosen === "dark" : system.matches));
+  const preferred = document.documentElement.dataset.theme;
+  theme.setAttribute("aria-pressed", String(preferred ? preferred === "dark" : system.matches));
 }
 theme.hidden = false;
 theme.addEventListener("click", () => {
@@ -46,7 +46,7 @@ for (const button of all("th[aria-sort] button")) {
   });
 }
 
-// Species: the same rows as the page came with, for the two groups that are chosen.
+// Accuracy by class: the same rows as the page came with, for the two groups in the boxes.
 function make(name, text, settings = {}) {
   const made = document.createElement(name);
   made.textContent = text;
@@ -64,11 +64,11 @@ function numberCell(text, value) {
   cell.dataset.value = value;
   return cell;
 }
-function showSpecies() {
-  const { names, counts, accuracies, labels, extremes } = data.species;
+function showClasses() {
+  const { names, counts, accuracies, labels, extremes } = data.classes;
   const [first, second] = ["first", "second"].map((id) => document.getElementById(id).value);
   const [a, b] = [accuracies[first], accuracies[second]];
-  const table = document.getElementById("all-species");
+  const table = document.getElementById("all-classes");
   table.querySelector("thead .first").textContent = labels[first];
   table.querySelector("thead .second").textContent = labels[second];
   const rows = names.map((name, k) => {
@@ -99,9 +99,9 @@ function showSpecies() {
   document.getElementById("gains").replaceChildren(...gains.map(item));
   document.getElementById("losses").replaceChildren(...losses.map(item));
 }
-if (data.species) for (const id of ["first", "second"]) document.getElementById(id).addEventListener("change", showSpecies);
+if (data.classes) for (const id of ["first", "second"]) document.getElementById(id).addEventListener("change", showClasses);
 
-// Curves: one epoch for all three panels, chosen with the slider or by pointing.
+// Curves: one epoch for all three panels, set with the slider or by pointing.
 const slider = document.getElementById("epoch");
 function showEpoch() {
   const epoch = Number(slider.value);
@@ -111,9 +111,9 @@ function showEpoch() {
   });
   for (const panel of all("svg.curves")) {
     const { left, right, epochs } = panel.dataset;
-    const x = Number(left) + ((epoch - 1) / (epochs - 1)) * (right - left);
+    // The cursor is drawn at the last epoch.
     const cursor = panel.querySelector(".cursor");
-    for (const end of ["x1", "x2"]) cursor.setAttribute(end, x);
+    cursor.setAttribute("transform", `translate(${((epoch - epochs) / (epochs - 1)) * (right - left)})`);
     cursor.style.visibility = "visible";
   }
 }

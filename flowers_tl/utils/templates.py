@@ -1,0 +1,49 @@
+"""Text from Jinja2 templates. Every value is escaped on its way in, so that nothing that a run brings can be markup."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render(package: str, name: str, **values: object) -> str:
+    """Fill the template ``templates/NAME`` of a package: Markdown if the name ends with ``.md.j2``, else HTML.
+
+    Only values of type Markup, and what a template marks with ``| safe``, pass unescaped.
+    """
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        finalize=escape_markdown if name.endswith(".md.j2") else keep_units_together,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name).render(values, table=markdown_table)
+
+
+def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> Markup:
+    """A Markdown table; templates call it ``table``."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return Markup("\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines))
+
+
+def escape_markdown(value: object) -> Markup:
+    """Text that Markdown shows as it is: no markup, no table cell and no line ends in it.
+
+    >>> print(escape_markdown("a | <b>"))
+    a \\| \\<b\\>
+    """
+    if isinstance(value, Markup):
+        return value
+    return Markup(re.sub(r"([\\`<>|\[\]])", r"\\\1", " ".join(str(value).split())))
+
+
+def keep_units_together(value: object) -> object:
+    """HTML in which a number and its unit stay on one line; Jinja2 escapes it afterwards."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return value.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
