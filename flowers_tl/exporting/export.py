@@ -103,7 +103,7 @@ def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str
         try:
             data = make_data({**trained.config, "data": few})
             data.setup()
-            return f"{data.sizes['val']:,} val images of {data.name}", data.samples["val"].files
+            return f"{data.sizes['val']:,} val images of {data.name}", data.images["val"].files
         except (UserError, RuntimeError, OSError):
             pass  # they are not on this machine
     side = resized(trained.model.hparams.image_size)
