@@ -39,7 +39,7 @@ def escape_markdown(value: object) -> Markup:
     """
     if isinstance(value, Markup):
         return value
-    return Markup(re.sub(r"([\\`<>|\[\]])", r"\\\1", " ".join(str(value).split())))
+    return Markup(re.sub(r"([\\`<>|\[\]])", r"\\\1", re.sub(r"\s+", " ", str(value))))
 
 
 def keep_units_together(value: object) -> object:

@@ -194,6 +194,7 @@ def test_what_kept_a_measurement_from_all_images_is_told(config, tiny, tmp_path)
     assert told.items() <= measured_in(trained).items()
     export(trained, tmp_path / "out", ["safetensors"])
     card = (tmp_path / "out" / "README.md").read_text()
+    assert ", with trainer.precision=32-true, " in card
     assert "trainer.limit_test_batches=1" in card
     assert "| val | not measured |" in card
 

@@ -159,7 +159,7 @@ def test_advice_takes_what_is_better_by_val_and_says_what_is_not_decided(run, re
     # dearer has not proved to be better than cheap, so it is cheap that dearest has to beat
     assert "dearest is better than cheap by 20.0 points" in advice
     assert "More expensive and no better by validation accuracy: no_better." in advice
-    assert "from 40 (4 %): **dearest**, validation 90.0 %, test 90.0 %." in markdown
+    assert "from 40 (4 %): **dearest**, validation 90.0 %, test 90.0 %. dearest is better than cheap by" in markdown
 
 
 def test_a_comparison_is_the_statistics_in_words(run, report):
