@@ -11,16 +11,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from flowers_tl.results import statistics
 from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.results.statistics import (
-    Interval,
-    calibration_error,
-    class_weights,
-    mean_interval,
-    probabilities,
-    top_k,
-)
 from flowers_tl.utils.errors import UserError, shorten
 
 TOP = 5
@@ -39,7 +32,7 @@ class Measure:
     """One number per run, and a confidence interval where predictions by image are on record."""
 
     values: np.ndarray
-    interval: Interval | None = None
+    interval: statistics.Interval | None = None
 
     @property
     def mean(self) -> float:
@@ -63,7 +56,7 @@ class TestPredictions:
         """Mean over the seeds, (images, classes)."""
         # A diverged run has no probabilities.
         with np.errstate(invalid="ignore"):
-            return np.mean([probabilities(logits) for logits in self.logits], axis=0)
+            return np.mean([statistics.probabilities(logits) for logits in self.logits], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +184,7 @@ def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictio
     predictions = None
     if tests:
         labels = tests[0].labels
-        correct = np.stack([top_k(split.logits, labels, 1) for split in tests])
+        correct = np.stack([statistics.top_k(split.logits, labels, 1) for split in tests])
         predictions = TestPredictions(np.stack([split.logits for split in tests]), correct)
         measures |= compute_scores(predictions, labels)
     return StrategySummary(
@@ -207,17 +200,17 @@ def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictio
 
 def compute_scores(predictions: TestPredictions, labels: np.ndarray) -> dict[str, Measure]:
     """Scores of the predictions, with their confidence intervals."""
-    correct, weights = predictions.correct, class_weights(labels)
-    errors = [calibration_error(x, labels) if np.isfinite(x).all() else np.nan for x in predictions.logits]
+    correct, weights = predictions.correct, statistics.class_weights(labels)
+    errors = [statistics.calibration_error(x, labels) if np.isfinite(x).all() else np.nan for x in predictions.logits]
     scores = {
-        "accuracy": Measure(correct.mean(axis=1), mean_interval(correct)),
-        "balanced": Measure(correct @ weights, mean_interval(correct, weights)),
+        "accuracy": Measure(correct.mean(axis=1), statistics.mean_interval(correct)),
+        "balanced": Measure(correct @ weights, statistics.mean_interval(correct, weights)),
         "calibration": Measure(np.array(errors)),
     }
     # Of five classes or fewer each is among the first five.
     if predictions.logits.shape[-1] > TOP:
-        among_first = np.stack([top_k(logits, labels, TOP) for logits in predictions.logits])
-        scores["top5"] = Measure(among_first.mean(axis=1), mean_interval(among_first))
+        among_first = np.stack([statistics.top_k(logits, labels, TOP) for logits in predictions.logits])
+        scores["top5"] = Measure(among_first.mean(axis=1), statistics.mean_interval(among_first))
     return scores
 
 
