@@ -1,6 +1,6 @@
 """The charts of a comparison, drawn by matplotlib: SVG for the page, PNG for papers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,17 @@ def load_curves(groups: Sequence[RunGroup], column: str) -> list[Curve]:
     return curves
 
 
-def draw_panel(axes: Axes, curves: Sequence[Curve], title: str) -> None:
+def last_epoch(panels: Iterable[Sequence[Curve]]) -> int:
+    """The last epoch of any curve in any panel, so that all panels have one axis; 0 if nothing was trained."""
+    return max((int(curve.epochs[-1]) for curves in panels for curve in curves if len(curve.epochs)), default=0)
+
+
+def draw_panel(axes: Axes, curves: Sequence[Curve], title: str, epochs: int) -> None:
     """Lines are means over seeds with a band of one standard deviation; a level line is a head that was solved."""
     accuracy = title.endswith("accuracy")
     tops = [value for c in curves for value in (*(c.mean + c.spread), c.level or 0)]
     high = min(1.05 * max(tops, default=0) or 1, 1 if accuracy else np.inf)
-    last = max([2, *(epoch for c in curves for epoch in c.epochs[-1:])])
-    axes.set(xlabel="epoch", xlim=(1, last), ylim=(0, high))
+    axes.set(xlabel="epoch", xlim=(1, max(2, epochs)), ylim=(0, high))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(PERCENT if accuracy else PLAIN)
     for number, curve in enumerate(curves):
@@ -125,19 +129,20 @@ def draw_curves(groups: Sequence[RunGroup], path: Path) -> None:
     """Draw train loss, validation loss and validation accuracy by epoch into a PNG."""
     with rc_context(SETTINGS):
         figure = Figure(figsize=(13, 4.2), layout="constrained")
-        for axes, (title, column) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-            draw_panel(axes, load_curves(groups, column), title)
+        panels = {title: load_curves(groups, column) for title, column in PANELS}
+        for axes, title in zip(figure.subplots(1, len(PANELS)), panels, strict=True):
+            draw_panel(axes, panels[title], title, last_epoch(panels.values()))
             axes.set_title(title)
         lines = axes.get_legend_handles_labels()
         figure.legend(*lines, loc="outside lower center", ncols=min(len(groups), 4), frameon=False)
         figure.savefig(path, dpi=120)
 
 
-def curves_svg(curves: Sequence[Curve], title: str) -> Markup:
-    """One panel for the page, with a cursor that the page moves to an epoch."""
+def curves_svg(curves: Sequence[Curve], title: str, epochs: int) -> Markup:
+    """One panel for the page, with a cursor that the page moves to one of the ``epochs``."""
     with rc_context(SETTINGS):
         figure, axes = new_figure()
-        draw_panel(axes, curves, title)
+        draw_panel(axes, curves, title, epochs)
         last, box = axes.get_xlim()[1], axes.bbox
         axes.axvline(last, color=MUTED, linewidth=1, gid=mark(class_="cursor"))
         place = {"data_left": f"{box.x0:g}", "data_right": f"{box.x1:g}", "data_epochs": f"{last:g}"}

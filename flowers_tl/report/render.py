@@ -46,10 +46,10 @@ def render_markdown(summary: ComparisonSummary, differences: Sequence[PairedDiff
     values = shared_values(summary, differences)
     cells = [[column.cell(strategy) for column in values["columns"]] for strategy in summary.strategies]
     values["rows"] = [[f"{cell.text} ({cell.below})" if cell.below else cell.text for cell in row] for row in cells]
-    return render(__package__, "report.md.j2", **values, test_rows=[test_row(d) for d in differences])
+    return render(__package__, "report.md.j2", **values, test_rows=[difference_row(d) for d in differences])
 
 
-def test_row(difference: PairedDifference) -> list[str]:
+def difference_row(difference: PairedDifference) -> list[str]:
     """The numbers behind a sentence of the Markdown; p-values as corrected by Holm's method."""
     interval = difference.interval
     p_values = ", ".join(f"{one.seed}: {one.adjusted:.3g}" for one in difference.tests)
@@ -92,7 +92,7 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
     """The charts as SVG, and the values of the curves at each epoch."""
     strategies = sorted(summary.strategies, key=lambda strategy: strategy.number)
     panels = {title: charts.load_curves([s.group for s in strategies], column) for title, column in charts.PANELS}
-    epochs = max((int(c.epochs[-1]) for curves in panels.values() for c in curves if len(c.epochs)), default=0)
+    epochs = charts.last_epoch(panels.values())
     curves = [
         {"title": title, "values": [[format_value(c.at(e), title) for e in range(1, epochs + 1)] for c in curves]}
         for title, curves in panels.items()
@@ -112,7 +112,7 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
         "ordered": strategies,
         "epochs": epochs,
         "curves": curves if epochs else [],
-        "curve_charts": {title: charts.curves_svg(panels[title], title) for title in panels} if epochs else {},
+        "curve_charts": {title: charts.curves_svg(panels[title], title, epochs) for title in panels} if epochs else {},
         "cost_charts": cost_charts,
         "reliability": [(s, charts.reliability_svg(s, summary.test.labels)) for s in calibrated],
     }
@@ -127,7 +127,9 @@ def class_values(summary: ComparisonSummary) -> dict[str, Any]:
     rows = class_errors.class_rows(classes, best, baseline)
     pairs, mistakes = class_errors.most_confused(summary, best), class_errors.worst_mistakes(summary, best)
     images = [side.example for pair in pairs for side in pair if side.example] + [mistake.image for mistake in mistakes]
-    thumbnails, missing = load_thumbnails(images, [run.image_root for run in summary.runs])
+    thumbnails, missing = load_thumbnails(
+        images, [run.image_root for strategy in summary.with_predictions for run in strategy.group.runs]
+    )
     return {
         "classes": classes,
         "best": best,

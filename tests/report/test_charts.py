@@ -35,15 +35,15 @@ def groups(tmp_path):
 
 @pytest.mark.parametrize("epochs", [2, 3, 4, 7, 30])
 def test_epochs_have_whole_ticks(epochs):
-    below = labels(curves_svg([curve(*np.linspace(1, 0.5, epochs))], "train loss"))
+    below = labels(curves_svg([curve(*np.linspace(1, 0.5, epochs))], "train loss", epochs))
     ticks = below[: below.index("epoch")]
     assert len(ticks) >= 2
     assert all(tick.isdigit() and 1 <= int(tick) <= epochs for tick in ticks)
 
 
 def test_accuracy_is_in_percent_and_loss_is_not():
-    assert "60 %" in labels(curves_svg([curve(0.2, 0.7)], "validation accuracy"))
-    assert not any("%" in text for text in labels(curves_svg([curve(0.2, 0.7)], "validation loss")))
+    assert "60 %" in labels(curves_svg([curve(0.2, 0.7)], "validation accuracy", 2))
+    assert not any("%" in text for text in labels(curves_svg([curve(0.2, 0.7)], "validation loss", 2)))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_points_have_a_tooltip_and_labels_do_not_hide_each_other(groups):
 
 
 def test_a_line_and_its_band_can_be_highlighted_and_the_cursor_moved():
-    svg = curves_svg([curve(2, 1, 0.5), curve(3, 2, 1, spread=0.1), curve(level=0.5)], "train loss")
+    svg = curves_svg([curve(2, 1, 0.5), curve(3, 2, 1, spread=0.1), curve(level=0.5)], "train loss", 3)
     assert re.findall('class="series ([a-z ]*)" data-series="(.)"', svg) == [
         ("band", "0"), ("band", "1"), ("line", "0"), ("line", "1"), ("line level", "2")
     ]  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_line_and_its_band_can_be_highlighted_and_the_cursor_moved():
 def test_a_chart_brings_nothing_that_meets_others_in_the_page(groups):
     summary = summarize(groups({"epochs": 1}, {"strategy": "linear_probe", "epochs": 0}))
     for svg in (
-        curves_svg([curve(2, 1, 0.5, spread=0.1), curve(2), curve(level=1)], "train loss"),
+        curves_svg([curve(2, 1, 0.5, spread=0.1), curve(2), curve(level=1)], "train loss", 3),
         cost_svg(summary.strategies, lambda s: s.trainable, "parameters", COUNT),
         reliability_svg(summary.strategies[0], summary.test.labels),
     ):
@@ -92,7 +92,7 @@ def test_a_chart_brings_nothing_that_meets_others_in_the_page(groups):
         # Every colour is the theme's.
         assert "#" not in svg
         assert "var(--muted)" in svg
-    assert len(re.findall('data-series="1"', curves_svg([curve(2, 1), curve(2)], "train loss"))) == 1
+    assert len(re.findall('data-series="1"', curves_svg([curve(2, 1), curve(2)], "train loss", 2))) == 1
 
 
 def test_a_label_is_text_and_never_a_formula_or_markup(groups):

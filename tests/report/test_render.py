@@ -410,6 +410,16 @@ def test_a_solved_head_is_a_level_and_gaps_are_left_out(run, report):
     assert data["curves"][2]["values"][1] == ["-", "80.0 %", "90.0 %"]
 
 
+def test_all_panels_have_the_epochs_of_the_slider(run, report):
+    """Else the cursor of a panel with fewer values would leave it."""
+    (run("a") / "history.csv").write_text(
+        "epoch,train/loss,val/loss,val/accuracy\n0,2.0,1.0,0.5\n1,1.0,0.5,\n2,0.5,,\n"
+    )
+    curves = section(report()[0], "curves")
+    assert 'max="3"' in curves
+    assert re.findall('data-epochs="(.*?)"', curves) == ["3", "3", "3"]
+
+
 def test_one_epoch_is_a_point(run, report):
     run("a", epochs=1)
     curves = section(report()[0], "curves")
