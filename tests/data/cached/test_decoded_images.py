@@ -11,9 +11,9 @@ from torchvision.transforms import v2
 from flowers_tl.data.cached import content_hash, decoded_images
 from flowers_tl.data.cached.decoded_images import ImageCrops, decoded_size, has_room, open_images
 from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.transforms import (
     AUGMENTATIONS,
     IMAGENET_MEAN,
@@ -77,22 +77,21 @@ def test_ragged_images_keep_their_shape(files, tmp_path):
 
 
 CHANGES = {
-    "crop": article(32),
-    "random_resized_crop": v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(), normalised]),
+    "crop": article(24),
+    "random_resized_crop": v2.Compose([v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), normalised]),
     "trivial_augment": v2.Compose([
-        v2.Resize(37), v2.RandomCrop(32), v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(), normalised
+        v2.Resize(27), v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(), normalised
     ]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-@pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_what_transforms_make_of_the_files(tiny, config, tmp_path, augmentation, cached, workers):
-    arguments = {key: value for key, value in config(tiny())["data"].items() if key != "name"}
-    arguments |= {"augmentation": augmentation, "num_workers": workers, "batch_size": 5, "seed": 3}
-    data = SyntheticDataModule(**arguments, cache=Cache(tmp_path) if cached else None)
-    data.prepare_data()
+@pytest.mark.parametrize(("cached", "workers"), [(True, 0), (False, 0), (False, 2)])
+def test_batches_are_what_transforms_make_of_the_files(photos, tmp_path, augmentation, cached, workers):
+    arguments = {"augmentation": augmentation, "image_size": 24, "num_workers": workers, "batch_size": 5, "seed": 3}
+    # Images are larger than what they are resized to.
+    root = photos({"aster": 7, "rose": 9})
+    data = FolderDataModule(str(root), **arguments, cache=Cache(tmp_path / "cache") if cached else None)
     data.setup()
 
     def expected(transform, split, index):
@@ -110,7 +109,7 @@ def test_batches_are_what_transforms_make_of_the_files(tiny, config, tmp_path, a
     for split in ("train", "val", "test"):
         images = torch.cat([normalise(batch) for batch, _ in data.in_order(split)])
         for index, image in enumerate(images):
-            assert torch.equal(expected(eval_transform(32), split, index), image)
+            assert torch.equal(expected(eval_transform(24), split, index), image)
         labels = [label for _, batch in data.in_order(split) for label in batch.tolist()]
         assert labels == data.images[split].labels
 
