@@ -67,11 +67,10 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         if self.record:
             self.folder.mkdir(parents=True, exist_ok=True)
-            goes_on = self.continues is not None and self.continues.resolve() == self.folder.resolve()
-            self._refuse_earlier(goes_on)
             claim(self.lock, f"the run in {self.folder}")
-            self._refuse_earlier(goes_on)  # one that began and ended just now
             try:
+                if self.continues is None or self.continues.resolve() != self.folder.resolve():
+                    validate_unused(self.folder)
                 self._take_over()
             except BaseException:
                 self.lock.release()
@@ -80,16 +79,8 @@ class RunFolder:
             self.write()
         return self
 
-    def _refuse_earlier(self, goes_on: bool) -> None:
-        if not goes_on:
-            try:
-                validate_unused(self.folder)
-            except UserError:
-                self.lock.release()
-                raise
-
     def _take_over(self) -> None:
-        """Take over from the run that this one goes on with what it found, and its history before ``first_epoch``."""
+        """Take over the results of the run that this one goes on with, and its history before ``first_epoch``."""
         if self.continues is None:
             return
         try:
@@ -170,11 +161,11 @@ def remove_files(folder: Path) -> None:
 def read_result(folder: Path) -> dict[str, Any]:
     """What ``result.json`` says; nothing where there is none, or it is not a run's."""
     try:
-        found = json.loads((folder / "result.json").read_text())
+        result = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError):
         return {}
-    own = isinstance(found, dict) and "status" in found and isinstance(found.get("seconds"), dict)
-    return found if own else {}
+    is_record = isinstance(result, dict) and "status" in result and isinstance(result.get("seconds"), dict)
+    return result if is_record else {}
 
 
 def head_of(result: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,44 @@ from flowers_tl.utils.notes import log
 FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: anew, or behind the last epoch of a ``checkpoint`` with this ``content``.
+
+    ``complete`` says that all epochs are done, so that only the test is left.
+    """
+
+    checkpoint: Path | None = None
+    content: dict[str, Any] = field(default_factory=dict)
+    complete: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that comes next, counted from 0."""
+        return self.content.get("epoch", -1) + 1
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the run that goes on."""
+        return self.checkpoint and self.checkpoint.parent.parent
+
+
 def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:
     """Return the checkpoint that ``ckpt_path`` names: ``last`` is the newest in the run's ``folder``.
 
     Raises:
-        UserError: if it is not there: a run that was told to go on never begins anew without a word.
+        UserError: if it is not there: a run that is to go on never begins anew without a word.
     """
-    if ckpt_path == "last":
-        checkpoint = Path(folder) / "checkpoints" / "last.ckpt"
-        if not checkpoint.is_file():
-            raise UserError(
-                f"ckpt_path=last finds nothing to go on from: {checkpoint} is not there; name the run's folder with "
-                "hydra.run.dir=DIR, or leave ckpt_path out to begin anew."
-            )
+    last = ckpt_path == "last"
+    checkpoint = Path(folder) / "checkpoints" / "last.ckpt" if last else Path(ckpt_path)
+    if checkpoint.is_file():
         return checkpoint
-    checkpoint = Path(ckpt_path)
-    if not checkpoint.is_file():
+    if last:
         raise UserError(
-            f"ckpt_path={ckpt_path} is not a file: name a checkpoint, or say ckpt_path=last hydra.run.dir=DIR."
+            f"ckpt_path=last finds nothing to go on from: {checkpoint} is not there; name the run's folder with "
+            "hydra.run.dir=DIR, or leave ckpt_path out to begin anew."
         )
-    return checkpoint
+    raise UserError(f"ckpt_path={ckpt_path} is not a file: name a checkpoint, or say ckpt_path=last hydra.run.dir=DIR.")
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
@@ -102,72 +121,70 @@ def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str
 
 
 def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:
-    """The result of the run in ``folder`` if there is nothing left to do in it: started again it only says so.
+    """The result of the run in ``folder`` if nothing is left to do in it; None where the run goes on.
 
-    A run that early stopping or trainer.max_steps ended is finished too, unless it is told to be ``longer``. Raises
-    UserError if the run diverged: with its own settings, which it must keep, it would again.
+    A run that early stopping or trainer.max_steps ended is finished too, unless it is to be ``longer``. Raises
+    UserError if the run diverged: with its settings, which it must keep, it would again.
     """
     file = Path(folder) / "result.json"
+    if config["ckpt_path"] != "last" or not file.is_file():
+        return None
     try:
-        result = json.loads(file.read_text()) if file.is_file() else {}
+        result = json.loads(file.read_text())
     except ValueError as error:
         raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
-    if config["ckpt_path"] != "last":
-        return None
-    if why := divergence_reason(result):
+    if diverged := divergence_reason(result):
         raise UserError(
-            f"The run in {folder} diverged and would again, so it can't go on ({why.rstrip('.')}): begin a new run with lower "
-            "learning rates in another folder."
+            f"The run in {folder} diverged and would again, so it can't go on ({diverged.rstrip('.')}): begin a new run with "
+            "lower learning rates in another folder."
         )
-    if result.get("status") != "finished":
-        return None
-    if longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]:
+    if result.get("status") != "finished" or (longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]):
         return None
     log.info(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
     return result
 
 
-def only_test_left(config: dict[str, Any], checkpoint: Path, done: int, folder: str | Path) -> bool:
-    """Whether all epochs are done. Raises UserError where more are than shall be, or the run's test is not made here."""
+def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> Start:
+    """Read a checkpoint. Raises UserError where it has more epochs than the run, or the run's test is not made here."""
+    start = Start(checkpoint, read_checkpoint(checkpoint))
     epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
-    here = checkpoint.parent.parent.resolve() == Path(folder).resolve()
-    if (epochs and done > epochs) or (done >= epochs and not here):
+    complete, here = start.epoch >= epochs, start.folder.resolve() == Path(folder).resolve()
+    if (epochs and start.epoch > epochs) or (complete and not here):
         raise UserError(
-            f"{checkpoint} has {done} epochs behind it already: set trainer.max_epochs above that to train on."
+            f"{checkpoint} has {start.epoch} epochs behind it already: set trainer.max_epochs above that to train on."
         )
-    return done >= epochs
+    return replace(start, complete=complete)
 
 
-def validate_same_images(content: dict[str, Any], data: ImageDataModule, checkpoint: Path) -> None:
+def validate_same_images(start: Start, data: ImageDataModule) -> None:
     """Raise UserError if classes or images are not those that the checkpoint's run began with."""
-    names = content["hyper_parameters"].get("class_names", data.class_names)
-    now = data.fingerprints()
-    begun = content.get("run", {}).get("record", {}).get("protocol", {}).get("splits", now)
-    other = [f"{split} images" for split, own in now.items() if begun.get(split) != own]
+    names = start.content["hyper_parameters"].get("class_names", data.class_names)
+    hashes = data.fingerprints()
+    earlier = start.content.get("run", {}).get("record", {}).get("protocol", {}).get("splits", hashes)
+    changed = [f"{split} images" for split in hashes if earlier.get(split) != hashes[split]]
     if list(names) != data.class_names:
-        other = ["classes"]
-    if other:
+        changed = ["classes"]
+    if changed:
         raise UserError(
-            f"The {' and '.join(other)} are not those that {checkpoint} was trained with: put them back as they were, or "
-            "begin a new run."
+            f"The {' and '.join(changed)} are not those that {start.checkpoint} was trained with: put them back as they were, "
+            "or begin a new run."
         )
 
 
-def validate_same_model(content: dict[str, Any], model: TransferClassifier, first_epoch: int, checkpoint: Path) -> None:
+def validate_same_model(start: Start, model: TransferClassifier) -> None:
     """Raise UserError if a checkpoint's network or strategy is not this run's, or was begun from other frozen weights."""
     for key in ("backbone", "num_classes", "strategy", "seed"):
-        theirs, ours = content["hyper_parameters"].get(key), model.hparams[key]
+        theirs, ours = start.content["hyper_parameters"].get(key), model.hparams[key]
         if theirs != ours:
             raise UserError(
-                f"{checkpoint} was trained with another {key}: {theirs}, not {ours}; give this run the same."
+                f"{start.checkpoint} was trained with another {key}: {theirs}, not {ours}; give this run the same."
             )
-    stop = find_entry_stage(model, first_epoch)
-    names = model.backbone.stage_names
-    for stage in model.backbone.stages[: names.index(stop) if stop else 0]:
-        for name, tensor in model.backbone.network.state_dict().items():
-            saved = content["state_dict"].get(f"backbone.network.{name}")
-            if stage.owns(name) and (saved is None or not torch.equal(saved, tensor)):
-                raise UserError(
-                    f"{checkpoint} was begun from other weights: the frozen {name} differs; put the weights back that "
-                    "backbone.weights named then, or begin a new run."
-                )
+    entry, names = find_entry_stage(model, start.epoch), model.backbone.stage_names
+    frozen = model.backbone.stages[: names.index(entry) if entry else 0]
+    for name, tensor in model.backbone.network.state_dict().items():
+        saved = start.content["state_dict"].get(f"backbone.network.{name}")
+        if any(stage.owns(name) for stage in frozen) and (saved is None or not torch.equal(saved, tensor)):
+            raise UserError(
+                f"{start.checkpoint} was begun from other weights: the frozen {name} differs; put the weights back that "
+                "backbone.weights named then, or begin a new run."
+            )

@@ -1,8 +1,11 @@
-"""What is recorded while a run trains: one row an epoch, each group's curves, and what the training images look like."""
+"""Callbacks of every run: history, curves, logits, images, moving average, best checkpoint, progress, interruption."""
 
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -20,13 +23,53 @@ from flowers_tl.data.transforms import denormalise, normalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.record import RunFolder
 
-GRID_TILE = 112  # most pixels of an image's side in TensorBoard's grid
+# Most pixels of an image's side in TensorBoard's grid.
+GRID_TILE = 112
+
+
+def find_callback(trainer: L.Trainer, kind: type[Callback]) -> Any:
+    """The trainer's callback of a kind, or None."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
+
+
+class Interruption(Callback):
+    """Within this context an interruption whose exception was dropped is raised again at the trainer's next batch.
+
+    Python raises KeyboardInterrupt wherever it happens to be. In a property that C code reads, as PyTorch's writer
+    of checkpoints does, it is taken for a missing attribute and dropped, and the run trains on: where epochs are
+    short, one Ctrl-C in thirty. Outside the main thread, or where the signal is ignored, nothing is changed.
+    """
+
+    received = False
+
+    def __enter__(self) -> "Interruption":
+        self.before = signal.getsignal(signal.SIGINT)
+        self.listens = current_thread() is main_thread() and callable(self.before)
+        if self.listens:
+            signal.signal(signal.SIGINT, self.remember)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.listens:
+            signal.signal(signal.SIGINT, self.before)
+
+    def remember(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal as it was handled before, and remember it."""
+        self.received = True
+        self.before(number, frame)
+
+    def stop_if_received(self, *_: Any) -> None:
+        """Raise what was dropped."""
+        if self.received:
+            raise KeyboardInterrupt
+
+    on_train_batch_start = on_validation_batch_start = on_test_batch_start = stop_if_received
 
 
 class GroupCurves(Callback):
     """Log for each group by epoch its learning rate, mean gradient norm, and distance from where its weights began.
 
-    The rate is the one at the epoch's beginning, 0 as long as the group does not learn. The norms are Euclidean, over
+    The rate is the one at the epoch's beginning, 0 as long as the group is frozen. The norms are Euclidean, over
     all of the group's weights; the gradient's is taken before clipping.
     """
 
@@ -34,12 +77,13 @@ class GroupCurves(Callback):
         self.start: dict[str, Tensor] = {}
 
     def setup(self, trainer: L.Trainer, module: TransferClassifier, stage: str) -> None:
-        if stage == "fit":  # before a checkpoint is loaded: these are the pretrained weights, in a resumed run too
+        # Before a checkpoint is loaded: these are the pretrained weights, in a resumed run too.
+        if stage == "fit":
             groups, self.head = module.parameters_by_group(), module.backbone.stages[-1]
             self.start = {n: p.detach().clone() for g, ps in groups for n, p in zip(g.parameters, ps, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        # A head that was solved is not had again by a run that goes on.
+        # A resumed run does not solve the head again.
         return {"head": {name: start for name, start in self.start.items() if self.head.owns(name)}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -73,7 +117,8 @@ class GroupCurves(Callback):
 class History(Callback):
     """Write all that is logged in an epoch as a row of ``history.csv`` (TensorBoard has it from the module)."""
 
-    validated_at = -1  # the step at which the val scores were last measured
+    # The step at which the val scores were last measured.
+    validated_at = -1
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
@@ -86,7 +131,8 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        stale = self.validated_at <= self.began_at  # Lightning still shows the val scores of an earlier epoch
+        # Without a validation in this epoch Lightning still shows the val scores of an earlier one.
+        stale = self.validated_at <= self.began_at
         for name, value in trainer.callback_metrics.items():
             if not (stale and name.startswith("val/")):
                 score = name.startswith(("train/", "val/"))
@@ -95,7 +141,7 @@ class History(Callback):
 
 
 class Provenance(Callback):
-    """Keep in each checkpoint the run's config and what is known of it, so that it says wherever it lies what it is."""
+    """Keep the run's config and record in each checkpoint, so that it can be used wherever it lies."""
 
     def __init__(self, config: Mapping[str, Any], run: RunFolder) -> None:
         self.config, self.run = config, run
@@ -111,18 +157,12 @@ class PredictionCollector(Callback):
         self.logits: dict[str, list[Tensor]] = {"val": [], "test": []}
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.logits["val"] = []
+        self.logits["test" if trainer.testing else "val"] = []
 
-    def on_test_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.logits["test"] = []
+    def on_validation_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *_: Any) -> None:
+        self.logits["test" if trainer.testing else "val"].append(outputs.detach())
 
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *batch: Any
-    ) -> None:
-        self.logits["val"].append(outputs.detach())
-
-    def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *batch: Any) -> None:
-        self.logits["test"].append(outputs.detach())
+    on_test_epoch_start, on_test_batch_end = on_validation_epoch_start, on_validation_batch_end
 
     def gathered(self, split: str) -> np.ndarray | None:
         """Logits of all processes, float32 (n, classes), in the order of the split's first n images; None without any.
@@ -131,25 +171,26 @@ class PredictionCollector(Callback):
         """
         if not self.logits[split]:
             return None
-        own = torch.cat(self.logits[split]).float().cpu().numpy()
+        logits = torch.cat(self.logits[split]).float().cpu().numpy()
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return own
+            return logits
         parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, own)
-        whole = np.empty((sum(map(len, parts)), own.shape[1]), np.float32)
+        torch.distributed.all_gather_object(parts, logits)
+        whole = np.empty((sum(map(len, parts)), logits.shape[1]), np.float32)
         for rank, part in enumerate(parts):
             whole[rank :: len(parts)] = part
         return whole
 
 
 class ImageGrid(Callback):
-    """Show one training batch in TensorBoard as the network sees it: cropped, flipped, mixed, in natural colours."""
+    """Show one training batch in TensorBoard as the network takes it: cropped, flipped, mixed, in natural colours."""
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
-            # Of a batch of features the data module still knows the images.
+            # Of a batch of features the data module has the images.
             images = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_images())
-            if images.shape[-1] > GRID_TILE:  # a screen shows no more, and a PNG takes its time
+            # A screen shows no more, and a PNG takes its time.
+            if images.shape[-1] > GRID_TILE:
                 images = interpolate(images, (GRID_TILE, GRID_TILE), mode="area")
             grid = make_grid(denormalise(images).cpu(), nrow=8)
             trainer.logger.experiment.add_image("train/pictures", grid, 0)
@@ -170,10 +211,12 @@ class MovingAverage(WeightAveraging):
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_train_end(trainer, module)
-        self._average_model = None  # the module is the average now; to swap it when the best is tested would be wrong
+        # The module is the average now; to swap it when the best is tested would be wrong.
+        self._average_model = None
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: Mapping[str, Any]) -> None:
-        if self._average_model is not None:  # else Lightning would only warn, and the average is what was loaded
+        # Else Lightning would only warn, and the average is what was loaded.
+        if self._average_model is not None:
             super().on_load_checkpoint(trainer, module, checkpoint)
 
 
@@ -183,10 +226,11 @@ class KeepBest(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         there, here = Path(state_dict["best_model_path"]), Path(self.dirpath) / "best.ckpt"
         if state_dict["dirpath"] == self.dirpath or not there.is_file():
-            there = here if here.is_file() else None  # moved with its folder, or gone
+            # Moved with its folder, or gone.
+            there = here if here.is_file() else None
         elif rank_zero_only.rank == 0:
             here.parent.mkdir(parents=True, exist_ok=True)
-            # The run's folder was refused if it held a best.ckpt: see FILES in results/run.py.
+            # No new run begins in a folder with a best.ckpt: see FILES in runs/record.py.
             shutil.copyfile(there, here)
         if there is None:
             return

@@ -18,7 +18,7 @@ from flowers_tl.utils.errors import UserError
 
 # Later than any batch.
 NEVER = 2**62
-# The numbers of a step, in the order in which they come about.
+# The numbers of a step, in the order in which they are computed.
 ORDER = ("BatchNorm statistics", "the loss", "the gradients", "the weights")
 
 

@@ -4,29 +4,30 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-import numpy as np
+import torch
 
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.registry import make_data
+from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.strategy import validate_start_epochs
-from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule
 
 
 def make_cache(config: Mapping[str, Any]) -> Cache | None:
     """Build the cache that the config names; None where it is turned off."""
-    chosen = config["cache"]
-    if not chosen["enabled"]:
+    options = config["cache"]
+    if not options["enabled"]:
         return None
-    return Cache(chosen["dir"], chosen["max_gb"], config["trainer"]["enable_progress_bar"])
+    return Cache(options["dir"], options["max_gb"], config["trainer"]["enable_progress_bar"])
 
 
 def set_up_data(config: Mapping[str, Any], undivided: bool = False) -> ImageDataModule:
-    """The data that the config names, behind its cache, with their splits found; ``undivided`` as the data have it."""
+    """Build the data module that the config names and set it up; ``undivided`` leaves its splits as the data have them."""
     data = make_data(config, make_cache(config))
     data.undivided = undivided
     data.prepare_data()
@@ -42,7 +43,7 @@ def has_validation(config: dict[str, Any]) -> bool:
 def with_frozen_prefix(
     config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
 ) -> ImageDataModule | FeatureDataModule:
-    """The data as the network takes it: behind the frozen prefix, where the strategy leaves one and the cache is on."""
+    """The data as the network takes them: behind the frozen prefix, where the strategy leaves one and the cache is on."""
     if data.cache is None:
         return data
     limits = config["trainer"]
@@ -50,8 +51,8 @@ def with_frozen_prefix(
     measured = SPLITS if has_validation(config) else ("train", "test")
     keep = [split for split in measured if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
     epochs = trainer.max_epochs if model.groups else 0
-    seen = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
-    return seen if any(seen.stops) or model.strategy.head == "solved" else data
+    inputs = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
+    return inputs if any(inputs.entry_stages) or model.strategy.head == "solved" else data
 
 
 def prepare_features(data: ImageDataModule | FeatureDataModule, *splits: str) -> None:
@@ -60,29 +61,13 @@ def prepare_features(data: ImageDataModule | FeatureDataModule, *splits: str) ->
         data.prepare(*splits)
 
 
-def describe_prefix(data: ImageDataModule | FeatureDataModule) -> dict[str, Any] | None:
-    """What ``result.json`` says of how the frozen prefix is computed; None where the whole network is run."""
-    return data.summary if isinstance(data, FeatureDataModule) else None
-
-
-def collect_predictions(data: ImageDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
-    """Logits of each split's first images, float32 (n, classes), with what they are answers to; None: not measured."""
-    splits = {}
-    for name, found in logits.items():
-        if found is not None:
-            images, count = data.images[name], len(found)
-            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
-            splits[name] = SplitPredictions(found, np.array(images.labels[:count]), files)
-    return Predictions(list(data.class_names), splits)
-
-
 def make_model(
     config: dict[str, Any],
     num_classes: int,
     class_names: list[str] | None = None,
     class_weights: list[float] | None = None,
 ) -> TransferClassifier:
-    """Build the network that the config names, with random weights; refuse a table that reaches beyond the run."""
+    """Build the network that the config names, with random weights; raise UserError if a stage would begin after the run."""
     model = TransferClassifier(
         backbone=config["backbone"]["name"],
         num_classes=num_classes,
@@ -99,10 +84,19 @@ def make_model(
     return model
 
 
+def initial_model(config: dict[str, Any], data: ImageDataModule) -> TransferClassifier:
+    """The network as a run with this config begins, but for the pretrained weights, which leave the head as it is."""
+    torch.manual_seed(derive_seed(config["seed"]))
+    return make_model(config, data.num_classes, data.class_names, data.class_weights)
+
+
 def describe_run(
-    config: dict[str, Any], model: TransferClassifier, data: ImageDataModule, weights: str | None
+    config: dict[str, Any],
+    model: TransferClassifier,
+    data: ImageDataModule,
+    inputs: ImageDataModule | FeatureDataModule,
 ) -> dict[str, Any]:
-    """What ``result.json`` says of a run before it has trained."""
+    """What ``result.json`` says of a run before it has trained; ``inputs`` are the data as the network takes them."""
     images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
     if data.left_out:
         images["left_out"] = [file.relative_to(data.root).as_posix() for file in data.left_out]
@@ -110,10 +104,11 @@ def describe_run(
         "strategy": config["strategy"]["name"],
         "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},
         "backbone": config["backbone"]["name"],
-        "weights": weights or "random",
+        "weights": initial_weights(config) or "random",
         "seed": config["seed"],
         "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
         "parameters": model.parameter_counts,
         "data": images,
         "versions": versions(),
+        "prefix": inputs.summary if isinstance(inputs, FeatureDataModule) else None,
     }

@@ -2,20 +2,22 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.results.images import confusion_image, mistakes_image
-from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.training.callbacks import (
     GroupCurves,
@@ -41,13 +43,14 @@ REMARKS = (
     r"You have overridden `on_after_batch_transfer`",
     r"Checkpoint directory .* exists and is not empty",
     r"The dirpath has changed",
-    r"It is recommended to use `self.log\('(lr|grad_norm|distance)/",  # the same in all processes
+    # These values are the same in all processes.
+    r"It is recommended to use `self.log\('(lr|grad_norm|distance)/",
 )
 
 
 @contextmanager
 def quiet(level: int = logging.INFO) -> Iterator[None]:
-    """Around a run: without remarks that do not apply, and nothing that Lightning or a run sets for the process is left set.
+    """Leave out Lightning's remarks that do not apply, and restore at the end what a run sets for the whole process.
 
     Args:
         level: of Lightning's own messages below which none is shown.
@@ -56,20 +59,19 @@ def quiet(level: int = logging.INFO) -> Iterator[None]:
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     before = [(logger, logger.propagate, logger.level) for logger in loggers]
     memory, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
-    deterministic, only_warn = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
 
     def is_no_tip(record: logging.LogRecord) -> bool:
         return "Tip:" not in record.getMessage()
 
-    # Where it is told to be deterministic PyTorch also fills all memory that it takes, which costs as much as a layer does,
-    # and helps only against operations that read what they have not written. None here does.
+    # With deterministic algorithms PyTorch also fills all memory that it takes, which costs as much as a layer does, and
+    # helps only against operations that read what they have not written. None here does.
     torch.utils.deterministic.fill_uninitialized_memory = False
     tips.addFilter(is_no_tip)
     for logger in loggers:
-        logger.propagate = False  # they print by themselves; the root logger would repeat it
+        # They print by themselves; the root logger would repeat it.
+        logger.propagate = False
         logger.setLevel(max(level, logger.level))
     try:
         with warnings.catch_warnings():
@@ -77,9 +79,9 @@ def quiet(level: int = logging.INFO) -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=remark)
             yield
     finally:
-        for logger, propagate, shown in before:
+        for logger, propagate, logger_level in before:
             logger.propagate = propagate
-            logger.setLevel(shown)
+            logger.setLevel(logger_level)
         tips.removeFilter(is_no_tip)
         torch.utils.deterministic.fill_uninitialized_memory = memory
         torch.use_deterministic_algorithms(deterministic, warn_only=only_warn)
@@ -95,24 +97,27 @@ def make_trainer(
         config: the run's config; ``trainer``, ``regularisation`` and ``proof`` matter here.
         run: where everything goes.
         model: whose strategy says whether stages begin late.
-        callbacks: further ones, which act after :class:`Divergence` and before all others.
+        callbacks: further ones, which act after :class:`DivergenceCheck` and before all others.
         first_step: a run that goes on takes this as its first step: later ones that a killed run had written to
             TensorBoard are taken back.
     """
     arguments = check_arguments(config["trainer"], any(group.from_epoch for group in model.groups))
     if not has_validation(config):
         arguments["limit_val_batches"] = 0
+    plugins = arguments.pop("plugins", [])
     logger = {"purge_step": first_step} if first_step else {}
     try:
         return L.Trainer(
-            **arguments | {"plugins": [*as_list(arguments.get("plugins")), WholeCheckpoints()]},
+            **arguments,
+            plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), WholeCheckpoints()],
             callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
             logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
             default_root_dir=run.folder,
-            use_distributed_sampler=False,  # the data module deals the images out itself, none twice in val and test
+            # The data module deals the images out itself, none twice in val and test.
+            use_distributed_sampler=False,
         )
     except (ValueError, TypeError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
-        raise UserError(f"Lightning's Trainer refuses the values under trainer: {error}") from error
+        raise UserError(f"Lightning's Trainer does not take the values under trainer: {error}") from error
 
 
 def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
@@ -120,17 +125,18 @@ def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
     if arguments["max_epochs"] < 1:
         raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
     if arguments["fast_dev_run"]:
-        arguments = arguments | {"max_epochs": 1}  # Lightning runs one epoch; so it is recorded
+        # Lightning runs one epoch; so it is recorded.
+        arguments = arguments | {"max_epochs": 1}
     if late and str(arguments["devices"]) != "1" and arguments["strategy"] in ("auto", "ddp"):
-        # DDP would wait for the gradients of stages that do not learn yet.
+        # DDP would wait for the gradients of stages that are still frozen.
         arguments = arguments | {"strategy": "ddp_find_unused_parameters_true"}
     return {name: value for name, value in arguments.items() if value is not None}
 
 
 def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]:
-    """In the order in which they act at an epoch's end: average, prove, log, record, and only then keep."""
-    chosen = config["regularisation"]
-    if (decay := chosen["ema"]) is not None:
+    """In the order in which they act at an epoch's end: average, check, log, record, and only then keep."""
+    options = config["regularisation"]
+    if (decay := options["ema"]) is not None:
         if not 0 < decay < 1:
             raise UserError(
                 f"regularisation.ema={decay} must lie between 0 and 1: it is the share that stays at each step."
@@ -143,7 +149,7 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
     yield Provenance(config, run)
     yield PredictionCollector()
     yield ImageGrid()
-    if (patience := chosen["early_stopping"]) is not None:
+    if (patience := options["early_stopping"]) is not None:
         if patience < 1:
             raise UserError(f"regularisation.early_stopping={patience} must be at least 1 epoch.")
         yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
@@ -159,23 +165,13 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
 class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it, so that a kill leaves the old one or the new one.
 
-    Lightning moves it from the system's folder for temporary files: a copy, where that is another disk. Only the run's own
-    checkpoints are there to be overwritten: see FILES in results/run.py.
+    Lightning moves it from the system's folder for temporary files: a copy, where that is another disk. Only the run's
+    checkpoints are there to be overwritten: see FILES in runs/record.py.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with atomic_write(path) as beside:
             super().save_checkpoint(checkpoint, beside, storage_options)
-
-
-def as_list(value: Any) -> list[Any]:
-    """A value, several, or none as a list."""
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def find_callback(trainer: L.Trainer, kind: type[Callback]) -> Any:
-    """The trainer's callback of a kind, or None."""
-    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
 
 
 @contextmanager
@@ -188,21 +184,38 @@ def without_loggers(trainer: L.Trainer) -> Iterator[None]:
         trainer.loggers = loggers
 
 
-def log_predictions(writer: Any, answers: Predictions, root: Path) -> None:
-    """Show in TensorBoard which classes are confused, and the worst mistakes."""
-    for name, split in answers.splits.items():
-        writer.add_image(f"{name}/confusion", confusion_image(split), 0, dataformats="HWC")
-        if (mistakes := mistakes_image(answers, split, root)) is not None:
-            writer.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
+def record_predictions(
+    run: RunFolder, logger: TensorBoardLogger | None, data: ImageDataModule, logits: Mapping[str, np.ndarray | None]
+) -> None:
+    """Write ``predictions.npz``, and show in TensorBoard which classes are confused, and the worst mistakes.
+
+    Args:
+        run: whose folder gets them.
+        logger: of the run.
+        data: on which they were measured.
+        logits: of each split's first images, float32 (n, classes); None where it was not measured.
+    """
+    splits = {}
+    for name, values in logits.items():
+        if values is not None:
+            images, count = data.images[name], len(values)
+            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
+            splits[name] = SplitPredictions(values, np.array(images.labels[:count]), files)
+    predictions = Predictions(list(data.class_names), splits)
+    predictions.write(run.folder)
+    for name, split in splits.items() if logger else ():
+        logger.experiment.add_image(f"{name}/confusion", confusion_image(split), 0, dataformats="HWC")
+        if (mistakes := mistakes_image(predictions, split, data.root)) is not None:
+            logger.experiment.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 
 
 def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:
-    """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics, or it refuses them."""
-    chosen = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
-    chosen["data"] = result["data"]["name"]
-    chosen |= {f"lr_{name}": rate for name, rate in result["learning_rates"].items()}
-    found = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
-    for logger in trainer.loggers:  # none in a fast_dev_run
+    """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics."""
+    values = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
+    values |= {"data": result["data"]["name"]} | {f"lr_{name}": lr for name, lr in result["learning_rates"].items()}
+    scores = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
+    # In a fast_dev_run there is only a logger that does nothing.
+    for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(chosen, {name: value for name, value in found.items() if value is not None})
+            logger.log_hyperparams(values, {name: value for name, value in scores.items() if value is not None})
             logger.finalize("success")

@@ -75,12 +75,12 @@ def test_two_processes_keep_equal_weights_through_every_unfreezing(door, tiny, t
     program = tmp_path / "both.py"
     program.write_text(
         "import torch\n"
-        "from flowers_tl.training.freeze_check import Proof, fingerprints, tensors\n"
-        "end = Proof.on_train_end\n"
+        "from flowers_tl.training.freeze_check import FreezeCheck, fingerprints, tensors\n"
+        "end = FreezeCheck.on_train_end\n"
         "def on_train_end(self, trainer, module):\n"
         "    end(self, trainer, module)\n"
         f"    torch.save(dict(module.backbone.network.named_parameters()), '{tmp_path}/%d.pt' % trainer.global_rank)\n"
-        "Proof.on_train_end = on_train_end\n"
+        "FreezeCheck.on_train_end = on_train_end\n"
         "from flowers_tl.train import main\n"
         "main()\n"
     )

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.callbacks import GroupCurves, MovingAverage
-from flowers_tl.training.interruption import Interruption
+from flowers_tl.training.callbacks import GroupCurves, Interruption, MovingAverage
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 

@@ -16,12 +16,13 @@ from flowers_tl.config.schema import CONF
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.results.load_runs import find_runs
+from flowers_tl.runs.registry import find_same
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.training.callbacks import GroupCurves
 from flowers_tl.training.divergence import Diverged, DivergenceCheck
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.run import train
-from flowers_tl.training.run_once import find_same, train_once
+from flowers_tl.training.run_once import train_once
 from flowers_tl.utils import strict_json
 from flowers_tl.utils.errors import UserError
 

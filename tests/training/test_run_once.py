@@ -12,9 +12,10 @@ from torchvision.models import resnet18
 
 from flowers_tl.results.load_runs import find_runs
 from flowers_tl.runs.record import ELSEWHERE, RunFolder, run_files
+from flowers_tl.runs.registry import exclusive, find_same, has_no_epoch
 from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
-from flowers_tl.training.run_once import exclusive, find_same, has_no_epoch, train_once
+from flowers_tl.training.run_once import train_once
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.phase_timer import PhaseTimer
 
@@ -300,7 +301,7 @@ def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed
 
 def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import PhaseTimer; from flowers_tl.training.run_once import exclusive\n"
+        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import PhaseTimer; from flowers_tl.runs.registry import exclusive\n"
         "clock = PhaseTimer()\nwith exclusive(Path(sys.argv[1]), 'abc', clock):\n"
         " print('in', clock.elapsed('other'), flush=True); sys.stdin.read()"
     )

@@ -1,0 +1,102 @@
+"""Which folder holds a run: find the same run, claim it against other processes, clear one that kept no epoch."""
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from flowers_tl.runs.record import ELSEWHERE, head_of, read_result, remove_files
+from flowers_tl.runs.resume import read_checkpoint
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.file_locks import claim, hold
+from flowers_tl.utils.notes import log
+from flowers_tl.utils.phase_timer import PhaseTimer
+from flowers_tl.utils.strict_json import dumps
+
+# How a run may have ended that can begin anew in its folder, where no epoch was kept.
+UNFINISHED = ("running", "failed", "interrupted", "diverged")
+
+
+def exclusive(runs: Path, run_id: str, clock: PhaseTimer) -> AbstractContextManager[None]:
+    """Hold the run with this id against other processes; wait for one that makes it, while the clock stands still."""
+    (runs / ".locks").mkdir(parents=True, exist_ok=True)
+    message = "Another process is making this very run: waiting for its end."
+    return hold(runs / ".locks" / f"{run_id}.lock", message, waiting=clock.stopped())
+
+
+def find_same(run_id: str, folders: Iterable[Path]) -> Path | None:
+    """The folder of the run with this id below the ``folders``: a finished one, else the one that got furthest."""
+    runs = []
+    for file in (file for folder in folders for file in folder.rglob("result.json")):
+        try:
+            text = file.read_text()
+            result = json.loads(text) if run_id in text else None
+        except (OSError, ValueError):
+            # Being written, or damaged: not a run that can be taken over.
+            continue
+        if isinstance(result, dict) and result.get("id") == run_id:
+            checkpoint, finished = file.parent / "checkpoints" / "last.ckpt", result.get("status") == "finished"
+            if "val" in result or not finished:
+                time = checkpoint.stat().st_mtime if checkpoint.is_file() else 0.0
+                runs.append((finished, time, str(file.parent)))
+    return Path(max(runs)[2]) if runs else None
+
+
+def can_resume(run: Path, folder: Path) -> bool:
+    """Whether an unfinished run has a checkpoint to go on from.
+
+    Raises:
+        UserError: if the checkpoint is damaged, and the new run's ``folder`` is the run's, so that none can be made beside it.
+    """
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        return False
+    try:
+        read_checkpoint(checkpoint)
+    except UserError as error:
+        if run.resolve() == folder.resolve():
+            raise UserError(f"{checkpoint} is damaged: remove {run}, and the same command begins it anew.") from error
+        log.info(f"Begins anew: {checkpoint} is damaged.")
+        return False
+    return True
+
+
+def link_to(folder: Path, run: Path) -> None:
+    """Leave a note in a job's folder that says where its run lies; not beside another run, which the note would hide."""
+    if folder.resolve() != run.resolve() and folder.is_dir() and not (folder / "config.yaml").exists():
+        note = {"run": os.path.relpath(run.resolve(), folder.resolve())}
+        # Hydra made the folder for this job; an earlier note in it was about the same job.
+        (folder / ELSEWHERE).write_text(dumps(note) + "\n")
+
+
+def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a run was begun in the folder and stopped before an epoch was kept.
+
+    A ``config.yaml`` without a record may be anybody's; only one that says what ``config`` says may be written again.
+    """
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return False
+    if (folder / "result.json").exists():
+        return read_result(folder).get("status") in UNFINISHED
+    file = folder / "config.yaml"
+    return file.is_file() and file.read_bytes() == yaml.safe_dump(config, sort_keys=False).encode()
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove the files of a run that kept no epoch, and its unfinished heads; other runs and all other files stay."""
+    lock = FileLock(folder / ".lock")
+    claim(lock, f"the run in {folder}")
+    try:
+        run_id = read_result(folder).get("id")
+        for head in [file.parent for file in folder.glob("*/result.json")]:
+            record = read_result(head)
+            if run_id and head_of(record) == run_id and record["status"] in UNFINISHED:
+                remove_files(head)
+        remove_files(folder)
+    finally:
+        lock.release()
