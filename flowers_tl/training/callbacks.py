@@ -8,9 +8,9 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, ProgressColumn
@@ -27,7 +27,7 @@ from flowers_tl.runs.record import RunFolder
 GRID_TILE = 112
 
 
-def find_callback(trainer: L.Trainer, kind: type[Callback]) -> Any:
+def find_callback(trainer: Trainer, kind: type[Callback]) -> Any:
     """The trainer's callback of a kind, or None."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
 
@@ -76,7 +76,7 @@ class GroupCurves(Callback):
     def __init__(self) -> None:
         self.start: dict[str, Tensor] = {}
 
-    def setup(self, trainer: L.Trainer, module: TransferClassifier, stage: str) -> None:
+    def setup(self, trainer: Trainer, module: TransferClassifier, stage: str) -> None:
         # Before a checkpoint is loaded: these are the pretrained weights, in a resumed run too.
         if stage == "fit":
             groups, self.head = module.parameters_by_group(), module.backbone.stages[-1]
@@ -89,22 +89,22 @@ class GroupCurves(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.start |= state["head"]
 
-    def on_train_start(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+    def on_train_start(self, trainer: Trainer, module: TransferClassifier) -> None:
         self.start = {name: start.to(module.device) for name, start in self.start.items()}
 
-    def on_train_epoch_start(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, module: TransferClassifier) -> None:
         rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
         begun = {group.name for group in module.groups if group.from_epoch <= trainer.current_epoch}
         self.rates = {name: rate if name in begun else 0.0 for name, rate in rates.items()}
         self.norms: dict[str, list[Tensor]] = {name: [] for name in rates if name in begun}
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, module: TransferClassifier, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, module: TransferClassifier, optimizer: Any) -> None:
         for group in optimizer.param_groups:
             gradients = [p.grad for p in group["params"] if p.grad is not None]
             if gradients and group["name"] in self.norms:
                 self.norms[group["name"]].append(get_total_norm(gradients))
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: TransferClassifier) -> None:
         values = {f"lr/{name}": rate for name, rate in self.rates.items()}
         values |= {f"grad_norm/{name}": torch.stack(norms).mean() for name, norms in self.norms.items() if norms}
         with torch.no_grad():
@@ -123,13 +123,13 @@ class History(Callback):
     def __init__(self, run: RunFolder) -> None:
         self.run = run
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self.validated_at = trainer.global_step
 
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.began_at = trainer.global_step
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         # Without a validation in this epoch Lightning still shows the val scores of an earlier one.
         stale = self.validated_at <= self.began_at
@@ -146,7 +146,7 @@ class Provenance(Callback):
     def __init__(self, config: Mapping[str, Any], run: RunFolder) -> None:
         self.config, self.run = config, run
 
-    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = {"config": self.config, "record": self.run.result}
 
 
@@ -156,10 +156,10 @@ class PredictionCollector(Callback):
     def __init__(self) -> None:
         self.logits: dict[str, list[Tensor]] = {"val": [], "test": []}
 
-    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.logits["test" if trainer.testing else "val"] = []
 
-    def on_validation_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Tensor, *_: Any) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Tensor, *_: Any) -> None:
         self.logits["test" if trainer.testing else "val"].append(outputs.detach())
 
     on_test_epoch_start, on_test_batch_end = on_validation_epoch_start, on_validation_batch_end
@@ -185,7 +185,7 @@ class PredictionCollector(Callback):
 class ImageGrid(Callback):
     """Show one training batch in TensorBoard as the network takes it: cropped, flipped, mixed, in natural colours."""
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
             # Of a batch of features the data module has the images.
             images = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_images())
@@ -209,12 +209,12 @@ class MovingAverage(WeightAveraging):
 
         super().__init__(avg_fn=average)
 
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         super().on_train_end(trainer, module)
         # The module is the average now; to swap it when the best is tested would be wrong.
         self._average_model = None
 
-    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: Mapping[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
         # Else Lightning would only warn, and the average is what was loaded.
         if self._average_model is not None:
             super().on_load_checkpoint(trainer, module, checkpoint)
@@ -245,11 +245,11 @@ class ProgressBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=True)
 
-    def configure_columns(self, trainer: L.Trainer) -> list[ProgressColumn]:
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         description, _, batches, time, _ = super().configure_columns(trainer)
         return [description, BarColumn(bar_width=6), batches, time]
 
-    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, str]:
+    def get_metrics(self, trainer: Trainer, module: LightningModule) -> dict[str, str]:
         now = trainer.progress_bar_metrics
         return {
             split: f"{now[f'{split}/loss']:.3f} {now[f'{split}/accuracy']:.0%}"

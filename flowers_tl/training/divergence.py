@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
 
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.callbacks import GroupCurves
+from flowers_tl.training.callbacks import GroupCurves, find_callback
 from flowers_tl.utils.errors import UserError
 
 # Later than any batch.
@@ -58,44 +58,47 @@ class DivergenceCheck(Callback):
 
     def __init__(self, checkpoints: Path) -> None:
         self.last = checkpoints / "last.ckpt"
-        self.notes: list[Tensor] = []  # one a batch, of what `kinds` says
-        self.steps: list[tuple[int, dict[str, float]]] = []  # each note's step, and its rates by group
+        # One a batch: a sum for each of ORDER, which is finite where all its numbers are.
+        self.notes: list[Tensor] = []
+        # The step of each note, and its rates by group.
+        self.steps: list[tuple[int, dict[str, float]]] = []
         self.epoch = 0
 
-    def on_train_start(self, trainer: L.Trainer, module: TransferClassifier) -> None:
-        self.curves = next(callback for callback in trainer.callbacks if isinstance(callback, GroupCurves))
+    def on_train_start(self, trainer: Trainer, module: TransferClassifier) -> None:
+        self.curves = find_callback(trainer, GroupCurves)
         self.scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: TransferClassifier, batch: Any, batch_idx: int) -> None:
-        groups = trainer.optimizers[0].param_groups
+    def on_train_batch_start(self, trainer: Trainer, module: TransferClassifier, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
             self.notes, self.steps, self.epoch = [], [], trainer.current_epoch
             self.weights = [p for p in module.parameters() if p.requires_grad]
             norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
             self.statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
+        groups = trainer.optimizers[0].param_groups
         rates = {group["name"]: group["lr"] for group in groups if group["params"][0].requires_grad}
         self.steps.append((trainer.global_step + 1, rates))
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: L.Trainer, module: TransferClassifier, outputs: Any, *batch: Any) -> None:
-        sums = {"the weights": totals(self.weights), "BatchNorm statistics": totals(self.statistics)}
-        if not self.scaled:
-            sums["the loss"] = [outputs["loss"]]
+    def on_train_batch_end(self, trainer: Trainer, module: TransferClassifier, outputs: Any, *_: Any) -> None:
+        loss = outputs["loss"].float()
+        gradients = zero = loss.new_zeros(())
+        if self.scaled:
+            loss = zero
+        else:
             # Before the first step of accumulated batches there is no norm yet.
-            sums["the gradients"] = [(own or sums["the loss"])[-1] for own in self.curves.norms.values()]
-        self.kinds = [kind for kind, own in sums.items() for _ in own]
-        self.notes.append(torch.stack([one.float() for own in sums.values() for one in own]))
+            gradients = sum((norms[-1] for norms in self.curves.norms.values() if norms), zero)
+        self.notes.append(torch.stack([total(self.statistics, zero), loss, gradients, total(self.weights, zero)]))
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         self.read(trainer)
 
-    def on_validation_end(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
         self.read(trainer, "val")
 
-    def on_test_end(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+    def on_test_end(self, trainer: Trainer, *_: Any) -> None:
         self.read(trainer, "test")
 
-    def read(self, trainer: L.Trainer, split: str | None = None) -> None:
+    def read(self, trainer: Trainer, split: str | None = None) -> None:
         """Raise :class:`Diverged` if a batch's numbers were not finite in any process, or the split's loss is not."""
         number, what = self.first(trainer) if self.notes else (NEVER, "")
         if number == NEVER:
@@ -107,19 +110,18 @@ class DivergenceCheck(Callback):
         kept = f"the last good checkpoint is {last}" if last else "no epoch was finished, so there is no checkpoint"
         raise Diverged(what, step, self.epoch, rates, kept)
 
-    def first(self, trainer: L.Trainer) -> tuple[int, str]:
+    def first(self, trainer: Trainer) -> tuple[int, str]:
         """Number of the epoch's first batch whose numbers were not finite in any process, or NEVER, and which were not."""
-        bad = ~torch.stack(self.notes).isfinite()
-        batches = torch.arange(len(bad), device=bad.device)
-        own = torch.where(bad, batches[:, None], NEVER).amin(dim=0)
-        numbers = trainer.strategy.all_gather(own).view(-1, len(own)).amin(dim=0).tolist()
-        kinds = {kind for kind, number in zip(self.kinds, numbers, strict=True) if number == min(numbers)}
-        return min(numbers), ", ".join(kind for kind in ORDER if kind in kinds)
+        notes = torch.stack(self.notes)
+        batches = torch.arange(len(notes), device=notes.device)[:, None]
+        firsts = torch.where(notes.isfinite(), NEVER, batches).amin(dim=0)
+        numbers = trainer.strategy.all_gather(firsts).view(-1, len(ORDER)).amin(dim=0).tolist()
+        return min(numbers), ", ".join(kind for kind, n in zip(ORDER, numbers, strict=True) if n == min(numbers))
 
 
-def totals(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Sums that are all finite where all numbers are, and else not, unless numbers come near the largest float."""
+def total(tensors: Sequence[Tensor], zero: Tensor) -> Tensor:
+    """A sum that is finite where all numbers are, and else not, unless numbers come near the largest float."""
     if tensors and tensors[0].is_cuda:
         # One kernel for many tensors. On a CPU it is slower than a sum each.
-        return [get_total_norm(tensors, 1.0)]
-    return [tensor.sum() for tensor in tensors]
+        return get_total_norm(tensors, 1.0)
+    return sum((tensor.sum() for tensor in tensors), zero)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
 import torch
+from lightning.pytorch import Trainer
 
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.datamodule import ImageDataModule
@@ -41,7 +41,7 @@ def has_validation(config: dict[str, Any]) -> bool:
 
 
 def with_frozen_prefix(
-    config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: L.Trainer, first_epoch: int
+    config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: Trainer, first_epoch: int
 ) -> ImageDataModule | FeatureDataModule:
     """The data as the network takes them: behind the frozen prefix, where the strategy leaves one and the cache is on."""
     if data.cache is None:

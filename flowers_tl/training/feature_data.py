@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-import lightning as L
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,7 +29,7 @@ CropView = int | str
 FeatureKey = tuple[str, CropView, str]
 
 
-class FeatureDataModule(L.LightningDataModule):
+class FeatureDataModule(LightningDataModule):
     """A data module whose batches have passed the frozen prefix: (features, labels, name of the stage they enter).
 
     Batches of epochs without a prefix are (images, labels).
@@ -50,7 +50,7 @@ class FeatureDataModule(L.LightningDataModule):
         self,
         data: ImageDataModule,
         model: TransferClassifier,
-        trainer: L.Trainer,
+        trainer: Trainer,
         epochs: int,
         options: Mapping[str, Any],
         first_epoch: int = 0,

@@ -7,7 +7,7 @@ from inspect import signature
 from itertools import product
 from typing import Any
 
-import lightning as L
+from lightning.pytorch import Trainer
 
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.training.divergence import Diverged
@@ -82,7 +82,7 @@ def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:
 
 def ignored_options(config: dict[str, Any]) -> dict[str, Any]:
     """The keys of a config, with their values, that would change a run of one head and change nothing for many."""
-    defaults = {key: parameter.default for key, parameter in signature(L.Trainer).parameters.items()} | {"devices": 1}
+    defaults = {key: parameter.default for key, parameter in signature(Trainer).parameters.items()} | {"devices": 1}
     trainer = config["trainer"].items()
     ignored = {f"trainer.{k}": v for k, v in trainer if k not in OBEYED and v not in (None, defaults[k])}
     for key in ("mixup", "cutmix", "ema", "early_stopping"):

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
@@ -110,7 +110,7 @@ def train(
 
 def prepare(
     config: dict[str, Any], run: RunFolder, data: ImageDataModule, start: Start, callbacks: Sequence[Callback]
-) -> tuple[TransferClassifier, L.Trainer, Inputs]:
+) -> tuple[TransferClassifier, Trainer, Inputs]:
     """Build the network with its first weights, its Trainer, and the data as the network takes them; record what they are."""
     model = initial_model(config, data)
     load_weights(model.backbone, initial_weights(config))
@@ -131,7 +131,7 @@ def prepare(
     return model, trainer, inputs
 
 
-def fit(run: RunFolder, model: TransferClassifier, trainer: L.Trainer, inputs: Inputs, start: Start) -> None:
+def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs, start: Start) -> None:
     """Solve the head, if the strategy says so, and train; record val scores and what was checked."""
     if model.strategy.head == "solved" and not start.checkpoint:
         run.update({"solved_head": solve(run, model, trainer, inputs)})
@@ -158,7 +158,7 @@ def test(
     config: dict[str, Any],
     run: RunFolder,
     model: TransferClassifier,
-    trainer: L.Trainer,
+    trainer: Trainer,
     inputs: Inputs,
     data: ImageDataModule,
 ) -> None:
@@ -209,7 +209,7 @@ def processes_released() -> Iterator[None]:
         os.environ.update(before)
 
 
-def solve(run: RunFolder, model: TransferClassifier, trainer: L.Trainer, inputs: Inputs) -> dict[str, Any]:
+def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs) -> dict[str, Any]:
     """Begin from the best head on the features as they are; return what ``result.json`` says of it.
 
     On several devices each process does the same: they are to begin from the same head.
@@ -242,7 +242,7 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: L.Trainer, inputs:
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
 
 
-def scores(trainer: L.Trainer, split: str) -> dict[str, float | None]:
+def scores(trainer: Trainer, split: str) -> dict[str, float | None]:
     """The split's last loss, accuracy and balanced accuracy; None where trainer.limit_* left nothing to measure."""
     metrics = trainer.callback_metrics
     names = ("accuracy", "balanced_accuracy", "loss")

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
@@ -90,7 +91,7 @@ def quiet(level: int = logging.INFO) -> Iterator[None]:
 
 def make_trainer(
     config: dict[str, Any], run: RunFolder, model: TransferClassifier, *callbacks: Callback, first_step: int = 0
-) -> L.Trainer:
+) -> Trainer:
     """Build the Trainer with what every run records and keeps: history, curves, proof, best and last checkpoint.
 
     Args:
@@ -107,7 +108,7 @@ def make_trainer(
     plugins = arguments.pop("plugins", [])
     logger = {"purge_step": first_step} if first_step else {}
     try:
-        return L.Trainer(
+        return Trainer(
             **arguments,
             plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), WholeCheckpoints()],
             callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
@@ -116,7 +117,7 @@ def make_trainer(
             # The data module deals the images out itself, none twice in val and test.
             use_distributed_sampler=False,
         )
-    except (ValueError, TypeError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise UserError(f"Lightning's Trainer does not take the values under trainer: {error}") from error
 
 
@@ -175,7 +176,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 @contextmanager
-def without_loggers(trainer: L.Trainer) -> Iterator[None]:
+def without_loggers(trainer: Trainer) -> Iterator[None]:
     """Measure something beside the fit: the curves are the fit's alone."""
     loggers, trainer.loggers = trainer.loggers, []
     try:
@@ -209,7 +210,7 @@ def record_predictions(
             logger.experiment.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 
 
-def log_hyperparameters(trainer: L.Trainer, result: dict[str, Any]) -> None:
+def log_hyperparameters(trainer: Trainer, result: dict[str, Any]) -> None:
     """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics."""
     values = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
     values |= {"data": result["data"]["name"]} | {f"lr_{name}": lr for name, lr in result["learning_rates"].items()}

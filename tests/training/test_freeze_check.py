@@ -130,14 +130,14 @@ class ScheduleSkipsLateGroups(TransferClassifier):
     [
         (BatchNormInTrainMode, r"conv1 \(Conv2d\) is in train mode in epoch 0, against the table"),
         (SomeBatchNormLate, r"bn1.running_mean is frozen in epoch 0, and has changed"),
-        (EverythingAsksForGradients, r"conv1.weight should be frozen in epoch 0, but asks for a gradient"),
-        (NeverUnfreezes, r"layer4.0.conv1.weight should learn in epoch 1, but is frozen"),
+        (EverythingAsksForGradients, r"conv1.weight should be frozen in epoch 0, but requires a gradient"),
+        (NeverUnfreezes, r"layer4.0.conv1.weight should be trainable in epoch 1, but is frozen"),
         (UnfreezesWithoutModes, r"layer4 \(Sequential\) is in eval mode in epoch 1"),
-        (FrozenWeightDecays, r"conv1.weight is in the optimizer's group head, where the table does not put it"),
-        (GroupIsMissing, r"layer4.0.conv1.weight shall learn in group layer4, but is in no group"),
-        (ParameterInTwoGroups, r"fc.weight is in two groups of the optimizer, head and layer4"),
-        (ParameterInTheWrongGroup, r"fc.bias is in the optimizer's group layer4"),
-        (ScheduleSkipsLateGroups, r"layer4.* should learn in epoch 1, but did not move \(its rate is 0\)"),
+        (FrozenWeightDecays, r"conv1.weight is in the optimizer's groups head; by the table it is in none"),
+        (GroupIsMissing, r"layer4.0.conv1.weight is in the optimizer's groups none; by the table it is in layer4"),
+        (ParameterInTwoGroups, r"fc.weight is in the optimizer's groups head, layer4; by the table it is in head"),
+        (ParameterInTheWrongGroup, r"fc.bias is in the optimizer's groups layer4"),
+        (ScheduleSkipsLateGroups, r"layer4.* should be trainable in epoch 1, but did not move \(its rate is 0\)"),
     ],
 )
 def test_a_planted_fault_stops_the_run(fault, message):
@@ -167,7 +167,7 @@ def test_a_resume_that_freezes_again_stops_the_run(tmp_path):
             self.enter_epoch(0)
 
     path = checkpoint_after(2, tmp_path / "two.ckpt")
-    with pytest.raises(FreezeCheckError, match=r"layer4.0.conv1.weight should learn in epoch 2, but is frozen"):
+    with pytest.raises(FreezeCheckError, match=r"layer4.0.conv1.weight should be trainable in epoch 2, but is frozen"):
         fit(make(kind=FreezesAgain), epochs=3, ckpt_path=path)
 
 
