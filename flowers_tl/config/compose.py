@@ -8,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from flowers_tl.config.error_messages import COMPOSE_ERRORS, explain_error
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.config.schema import CONF, TrainConfig
 from flowers_tl.utils.errors import UserError, validate_not_empty
 
@@ -25,8 +26,14 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:
-    """The config as plain Python, every key present. Raises OmegaConf's errors for a key that the schema does not know."""
+    """The config as plain Python, every key present.
+
+    Raises:
+        OmegaConfBaseException: for a key that the schema does not know.
+        UserError: for a value that is out of its range.
+    """
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     # Hydra lets `+key=value` through.
     OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)
+    validate_ranges(plain)
     return plain

@@ -14,15 +14,9 @@ from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_missing, leave_out
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
 from flowers_tl.data.splits import SPLITS, ImageSplit, add_missing_splits, name_classes
-from flowers_tl.data.transforms import AUGMENTATIONS, augment, resized
-from flowers_tl.utils.errors import UserError, suggest
+from flowers_tl.data.transforms import augment, resized
+from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.phase_timer import PhaseTimer
-
-CHOICES = {
-    "protocol": ("official", "trainval"),
-    "balance": ("none", "weights", "sampler"),
-    "augmentation": AUGMENTATIONS,
-}
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -86,19 +80,6 @@ class ImageDataModule(L.LightningDataModule):
         self.images: dict[str, ImageSplit] = {}
         self.undivided, self.cut = False, set()
         self.left_out: list[Path] = []
-        self._validate_arguments()
-
-    def _validate_arguments(self) -> None:
-        for name, least in (("image_size", 16), ("batch_size", 1), ("num_workers", 0), ("seed", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                key = name if name == "seed" else f"data.{name}"
-                raise UserError(f"{key}={value} is too small: it must be at least {least}.")
-        for name in ("limit", "per_class"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"data.{name}={value} leaves no images: it must be at least 1, or null for all.")
-        for name, known in CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise UserError(f"data.{name}={value} is unknown: {suggest(value, known)}.")
 
     def find_splits(self) -> dict[str, ImageSplit]:
         """The splits that the data set has, all of the same classes. Raises UserError where something is wrong with them."""

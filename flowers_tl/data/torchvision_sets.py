@@ -31,21 +31,14 @@ class TorchvisionDataModule(ImageDataModule):
         name: the row's name.
         root: folder that holds the set's folder; by default the row's environment variable, else ``data``.
         others: the row's keys, and those of :class:`ImageDataModule`.
-
-    Raises:
-        UserError: if a value is out of its range.
     """
 
     def __init__(self, name: str, root: str | None = None, **others: Any) -> None:
         self.row = TABLE[name]
         self.reader, self.files_attribute = READERS[self.row["reader"]]
-        ranges = self.row.get("keys", {})
-        self.options = {key: others.pop(key, low) for key, (low, _) in ranges.items()}
+        self.options = {key: others.pop(key, default) for key, default in self.row.get("keys", {}).items()}
         super().__init__(root or os.environ.get(self.row.get("environment", "")) or "data", **others)
         self.name, self.known_classes = name, self.row["num_classes"]
-        for key, (low, high) in ranges.items():
-            if not low <= self.options[key] <= high:
-                raise UserError(f"data.{key}={self.options[key]} is unknown: there are {low} to {high}.")
 
     def prepare_data(self) -> None:
         """Download what is missing. Raises UserError where that fails, with what to put where."""

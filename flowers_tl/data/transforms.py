@@ -29,9 +29,6 @@ def centre_crop(image: Tensor, size: int) -> Tensor:
     return image[top : top + size, left : left + size]
 
 
-AUGMENTATIONS = ("crop", "random_resized_crop", "trivial_augment")
-
-
 def augment(image_size: int, augmentation: str) -> v2.Compose:
     """Crop at random and flip at random: PIL image in, uint8 (3, image_size, image_size) out.
 

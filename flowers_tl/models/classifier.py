@@ -64,8 +64,6 @@ class TransferClassifier(L.LightningModule):
         self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_names)
         self.mixing = make_mixing(regularisation, num_classes)
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"regularisation.label_smoothing={self.label_smoothing} must be at least 0 and below 1.")
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)  # the hyper-parameters hold them
         self.train_scores = scores(num_classes, "accuracy")

@@ -16,10 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torchvision.transforms import v2
 
 from flowers_tl.models.strategy import ParameterGroup
-from flowers_tl.utils.errors import UserError, suggest
+from flowers_tl.utils.errors import UserError
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
-SCHEDULES = ("constant", "cosine", "onecycle")
 
 
 def image_losses(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
@@ -45,13 +44,13 @@ def image_losses(logits: Tensor, labels: Tensor, class_weights: Tensor | None = 
     return (1 - smoothing) * losses - smoothing * weights * logits.log_softmax(dim=1).mean(dim=1)
 
 
-def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], chosen: Mapping[str, Any]) -> Optimizer:
+def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], config: Mapping[str, Any]) -> Optimizer:
     """Build the optimizer with one parameter group for each of ``groups``, named for it.
 
     Raises:
-        UserError: if ``chosen`` names an unknown optimizer, or a key that this one does not have.
+        UserError: if ``config`` has a key or a value that this optimizer does not take.
     """
-    name, arguments = split_choice("optimizer", chosen, OPTIMIZERS)
+    name, arguments = config["name"], options(config)
     accepted = inspect.signature(OPTIMIZERS[name]).parameters
     for key, value in arguments.items():
         if key not in accepted:
@@ -60,15 +59,15 @@ def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], 
             )
     parameters = []
     for group, tensors in groups:
-        own = {} if group.weight_decay is None else {"weight_decay": group.weight_decay}
-        parameters.append({"params": tensors, "lr": group.lr, "name": group.name, **own})
+        decay = {} if group.weight_decay is None else {"weight_decay": group.weight_decay}
+        parameters.append({"params": tensors, "lr": group.lr, "name": group.name, **decay})
     try:
         return OPTIMIZERS[name](parameters, **arguments)
     except (ValueError, TypeError) as error:
         raise UserError(f"The optimizer {name} refuses the values under optimizer: {error}.") from error
 
 
-def make_schedule(optimizer: Optimizer, chosen: Mapping[str, Any], steps: int, steps_per_epoch: float) -> LRScheduler:
+def make_schedule(optimizer: Optimizer, config: Mapping[str, Any], steps: int, steps_per_epoch: float) -> LRScheduler:
     """Build what changes all groups' rates from step to step.
 
     ``cosine`` rises linearly over ``warmup_epochs`` and falls along half a cosine to ``final`` times the rate (Loshchilov
@@ -77,29 +76,21 @@ def make_schedule(optimizer: Optimizer, chosen: Mapping[str, Any], steps: int, s
 
     Args:
         optimizer: whose rates change.
-        chosen: ``name`` and the keys of this schedule.
+        config: ``name`` and the keys of this schedule.
         steps: optimizer steps of the whole run.
         steps_per_epoch: optimizer steps of one epoch.
     """
-    name, arguments = split_choice("scheduler", chosen, SCHEDULES)
+    name, arguments = config["name"], options(config)
     if name == "constant":
         return LambdaLR(optimizer, lambda step: 1.0)
     if not math.isfinite(steps):
         raise UserError(f"scheduler={name} needs to know where the run ends: set trainer.max_epochs.")
     if name == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        share = arguments.get("pct_start", 0.3)
-        if not 0 < share < 1:
-            raise UserError(
-                f"scheduler.pct_start={share} must lie between 0 and 1: it is the share of steps that rise."
-            )
-        return OneCycleLR(optimizer, max_lr=peaks, total_steps=max(2, steps), pct_start=share)
+        return OneCycleLR(optimizer, peaks, total_steps=max(2, steps), pct_start=arguments.get("pct_start", 0.3))
     warmup, final = round(arguments.get("warmup_epochs", 0) * steps_per_epoch), arguments.get("final", 0.0)
-    if not (0 <= warmup <= steps and 0 <= final <= 1):
-        raise UserError(
-            f"scheduler.warmup_epochs={arguments.get('warmup_epochs')} must lie within the run, and scheduler.final={final} "
-            "between 0 and 1."
-        )
+    if warmup > steps:
+        raise UserError(f"scheduler.warmup_epochs={arguments['warmup_epochs']} must lie within the run: name fewer.")
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -109,26 +100,21 @@ def make_schedule(optimizer: Optimizer, chosen: Mapping[str, Any], steps: int, s
     return LambdaLR(optimizer, factor)
 
 
-def make_mixing(chosen: Mapping[str, Any], num_classes: int) -> nn.Module | None:
+def make_mixing(config: Mapping[str, Any], num_classes: int) -> nn.Module | None:
     """Return what mixes a batch of (images, labels) into (images, class shares (n, num_classes)); None for nothing.
 
     With both ``mixup`` (Zhang et al. 2018) and ``cutmix`` (Yun et al. 2019) each batch takes one of them at random.
     """
-    kinds = (("mixup", v2.MixUp), ("cutmix", v2.CutMix))
-    for key, _ in kinds:
-        if chosen.get(key) is not None and not chosen[key] > 0:
-            raise UserError(f"regularisation.{key}={chosen[key]} must be above 0; null turns it off.")
-    with torch.device("cpu"):  # what draws the shares is no part of the network, which may be on the meta device
-        wanted = [
-            kind(alpha=chosen[key], num_classes=num_classes) for key, kind in kinds if chosen.get(key) is not None
+    # What draws the shares is no part of the network, which may be on the meta device.
+    with torch.device("cpu"):
+        kinds = [
+            kind(alpha=config[key], num_classes=num_classes)
+            for key, kind in (("mixup", v2.MixUp), ("cutmix", v2.CutMix))
+            if config.get(key) is not None
         ]
-    return v2.RandomChoice(wanted) if wanted else None
+    return v2.RandomChoice(kinds) if kinds else None
 
 
-def split_choice(
-    group: str, chosen: Mapping[str, Any], names: Sequence[str] | Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """Split a config group into its name, which must be one of ``names``, and its keys that are set."""
-    if chosen["name"] not in names:
-        raise UserError(f"There is no {group} '{chosen['name']}': {suggest(chosen['name'], names)}.")
-    return chosen["name"], {key: value for key, value in chosen.items() if key != "name" and value is not None}
+def options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config group that are set, but its name."""
+    return {key: value for key, value in config.items() if key != "name" and value is not None}

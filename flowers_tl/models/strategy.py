@@ -18,7 +18,6 @@ from typing import Any
 
 from flowers_tl.utils.errors import UserError, suggest
 
-KINDS = ("norm", "bias", "weight")
 # The kinds of each parameter, by stage and by name: a norm layer's bias is both norm and bias, `weight` is the rest.
 Kinds = Mapping[str, Mapping[str, frozenset[str]]]
 
@@ -35,7 +34,7 @@ class Row:
         from_epoch: the epoch, counted from 0, with which learning begins.
         every: the row's stages begin one after the other, so many epochs apart; None: all at once.
         weight_decay: decay of these weights; None: the optimizer's.
-        only: kinds of parameters that learn, out of :data:`KINDS`; empty: all.
+        only: kinds of parameters that learn, out of ``norm``, ``bias`` and ``weight``; empty: all.
     """
 
     stage: str | int
@@ -90,16 +89,6 @@ class Strategy:
             raise UserError(
                 f"strategy.name='{strategy.name}' can't name a folder: use letters, digits, '_', '-' and '.'."
             )
-        choices = {
-            "weights": ("pretrained", "random"),
-            "head": ("random", "solved"),
-            "frozen_batchnorm": ("eval", "train"),
-        }
-        for key, known in choices.items():
-            if getattr(strategy, key) not in known:
-                raise UserError(
-                    f"strategy.{key}={getattr(strategy, key)} is unknown: {suggest(getattr(strategy, key), known)}."
-                )
         return strategy
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +107,6 @@ class Strategy:
         groups: list[ParameterGroup] = []
         claimed: dict[str, str] = {}
         for row in self.table:
-            self._check(row)
             selected = self._select(row, stages, features)
             for stage, parameters in selected.items():
                 # A stage without parameters can be named twice too.
@@ -187,20 +175,6 @@ class Strategy:
                 f"Strategy '{self.name}' begins with the learning rate {text}, but no row is above: give the first row a number."
             )
         return above * value, value
-
-    def _check(self, row: Row) -> None:
-        """Refuse a row whose other values make no sense."""
-        for key, least in (("from_epoch", 0), ("every", 1), ("weight_decay", 0)):
-            value = getattr(row, key)
-            if value is not None and not value >= least:  # so that NaN is refused too
-                raise UserError(
-                    f"Strategy '{self.name}' gives stage {row.stage} {key}={value}: it must be at least {least}."
-                )
-        for kind in row.only:
-            if kind not in KINDS:
-                raise UserError(
-                    f"Strategy '{self.name}' lets only '{kind}' learn in stage {row.stage}: {suggest(kind, KINDS)}."
-                )
 
     def _resolve(self, stage: str | int, stages: Sequence[str], features: Sequence[str]) -> tuple[str, ...]:
         """Turn a row's ``stage`` into the names that it stands for."""

@@ -21,7 +21,6 @@ from flowers_tl.data.cached.disk_cache import Writer
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint
-from flowers_tl.utils.errors import UserError, suggest
 
 # An epoch whose crops and flips are shown, `centre`, or `mirrored`: the centre's mirror image.
 CropView = int | str
@@ -41,9 +40,6 @@ class FeatureDataModule(LightningDataModule):
         epochs: of the run, of which those before ``first_epoch`` are done.
         options: ``views``, ``view_seed`` and ``precision``, see :class:`flowers_tl.config.schema.CacheConfig`.
         keep: splits of which whole passes are made; the others are computed batch by batch.
-
-    Raises:
-        UserError: if a choice makes no sense.
     """
 
     def __init__(
@@ -58,7 +54,6 @@ class FeatureDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.data, self.model, self.keep = data, model, keep
-        validate_cache_options(options)
         self.device: torch.device = trainer.strategy.root_device
         data.trainer = trainer
         self.views, self.precision = options["views"], options["precision"]
@@ -219,15 +214,3 @@ class FeatureDataset(Dataset):
         source = owner.images(self.split, self.random)
         images, labels = source.__getitems__([(view, index) for index in indices] if self.random else indices)
         return (images, labels) if stage is None else (owner.prefix(stage)(images), labels, stage)
-
-
-def validate_cache_options(options: Mapping[str, Any]) -> None:
-    """Raise UserError if ``views``, ``view_seed`` or ``precision`` make no sense."""
-    bounds = {"views": (1, "null makes fresh crops in each epoch"), "view_seed": (0, "null takes the run's seed")}
-    for key, (least, meaning) in bounds.items():
-        if options[key] is not None and options[key] < least:
-            raise UserError(f"cache.{key}={options[key]} must be at least {least}; {meaning}.")
-    if options["precision"] not in PRECISIONS:
-        raise UserError(
-            f"cache.precision={options['precision']} is unknown: {suggest(options['precision'], PRECISIONS)}."
-        )

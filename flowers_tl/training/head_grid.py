@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.head_stack import HeadStack
@@ -61,6 +62,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     Raises:
         UserError: if more than the head is trainable, or the config names what can't be done for many heads at once.
     """
+    validate_ranges(config)
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
     validate_heads(config, model)

@@ -123,8 +123,6 @@ def make_trainer(
 
 def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
     """Arguments for Trainer that are set, made consistent; ``late`` says that a stage begins after the first epoch."""
-    if arguments["max_epochs"] < 1:
-        raise UserError(f"trainer.max_epochs={arguments['max_epochs']} trains nothing: it must be at least 1.")
     if arguments["fast_dev_run"]:
         # Lightning runs one epoch; so it is recorded.
         arguments = arguments | {"max_epochs": 1}
@@ -138,10 +136,6 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
     """In the order in which they act at an epoch's end: average, check, log, record, and only then keep."""
     options = config["regularisation"]
     if (decay := options["ema"]) is not None:
-        if not 0 < decay < 1:
-            raise UserError(
-                f"regularisation.ema={decay} must lie between 0 and 1: it is the share that stays at each step."
-            )
         yield MovingAverage(decay)
     if config["proof"]:
         yield FreezeCheck()
@@ -151,8 +145,6 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
     yield PredictionCollector()
     yield ImageGrid()
     if (patience := options["early_stopping"]) is not None:
-        if patience < 1:
-            raise UserError(f"regularisation.early_stopping={patience} must be at least 1 epoch.")
         yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
     keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
     if has_validation(config):

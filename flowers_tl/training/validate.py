@@ -4,17 +4,17 @@ from typing import Any
 
 import torch
 
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.training.factory import has_validation, make_model
-from flowers_tl.training.feature_data import validate_cache_options
 from flowers_tl.utils.errors import UserError
 
 
 def validate_config(config: dict[str, Any]) -> None:
     """Raise UserError for what no data and no weights could make right."""
+    validate_ranges(config)
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
-    validate_cache_options(config["cache"])
     validate_val_use(config, model)
     validate_balance(config, model)
     validate_precision(config, model)

@@ -100,7 +100,7 @@ def test_ratios_are_those_of_the_means():
         (["repeats=0"], "repeats must be at least 1"),
         (["trainer.max_epoch=1"], "did you mean 'trainer.max_epochs'"),
         (["quick"], "quick can't be read as key=value"),
-        (["data.limit=0"], "data.limit=0 leaves no images"),
+        (["data.limit=0"], "data.limit=0 must be at least 1"),
         (["optimizer=sgd"], "optimizer=sgd has no part in a benchmark"),
         (["strategy=linear_probe"], "strategy=linear_probe has no part"),
         (["data.augmentation=trivial_augment"], "data.augmentation=trivial_augment has no part"),
@@ -121,7 +121,7 @@ def test_strategies_are_named_with_commas_wherever_they_stand(tiny, tmp_path, ca
     assert "'lp_ft' is none of feature_extraction, fine_tuning" in capsys.readouterr().err
     with pytest.raises(SystemExit):  # the override after the names is one
         main(["strategies=fine_tuning", "data.limit=0", *tiny(), f"folder={tmp_path / 'b'}"])
-    assert "data.limit=0 leaves no images" in capsys.readouterr().err
+    assert "data.limit=0 must be at least 1" in capsys.readouterr().err
 
 
 def test_a_failing_command_is_told_and_nothing_is_overwritten(tiny, tmp_path, capsys):

@@ -87,9 +87,9 @@ def test_a_job_that_fails_and_one_that_dies_take_no_other_along(door, tiny, witn
     assert len(told) == 2
     assert all(line.startswith("Error: job ") for line in told)
     assert "seed=7): The job was ended by signal 9" in told[0]
-    assert "seed=-1): seed=-1 is too small" in told[1]
+    assert "seed=-1): seed=-1 must be at least 0" in told[1]
     assert "1 of 3 jobs finished" in process.stdout
-    assert "seed=-1  failed: seed=-1 is too small" in process.stdout
+    assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
     assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
 
 
@@ -129,7 +129,7 @@ def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(door, tiny, t
     process = door("train", "-m", "hydra/launcher=submitit_local", *tiny(seed="0,-1"), cwd=tmp_path)
     assert process.returncode == 1
     assert "1 of 2 jobs finished" in process.stdout
-    assert "seed=-1  failed: seed=-1 is too small" in process.stdout
+    assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
     assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
     assert len(list(tmp_path.rglob("*_0_result.pkl"))) == 2
 
@@ -146,9 +146,9 @@ def test_the_slurm_preset_is_what_submitit_takes(door, tiny):
 def test_a_sweep_without_a_launcher_has_a_summary_too(door, tiny, tmp_path):
     process = door("train", "-m", *tiny(seed="-1,0"), cwd=tmp_path)
     assert process.returncode == 1
-    assert process.stderr.count("Error: seed=-1 is too small") == 1
+    assert process.stderr.count("Error: seed=-1 must be at least 0") == 1
     assert "1 of 2 jobs finished" in process.stdout
-    assert "seed=-1  failed: seed=-1 is too small" in process.stdout
+    assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
     assert "seed=0  val accuracy" in process.stdout
 
 

@@ -227,8 +227,8 @@ BAD_LATER = [
     (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file here"),
     (["trainer.precision=99"], "Lightning's Trainer refuses"),
     (["trainer.max_epochs=0"], "must be at least 1"),
-    (["data.test_per_class=0"], "data.test_per_class=0 is too few"),
-    (["seed=-1"], "seed=-1 is too small"),
+    (["data.test_per_class=0"], "data.test_per_class=0 must be at least 1"),
+    (["seed=-1"], "seed=-1 must be at least 0"),
     (["backbone=vit_b_16"], "Wrong image height"),
     (["strategy.name='a,b'"], "can't name a folder"),
 ]

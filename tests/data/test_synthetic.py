@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data import synthetic
 from flowers_tl.data.synthetic import Species, SyntheticDataModule, draw_flower
 from flowers_tl.utils.errors import UserError
@@ -89,9 +90,9 @@ def test_two_at_once_draw_one_set(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["num_classes", "train_per_class", "val_per_class", "test_per_class"])
-def test_an_empty_split_is_refused(key):
-    with pytest.raises(UserError, match=rf"data.{key}=0 is too few"):
-        SyntheticDataModule(**(SMALL | {key: 0}))
+def test_an_empty_split_is_refused(config, key):
+    with pytest.raises(UserError, match=rf"data.{key}=0 must be at least"):
+        validate_ranges(config(["data=synthetic", f"data.{key}=0"]))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

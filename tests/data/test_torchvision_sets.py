@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.registry import DATA, make_data
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.data.torchvision_sets import READERS, TABLE, TorchvisionDataModule
@@ -115,7 +116,7 @@ def test_the_official_test_split_is_whole_and_val_comes_out_of_train(config, pho
     assert all(int(file.stem.rpartition("_")[2]) < 10 for file in data.images["val"].files)
 
 
-def test_each_partition_of_the_textures_is_another(photos, tmp_path):
+def test_each_partition_of_the_textures_is_another(config, photos, tmp_path):
     dtd(tmp_path / "data", photos)
     found = []
     for partition in (1, 2):
@@ -124,8 +125,8 @@ def test_each_partition_of_the_textures_is_another(photos, tmp_path):
     assert found[0].images["train"].files != found[1].images["train"].files
     assert [int(file.stem) % 3 for file in found[1].images["train"].files] == [1] * 8
     for wrong in (0, 11):
-        with pytest.raises(UserError, match=rf"data.partition={wrong} is unknown: there are 1 to 10"):
-            TorchvisionDataModule("dtd", partition=wrong)
+        with pytest.raises(UserError, match=rf"data.partition={wrong} must lie between 1 and 10"):
+            validate_ranges(config(["data=dtd", f"data.partition={wrong}"]))
 
 
 def test_a_image_that_is_gone_is_named(photos, tmp_path):

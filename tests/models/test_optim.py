@@ -42,7 +42,6 @@ def test_a_rows_weight_decay_wins():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"name": "adan"}, r"There is no optimizer 'adan': did you mean 'adam'"),
         ({"name": "adam", "momentum": 0.9}, r"optimizer.momentum=0.9 means nothing to adam"),
         ({"name": "sgd", "momentum": -1.0}, r"sgd refuses .*Invalid momentum"),
         ({"name": "adam", "weight_decay": -1.0}, r"adam refuses .*Invalid weight_decay"),
@@ -86,18 +85,9 @@ def test_constant_stays():
     assert (rates({"name": "constant"}, steps=5, per_epoch=5) == torch.tensor([1.0, 0.1])).all()
 
 
-@pytest.mark.parametrize(
-    ("chosen", "message"),
-    [
-        ({"name": "cosin"}, "There is no scheduler 'cosin': did you mean 'cosine'"),
-        ({"name": "cosine", "warmup_epochs": 7}, "warmup_epochs=7 must lie within the run"),
-        ({"name": "cosine", "final": 2.0}, "scheduler.final=2.0"),
-        ({"name": "onecycle", "pct_start": 1.0}, "pct_start=1.0 must lie between 0 and 1"),
-    ],
-)
-def test_a_bad_schedule_is_refused(chosen, message):
-    with pytest.raises(UserError, match=message):
-        rates(chosen, steps=20, per_epoch=5)
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(UserError, match="warmup_epochs=7 must lie within the run"):
+        rates({"name": "cosine", "warmup_epochs": 7}, steps=20, per_epoch=5)
 
 
 def test_a_schedule_needs_an_end():
@@ -120,5 +110,3 @@ def test_mixed_labels_are_the_shares_of_the_mixed_images(chosen):
 
 def test_without_mixing_there_is_none():
     assert make_mixing({"mixup": None, "cutmix": None}, 4) is None
-    with pytest.raises(UserError, match=r"regularisation.mixup=0 must be above 0"):
-        make_mixing({"mixup": 0}, 4)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.models.strategy import Strategy, validate_start_epochs
 from flowers_tl.utils.errors import UserError
 
@@ -100,17 +101,27 @@ def test_rows_may_share_a_stage_where_they_share_no_parameter():
         ({"lr": "x0.5"}, "no row is above"),
         ({"lr": "x-1"}, "must be above 0"),
         ({"lr": None}, "neither a number"),
-        ({"from_epoch": -1}, "from_epoch=-1: it must be at least 0"),
-        ({"every": 0}, "every=0: it must be at least 1"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1: it must be at least 0"),
-        ({"weight_decay": float("nan")}, "weight_decay=nan: it must be at least 0"),
-        ({"only": ["norms"]}, "lets only 'norms' learn in stage head: did you mean 'norm'"),
         ({"only": ["norm"]}, "this network has none there"),
     ],
 )
 def test_a_row_that_makes_no_sense_is_refused(row, message):
     with pytest.raises(UserError, match=message):
         groups({"stage": "head", "lr": 1e-3} | row)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"from_epoch": -1}, "from_epoch=-1 must be at least 0"),
+        ({"every": 0}, "every=0 must be at least 1"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must be at least 0"),
+        ({"weight_decay": float("nan")}, "weight_decay=nan must be at least 0"),
+        ({"only": ["norms"]}, "only.0=norms is unknown: did you mean 'norm'"),
+    ],
+)
+def test_a_rows_values_have_ranges(row, message):
+    with pytest.raises(UserError, match=rf"strategy.table.0.{message}"):
+        validate_ranges({"strategy": {"table": [{"stage": "head", "lr": 1e-3} | row]}})
 
 
 def test_a_row_that_begins_after_the_run_is_refused_with_what_would_be_right():
@@ -165,7 +176,7 @@ def test_empty_table_is_refused_unless_the_head_is_solved():
 @pytest.mark.parametrize(("key", "value"), [("weights", "randm"), ("head", "solve"), ("frozen_batchnorm", "evil")])
 def test_unknown_choice_is_refused(key, value):
     with pytest.raises(UserError, match=rf"strategy.{key}={value} is unknown: did you mean"):
-        groups(("head", 1e-3), **{key: value})
+        validate_ranges({"strategy": {key: value}})
 
 
 @pytest.mark.parametrize("name", ["x=1", "a,b", "../up", "", "two words"])

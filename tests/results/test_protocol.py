@@ -104,7 +104,7 @@ def test_nothing_is_chosen_by_val_where_it_is_trained_on(config, tiny, tmp_path,
 
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
-    [("protocol", "trainvall", "did you mean 'trainval'"), ("per_class", 0, "data.per_class=0 leaves no images")],
+    [("protocol", "trainvall", "did you mean 'trainval'"), ("per_class", 0, "data.per_class=0 must be at least 1")],
 )
 def test_bad_choices_are_refused(config, tiny, tmp_path, key, value, sentence):
     with pytest.raises(UserError, match=sentence):

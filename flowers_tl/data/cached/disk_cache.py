@@ -90,8 +90,6 @@ class Cache:
     """
 
     def __init__(self, folder: str | Path | None = None, max_gb: float = 20.0, progress: bool = False) -> None:
-        if not max_gb > 0:
-            raise UserError(f"cache.max_gb={max_gb} must be above 0; cache.enabled=false keeps nothing.")
         self.folder, self.max_bytes, self.progress = Path(folder or default_folder()), max_gb * 1e9, progress
         self.clock = PhaseTimer()
         # Entries that this process uses, and their bytes.

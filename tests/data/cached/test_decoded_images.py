@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from flowers_tl.config.ranges import RANGES
 from flowers_tl.data.cached import content_hash, decoded_images
 from flowers_tl.data.cached.decoded_images import ImageCrops, decoded_size, has_room, open_images
 from flowers_tl.data.cached.disk_cache import Cache
@@ -15,7 +16,6 @@ from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import (
-    AUGMENTATIONS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     augment,
@@ -85,7 +85,7 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+@pytest.mark.parametrize("augmentation", RANGES["data.augmentation"].choices)
 @pytest.mark.parametrize(("cached", "workers"), [(True, 0), (False, 0), (False, 2)])
 def test_batches_are_what_transforms_make_of_the_files(photos, tmp_path, augmentation, cached, workers):
     arguments = {"augmentation": augmentation, "image_size": 24, "num_workers": workers, "batch_size": 5, "seed": 3}

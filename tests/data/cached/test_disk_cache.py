@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from flowers_tl.cache import main
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.cached import disk_cache as room
 from flowers_tl.data.cached.disk_cache import Cache, clear, entries
 from flowers_tl.utils.errors import UserError
@@ -115,6 +116,7 @@ def test_two_processes_at_once_make_it_once(tmp_path):
 
 FULL = """
 import resource, signal, sys, torch
+from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.utils.errors import UserError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -171,7 +173,7 @@ def test_what_another_process_removes_stays_with_those_who_use_it(tmp_path, monk
 
 def test_a_bound_of_nothing_is_refused():
     with pytest.raises(UserError, match=r"cache.max_gb=0 must be above 0; cache.enabled=false keeps nothing"):
-        Cache(max_gb=0)
+        validate_ranges({"cache": {"max_gb": 0}})
 
 
 def test_the_door_lists_and_clears(door, tmp_path):

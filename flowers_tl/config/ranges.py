@@ -1,0 +1,96 @@
+"""Which values a key may have: plain ranges and choices, for all keys in one table. It needs neither Hydra nor PyTorch."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flowers_tl.config.keys import flatten
+from flowers_tl.utils.errors import UserError, suggest
+
+
+class Range(NamedTuple):
+    """Numbers from ``low`` to ``high``, but not the ends in ``without``; or one of the ``choices``.
+
+    null is always allowed here: the schema says where it may stand. ``remedy`` ends the sentence about a wrong value.
+    """
+
+    low: float = 0
+    high: float = math.inf
+    without: tuple[float, ...] = (math.inf,)
+    choices: tuple[str, ...] = ()
+    remedy: str = ""
+
+    def allows(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # NaN lies nowhere.
+        return number and self.low <= value <= self.high and value not in self.without
+
+    def describe(self, value: Any) -> str:
+        """What is wrong with the value, to stand behind it in a sentence."""
+        if self.choices:
+            return f"is unknown: {suggest(value, self.choices)}"
+        if self.high == math.inf:
+            return f"must be {'above' if self.low in self.without else 'at least'} {self.low:g}"
+        if self.without == (self.high,):
+            return f"must be at least {self.low:g} and below {self.high:g}"
+        return f"must lie between {self.low:g} and {self.high:g}"
+
+
+# A star stands for a position in a list.
+RANGES = {
+    "seed": Range(),
+    "strategy.weights": Range(choices=("pretrained", "random")),
+    "strategy.head": Range(choices=("random", "solved")),
+    "strategy.frozen_batchnorm": Range(choices=("eval", "train")),
+    "strategy.table.*.from_epoch": Range(),
+    "strategy.table.*.every": Range(1, remedy="null lets all stages of the row begin at once"),
+    "strategy.table.*.weight_decay": Range(remedy="null takes optimizer.weight_decay"),
+    "strategy.table.*.only.*": Range(choices=("norm", "bias", "weight")),
+    "data.num_classes": Range(2, remedy="null takes as many as the data has"),
+    "data.image_size": Range(16),
+    "data.batch_size": Range(1),
+    "data.num_workers": Range(remedy="null takes as many as help"),
+    "data.augmentation": Range(choices=("crop", "random_resized_crop", "trivial_augment")),
+    "data.limit": Range(1, remedy="null takes all images"),
+    "data.protocol": Range(choices=("official", "trainval")),
+    "data.per_class": Range(1, remedy="null takes all images"),
+    "data.balance": Range(choices=("none", "weights", "sampler")),
+    "data.train_per_class": Range(1),
+    "data.val_per_class": Range(1),
+    "data.test_per_class": Range(1),
+    "data.first_species": Range(),
+    "data.partition": Range(1, 10),
+    "optimizer.name": Range(choices=("adam", "adamw", "sgd")),
+    "optimizer.weight_decay": Range(),
+    "optimizer.betas.*": Range(0, 1, (1,)),
+    "optimizer.momentum": Range(),
+    "scheduler.name": Range(choices=("constant", "cosine", "onecycle")),
+    "scheduler.warmup_epochs": Range(),
+    "scheduler.final": Range(0, 1, remedy="it is a share of the learning rates"),
+    "scheduler.pct_start": Range(0, 1, (0, 1), remedy="it is the share of steps in which the rates rise"),
+    "regularisation.label_smoothing": Range(0, 1, (1,), remedy="it is the share of a label that all classes get"),
+    "regularisation.mixup": Range(without=(0, math.inf), remedy="null turns it off"),
+    "regularisation.cutmix": Range(without=(0, math.inf), remedy="null turns it off"),
+    "regularisation.ema": Range(0, 1, (0, 1), remedy="it is the share that stays at each step; null turns it off"),
+    "regularisation.early_stopping": Range(1, remedy="null never stops early"),
+    "cache.max_gb": Range(without=(0,), remedy="cache.enabled=false keeps nothing"),
+    "cache.views": Range(1, remedy="null makes fresh crops in each epoch"),
+    "cache.view_seed": Range(remedy="null takes the run's seed"),
+    "cache.precision": Range(choices=("fp32", "bf16")),
+    "heads.lr.*": Range(without=(0, math.inf)),
+    "heads.weight_decay.*": Range(),
+    "heads.seeds": Range(1),
+    "trainer.max_epochs": Range(1),
+}
+
+
+def validate_ranges(config: Mapping[str, Any]) -> None:
+    """Raise UserError for the first value of a config, plain Python, that is out of its range or none of the choices."""
+    for key, value in flatten(config).items():
+        allowed = RANGES.get(re.sub(r"\.\d+\b", ".*", key))
+        if allowed and value is not None and not allowed.allows(value):
+            remedy = f"; {allowed.remedy}" if allowed.remedy else ""
+            raise UserError(f"{key}={value} {allowed.describe(value)}{remedy}.")
