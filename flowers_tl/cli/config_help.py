@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import omegaconf
+from hydra.core.config_store import ConfigStore
 
 from flowers_tl.cli.options import FLAGS, as_typed, field_docstrings, format_help
 from flowers_tl.config import data_schema
@@ -21,15 +23,23 @@ HYDRA_FLAGS = (
 
 def config_help(config_name: str, about: str) -> str:
     """The help of the command that composes ``conf/<config_name>.yaml``."""
-    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
-    choices = [
-        (f"{group}=", ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))) for group in groups
-    ]
+    choices = [(f"{group}=", ", ".join(sorted(names))) for group, names in list_choices().items()]
     keys = [
         (f"{key}=", f"{meaning} (default: {default})" if default else meaning) for key, default, meaning in list_keys()
     ]
     sections = [("Choices", choices), ("Keys", keys), ("Flags", [*HYDRA_FLAGS, *FLAGS])]
     return format_help(f"python -m flowers_tl.{config_name} key=value ...", f"{about} {REPEATED}", sections)
+
+
+def list_choices() -> dict[str, set[str]]:
+    """The choices of each group: files in ``conf/``, and rows of tables, which the schema has registered."""
+    stored = ConfigStore.instance().repo
+    groups = sorted({file.parent.name for file in CONF.glob("*/*.yaml")} | {"backbone"})
+    return {
+        group: {file.stem for file in (CONF / group).glob("*.yaml")}
+        | {Path(name).stem for name in stored.get(group, ())}
+        for group in groups
+    }
 
 
 def list_keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:

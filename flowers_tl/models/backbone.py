@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models import get_model
 
+from flowers_tl.config.backbones import ARCHITECTURES
 from flowers_tl.utils.errors import UserError, suggest
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -41,7 +42,7 @@ class Backbone(nn.Module):
     """A torchvision network with ``num_classes`` outputs and its row of stages; ``forward`` is torchvision's own.
 
     Args:
-        name: an entry of :data:`ARCHITECTURES`.
+        name: a row of :data:`flowers_tl.config.backbones.ARCHITECTURES`.
         num_classes: outputs of the new head.
 
     Raises:
@@ -55,7 +56,8 @@ class Backbone(nn.Module):
         self.name = name
         self.network = get_model(name, weights=None)
         self.final = replace_final_layer(self.network, num_classes)
-        self.stages: tuple[Stage, ...] = tuple(ARCHITECTURES[name](self.network))
+        family, *starts = ARCHITECTURES[name]
+        self.stages: tuple[Stage, ...] = tuple(FAMILIES[family](self.network, *starts))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, 3, height, width), normalised float, to logits (n, num_classes)."""
@@ -127,35 +129,30 @@ def resnet_stages(network: nn.Module) -> Iterator[Stage]:
     yield chain("head", "fc")
 
 
-def sequential_stages(*starts: int) -> Callable[[nn.Module], Iterator[Stage]]:
+def sequential_stages(network: nn.Module, *starts: int) -> Iterator[Stage]:
     """Stages of a network that is ``features`` and ``classifier``; stage k begins at ``features[starts[k]]``."""
+    for k, (start, stop) in enumerate(pairwise((*starts, len(network.features)))):
+        yield chain(f"stage{k}" if k else "stem", *(f"features.{i}" for i in range(start, stop)))
 
-    def stages(network: nn.Module) -> Iterator[Stage]:
-        for k, (start, stop) in enumerate(pairwise((*starts, len(network.features)))):
-            yield chain(f"stage{k}" if k else "stem", *(f"features.{i}" for i in range(start, stop)))
+    # In the classifier the head begins with the last layer that has weights, or with the dropout just before it.
+    layers = list(network.classifier)
+    begin = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
+    begin -= isinstance(layers[begin - 1], nn.Dropout)
 
-        # In the classifier the head begins with the last layer that has weights, or with the dropout just before it.
-        layers = list(network.classifier)
-        begin = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
-        begin -= isinstance(layers[begin - 1], nn.Dropout)
-        head = chain("head", *(f"classifier.{i}" for i in range(begin, len(layers))), flatten=True)
-        if isinstance(layers[-1], nn.AdaptiveAvgPool2d):  # SqueezeNet pools behind its final convolution
-            yield Stage("neck", (), lambda network, x: x)
-            yield head
-            return
-
-        def neck(network: nn.Module, x: Tensor) -> Tensor:
-            x = network.avgpool(x) if hasattr(network, "avgpool") else adaptive_avg_pool2d(x, 1)
-            if not any(isinstance(layer, nn.Flatten) for layer in layers):  # ConvNeXt flattens behind its norm
-                x = torch.flatten(x, 1)
-            for layer in network.classifier[:begin]:
-                x = layer(x)
+    def neck(network: nn.Module, x: Tensor) -> Tensor:
+        # SqueezeNet pools behind its final convolution.
+        if isinstance(network.classifier[-1], nn.AdaptiveAvgPool2d):
             return x
+        x = network.avgpool(x) if hasattr(network, "avgpool") else adaptive_avg_pool2d(x, 1)
+        # ConvNeXt flattens behind its norm.
+        if not any(isinstance(layer, nn.Flatten) for layer in network.classifier):
+            x = torch.flatten(x, 1)
+        for layer in network.classifier[:begin]:
+            x = layer(x)
+        return x
 
-        yield Stage("neck", ("avgpool", *(f"classifier.{i}" for i in range(begin))), neck)
-        yield head
-
-    return stages
+    yield Stage("neck", ("avgpool", *(f"classifier.{i}" for i in range(begin))), neck)
+    yield chain("head", *(f"classifier.{i}" for i in range(begin, len(layers))), flatten=True)
 
 
 def vit_stages(network: nn.Module) -> Iterator[Stage]:
@@ -171,15 +168,9 @@ def vit_stages(network: nn.Module) -> Iterator[Stage]:
     yield chain("head", "heads")
 
 
-ARCHITECTURES: dict[str, Callable[[nn.Module], Iterator[Stage]]] = {
-    "resnet18": resnet_stages,
-    "resnet34": resnet_stages,
-    "resnet50": resnet_stages,
-    "mobilenet_v2": sequential_stages(0, 2, 4, 7, 14),
-    "mobilenet_v3_small": sequential_stages(0, 1, 2, 4, 9),
-    "mobilenet_v3_large": sequential_stages(0, 2, 4, 7, 13),
-    "efficientnet_b0": sequential_stages(0, 2, 3, 4, 6),
-    "convnext_tiny": sequential_stages(0, 1, 2, 4, 6),
-    "squeezenet1_1": sequential_stages(0, 2, 5, 8),
-    "vit_b_16": vit_stages,
+# What makes a network's stages of it and of the numbers in its row.
+FAMILIES: dict[str, Callable[..., Iterator[Stage]]] = {
+    "resnet": resnet_stages,
+    "sequential": sequential_stages,
+    "vit": vit_stages,
 }

@@ -29,7 +29,7 @@ class TransferClassifier(L.LightningModule):
     :func:`flowers_tl.models.pretrained.load_weights` or a checkpoint fills them.
 
     Args:
-        backbone: name of an architecture, see :data:`flowers_tl.models.backbone.ARCHITECTURES`.
+        backbone: name of an architecture, see :data:`flowers_tl.config.backbones.ARCHITECTURES`.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python (:meth:`Strategy.to_dict`).
         class_names, image_size: one name a class, and the side in pixels of the images it learns from; kept in the

@@ -6,6 +6,7 @@ import re
 import lightning as L
 import pytest
 
+from flowers_tl.cli.config_help import list_choices
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
 from flowers_tl.config.schema import CONF, find_conf
@@ -29,22 +30,27 @@ def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_pat
     assert find_conf(package) == package / "conf"
 
 
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+CHOICES = [*FILES, *(("data", name) for name in TABLE), *(("backbone", name) for name in ARCHITECTURES)]
 
 
-FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))] + [("data", name) for name in TABLE]
-
-
-@pytest.mark.parametrize(("group", "choice"), FILES)
-def test_every_yaml_composes(config, group, choice):
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes(config, group, choice):
     composed = config([f"{group}={choice}"])
     if group not in ("experiment", "sweep"):
         assert composed[group]["name"] == choice
 
 
-def test_a_backbone_file_for_every_architecture():
-    assert choices("backbone") == sorted(ARCHITECTURES)
+def test_the_help_lists_every_choice():
+    assert {(group, name) for group, names in list_choices().items() for name in names} == set(CHOICES)
+
+
+def test_a_users_own_backbone_is_a_choice_beside_the_tables(config, tmp_path):
+    (tmp_path / "backbone").mkdir()
+    (tmp_path / "backbone" / "mine.yaml").write_text("name: resnet34\nweights: mine.pth\n")
+    own = [f"hydra.searchpath=[{tmp_path}]"]
+    assert config([*own, "backbone=mine"])["backbone"] == {"name": "resnet34", "weights": "mine.pth"}
+    assert config([*own, "backbone=resnet50"])["backbone"] == {"name": "resnet50", "weights": "IMAGENET1K_V1"}
 
 
 def test_defaults_are_the_articles(config):
