@@ -1,7 +1,8 @@
-"""Measure a trained network on a split, in the way in which training measured it: the same images, function and bits."""
+"""Measure a trained network on a split in the way in which training measured it: same images, same function, same bits."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ import torch
 from flowers_tl.config.compose import compose_config
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.inference.calibration import fit_temperature
 from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load_trained
-from flowers_tl.results.conformal import conformal_threshold, coverage, validate_alpha
+from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find_callback
-from flowers_tl.training.factory import prepare_features, set_up_data, with_frozen_prefix
+from flowers_tl.training.factory import collect_predictions, prepare_features, set_up_data, with_frozen_prefix
 from flowers_tl.training.trainer import quiet
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder
 from flowers_tl.utils.notes import log
+from flowers_tl.utils.overwriting import validate_new_folder
 
 # Classes in the terminal; the file has all.
 MOST_CLASSES = 10
@@ -57,9 +58,8 @@ def evaluate(
     uses_of_val = [key for key, value in (("calibrate", calibrate), ("conformal", conformal)) if value]
     if uses_of_val:
         validate_val_use(uses_of_val[0], split, trained, config)
-    splits = list(dict.fromkeys([*(["val"] if uses_of_val else []), split]))
-    predictions, data = predict_splits(trained, config, splits)
-    val, answers, temperature, sets = (
+    predictions, data = predict_splits(trained, config, sorted({split, *(["val"] if uses_of_val else [])}))
+    val, measured, temperature, sets = (
         predictions.splits.get("val"),
         predictions.splits[split],
         trained.temperature,
@@ -69,12 +69,12 @@ def evaluate(
         temperature = fit_temperature(val.logits, val.labels)
     if conformal is not None:
         threshold = conformal_threshold(val.logits / temperature, val.labels, conformal)
-        sets = coverage(answers.logits / temperature, answers.labels, threshold, conformal)
-    measured = trained.record.get("protocol", {}).get("splits", {}).get(split)
-    reported = trained.measured.get(split) if measured == data.fingerprints().get(split) else None
+        sets = measure_coverage(measured.logits / temperature, measured.labels, threshold, conformal)
+    fingerprint = trained.record.get("protocol", {}).get("splits", {}).get(split)
+    reported = trained.measured.get(split) if fingerprint == data.fingerprints().get(split) else None
     for note in notes(trained, config, split, data, reported is not None):
         log.warning(f"Note: {note}")
-    result = Evaluation(trained.path, split, answers, predictions.class_names, reported, temperature, sets)
+    result = Evaluation(trained.path, split, measured, predictions.class_names, reported, temperature, sets)
     print_evaluation(result, MOST_CLASSES)
     # Measuring takes minutes, in which another command may have written there.
     validate_new_folder(out)
@@ -98,7 +98,7 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
     keys = [word.partition("=")[0] for word in overrides]
     size = trained.model.hparams.image_size
     if "data.image_size" in keys:
-        raise UserError(f"data.image_size is the network's own, {size}, on which it was trained: leave it out.")
+        raise UserError(f"data.image_size is {size}, as in the network's training: leave it out.")
     composed = compose_config([*([] if "data" in keys else [f"data={config['data']['name']}"]), *overrides])
     for key in keys:
         part, _, inner = key.partition(".")
@@ -107,7 +107,7 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
 
 
 def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mapping[str, Any]) -> None:
-    """Raise UserError if what the option ``key`` asks for would be fitted on images that are no val of this network."""
+    """Raise UserError if the option ``key`` would be fitted on images that are no val of this network."""
     if split == "all":
         raise UserError(f"{key} is fitted on val, which split=all measures with all others: name split=test.")
     if trained_on_val(trained, config):
@@ -115,7 +115,7 @@ def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mappin
 
 
 def trained_on_val(trained: TrainedModel, config: Mapping[str, Any]) -> bool:
-    """Whether these data's val images are among those that the network learned from."""
+    """Whether the network was trained on these data's val images."""
     same = all(config["data"][key] == trained.config["data"][key] for key in ("name", "root"))
     return same and trained.config["data"]["protocol"] == "trainval"
 
@@ -123,34 +123,26 @@ def trained_on_val(trained: TrainedModel, config: Mapping[str, Any]) -> bool:
 def notes(
     trained: TrainedModel, config: Mapping[str, Any], split: str, data: ImageDataModule, as_trained: bool
 ) -> Iterator[str]:
-    """What a reader of the scores should know of the images."""
+    """Notes for the user about the measured images."""
     if not as_trained and split in trained.measured:
         yield f"these are not the {split} images that training measured."
     if split == "val" and trained_on_val(trained, config):
         yield "the network was trained on these val images too (data.protocol=trainval)."
     if not as_trained and split in data.cut:
         share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} images"
-        yield f"the set has no {split} of its own: measured are {share}, cut out of it; split=all measures all."
-
-
-def validate_new_folder(out: str | Path | None) -> None:
-    """Raise UserError if the folder holds anything, before anything is computed."""
-    if out is None or not Path(out).exists():
-        return
-    if not Path(out).is_dir() or any(Path(out).iterdir()):
-        raise UserError(f"out={out} is there already: name a new folder, so that nothing in it is lost.")
+        yield f"the set has no {split} split: measured are {share}, cut out of it; split=all measures all."
 
 
 def predict_splits(
     trained: TrainedModel, config: Mapping[str, Any], splits: Sequence[str]
 ) -> tuple[Predictions, ImageDataModule]:
-    """The network's logits for all images of the splits, with labels as the network counts its classes; and their data.
+    """Compute the network's logits for all images of the splits; return them with the data.
 
     Args:
-        trained: what answers.
-        config: its run's, in which ``data`` may be another, with the same classes or some of them.
+        trained: the network; the labels are places among its classes.
+        config: of its run, in which ``data`` may be another, with the same classes or some of them.
         splits: of ``train``, ``val`` and ``test``, or ``all`` alone, for all images of the data as one split; train images
-            are taken as they are, none changed at random.
+            are not augmented.
 
     Raises:
         UserError: if the data has a class that the network does not know.
@@ -158,41 +150,40 @@ def predict_splits(
     whole = {f"limit_{split}_batches": None for split in SPLITS} | {"fast_dev_run": False, "overfit_batches": 0.0}
     config = {**config, "trainer": config["trainer"] | whole}
     data = set_up_data(config, undivided="all" in splits)
-    model = trained.model
+    model, logits = trained.model, {}
     places = class_places(model.hparams.class_names, data)
     if config["compute"]["channels_last"]:
         model.to(memory_format=torch.channels_last)
-    found = {}
-    with quiet(logging.WARNING):  # which devices there are is not the question
+    # Lightning's remarks on the machine's devices do not matter here.
+    with quiet(logging.WARNING):
         trainer = make_trainer(config["trainer"])
-        seen = with_frozen_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
+        inputs = with_frozen_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
         for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
-            prepare_features(seen, split)
-            trainer.test(model, dataloaders=seen.in_order(split), verbose=False)
-            images = data.images[split]
-            files = [file.relative_to(data.root).as_posix() for file in images.files]
-            found[split] = SplitPredictions(
-                find_callback(trainer, PredictionCollector).gathered("test"), places[images.labels], files
-            )
+            prepare_features(inputs, split)
+            trainer.test(model, dataloaders=inputs.in_order(split), verbose=False)
+            logits[split] = find_callback(trainer, PredictionCollector).gathered("test")
+    predictions = {
+        split: replace(one, labels=places[one.labels])
+        for split, one in collect_predictions(data, logits).splits.items()
+    }
     if data.undivided:
-        found = {"all": join(list(found.values()))}
-    return Predictions(list(model.hparams.class_names), found), data
+        predictions = {"all": join(list(predictions.values()))}
+    return Predictions(list(model.hparams.class_names), predictions), data
 
 
 def join(parts: Sequence[SplitPredictions]) -> SplitPredictions:
-    """The answers of several splits as those of one."""
+    """The predictions of several splits as those of one."""
     logits, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "labels"))
     return SplitPredictions(logits, labels, [image for part in parts for image in part.images])
 
 
-def make_trainer(chosen: Mapping[str, Any]) -> L.Trainer:
-    """Lightning's Trainer with what decides the bits, on one device, for answers alone."""
-    taken = ("accelerator", "precision", "deterministic", "max_epochs", "inference_mode", "enable_progress_bar")
-    callbacks = [PredictionCollector(), *([ProgressBar()] if chosen["enable_progress_bar"] else [])]
+def make_trainer(options: Mapping[str, Any]) -> L.Trainer:
+    """Lightning's Trainer on one device, with the options of the run's trainer on which the bits of logits depend."""
+    keys = ("accelerator", "precision", "deterministic", "max_epochs", "inference_mode", "enable_progress_bar")
     return L.Trainer(
-        **{key: chosen[key] for key in taken},
+        **{key: options[key] for key in keys},
         devices=1,
-        callbacks=callbacks,
+        callbacks=[PredictionCollector(), *([ProgressBar()] if options["enable_progress_bar"] else [])],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -205,8 +196,8 @@ def class_places(known: Sequence[str], data: ImageDataModule) -> np.ndarray:
     names = data.class_names
     if list(names) == list(known):
         return np.arange(len(names))
-    if strange := [name for name in names if name not in known]:
+    if unknown := [name for name in names if name not in known]:
         raise UserError(
-            f"The network has no class {shorten(strange)}: it was trained on {shorten(known)}; name data with these classes."
+            f"The network has no class {shorten(unknown)}: it was trained on {shorten(known)}; name data with these classes."
         )
     return np.array([known.index(name) for name in names])

@@ -1,21 +1,23 @@
-"""Prediction sets: so many classes that the true one is among them as often as promised (conformal prediction)."""
+"""Probabilities to rely on: a temperature fitted on val, and prediction sets that contain the true class as often as promised."""
 
 import math
 from dataclasses import dataclass
 from textwrap import fill
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
-from flowers_tl.results.statistics import class_weights, probabilities
+from flowers_tl.results.scores import cross_entropy
+from flowers_tl.results.statistics import class_weights, probabilities, top_k
 from flowers_tl.utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How prediction sets did.
+    """How often prediction sets contain the true class, and how large they are.
 
     Attributes:
-        wanted: share of images whose true class the set is to hold.
+        wanted: share of images whose set is to contain the true class.
         marginal: that share, measured over images.
         by_class: mean over classes of the share within each.
         size: mean number of classes in a set.
@@ -28,52 +30,70 @@ class Coverage:
     size: float
     empty: float
 
-    def in_words(self) -> str:
-        """What was promised and what was found, and which of the two shares the promise is about."""
+    def describe(self) -> str:
+        """The promised and the measured coverage, and which of the two measures the promise is about."""
         return fill(
-            f"Prediction sets made by val hold the true class for {self.marginal:.1%} of the images, and on average over "
-            f"classes for {self.by_class:.1%} of each ({self.wanted:.0%} were asked for); they hold {self.size:.2f} classes on "
-            f"average, and {self.empty:.1%} are empty. The promise is for images whose classes are as frequent as in val. "
-            "Where all are equally frequent there, it is the average over classes that is to come near it; the share of "
-            "images follows which classes are frequent here.",
+            f"Prediction sets contain the true class for {self.marginal:.1%} of the images, and on average over classes for "
+            f"{self.by_class:.1%} of each (promised: {self.wanted:.0%}). They contain {self.size:.2f} classes on average; "
+            f"{self.empty:.1%} are empty. The promise holds for images whose classes are as frequent as in val. If all "
+            "classes are equally frequent in val, compare it with the average over classes: the share of images depends on "
+            "which classes are frequent here.",
             100,
         )
 
 
-def conformal_threshold(logits: np.ndarray, labels: np.ndarray, alpha: float) -> float:
-    """The probability from which on a class belongs to an image's set, so that one in 1/alpha sets misses the true class.
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The number by which logits (images, classes) are divided for the least cross-entropy (Guo et al. 2017).
 
-    Split conformal prediction with the score 1 - p(true class) (Sadinle, Lei and Wasserman 2019): for new images that
-    are like these, classes as frequent as here, the set holds the true class with a probability of at least 1 - alpha.
+    It changes no prediction, only its probability: above 1 the network was overconfident.
 
     Raises:
-        UserError: if alpha is no share, or there are too few images for it.
+        UserError: if no temperature is the best: all predictions are right, or the logits are not finite.
+    """
+    low, high = math.log(0.01), math.log(100)
+    # If all are right, the loss falls with the temperature for ever.
+    if np.isfinite(logits).all() and not top_k(logits, labels, 1).all():
+
+        def loss(log_temperature: float) -> float:
+            return cross_entropy(logits / math.exp(log_temperature), labels)
+
+        best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x
+        if low + 0.01 < best < high - 0.01:
+            return math.exp(best)
+    raise UserError(
+        "No temperature between 0.01 and 100 fits the val images best: all predictions are right, or all are random. Leave "
+        "calibrate=true out."
+    )
+
+
+def conformal_threshold(logits: np.ndarray, labels: np.ndarray, alpha: float) -> float:
+    """The least probability of a class in a prediction set, so that a share ``alpha`` of the sets misses the true class.
+
+    Split conformal prediction with the score 1 - p(true class) (Sadinle, Lei and Wasserman 2019): for new images that
+    are like these, classes as frequent as here, the set contains the true class with a probability of at least 1 - alpha.
+
+    Raises:
+        UserError: if alpha is not between 0 and 1, or there are too few images for it.
     """
     validate_alpha(alpha)
-    own = np.sort(probabilities(logits)[np.arange(len(labels)), labels])
-    rank = math.floor((len(labels) + 1) * alpha)  # so many of the true classes may fall below
+    # So many of the true classes may have a lower probability.
+    rank = math.floor((len(labels) + 1) * alpha)
     if rank < 1:
         raise UserError(f"conformal={alpha} needs at least {math.ceil(1 / alpha) - 1} val images, not {len(labels)}.")
-    return float(own[rank - 1])
+    return float(np.sort(probabilities(logits)[np.arange(len(labels)), labels])[rank - 1])
 
 
 def validate_alpha(alpha: float) -> None:
-    """Raise UserError if alpha is no share of sets that may miss the true class."""
+    """Raise UserError if alpha is not between 0 and 1."""
     if not 0 < alpha < 1:
         raise UserError(
             f"conformal={alpha} must lie between 0 and 1: it is the share of sets that may miss the true class."
         )
 
 
-def coverage(logits: np.ndarray, labels: np.ndarray, threshold: float, alpha: float) -> Coverage:
-    """Measure the sets of all classes that are at least as likely as ``threshold``."""
+def measure_coverage(logits: np.ndarray, labels: np.ndarray, threshold: float, alpha: float) -> Coverage:
+    """Measure the sets of all classes whose probability is at least ``threshold``."""
     sets = probabilities(logits) >= threshold
-    held = sets[np.arange(len(labels)), labels]
-    sizes = sets.sum(axis=1)
-    return Coverage(
-        1 - alpha,
-        float(held.mean()),
-        float(held @ class_weights(labels)),
-        float(sizes.mean()),
-        float((sizes == 0).mean()),
-    )
+    contained, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
+    shares = contained.mean(), contained @ class_weights(labels), sizes.mean(), (sizes == 0).mean()
+    return Coverage(1 - alpha, *map(float, shares))

@@ -1,4 +1,4 @@
-"""What an evaluation found, for the terminal and as files: scores, the promise of its sets, every class's part."""
+"""The result of an evaluation, printed and as files: scores, coverage of prediction sets, and the errors of every class."""
 
 import csv
 from collections.abc import Mapping
@@ -9,43 +9,32 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.box import SIMPLE
-from rich.table import Table
 
+from flowers_tl.results import scores
 from flowers_tl.results.conformal import Coverage
 from flowers_tl.results.images import confusion_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.results.scores import by_class, confusion, score
 from flowers_tl.utils.notes import log, log_table
 from flowers_tl.utils.strict_json import dumps
-
-WORDS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "top5": "top-5 accuracy",
-    "loss": "loss",
-    "calibration_error": "calibration error",
-}
-BY_CLASS = ("class", "pictures", "recall", "precision", "taken_for", "times")
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A split's answers and what they are measured by.
+    """A network's predictions for a split, and their scores.
 
     Attributes:
-        checkpoint: whose answers they are.
+        checkpoint: of the network.
         split: its name.
-        answers: of the network, before any temperature.
+        predictions: of the network, before any temperature.
         class_names: of the network's classes.
-        reported: scores that training measured on the same images, where it did.
+        reported: scores that training measured on the same images; None if it measured none.
         temperature: by which logits are divided before they become probabilities.
-        sets: how prediction sets did, where they were asked for.
+        sets: coverage of prediction sets; None if none were measured.
     """
 
     checkpoint: Path
     split: str
-    answers: SplitPredictions
+    predictions: SplitPredictions
     class_names: list[str]
     reported: Mapping[str, float] | None = None
     temperature: float = 1.0
@@ -54,24 +43,27 @@ class Evaluation:
     @cached_property
     def scores(self) -> dict[str, float]:
         """As training measures them: without the temperature."""
-        return score(self.answers.logits, self.answers.labels)
+        return scores.compute_scores(self.predictions.logits, self.predictions.labels)
 
     @cached_property
     def calibrated(self) -> dict[str, float] | None:
         """With the temperature; None where there is none."""
-        return None if self.temperature == 1.0 else score(self.answers.logits / self.temperature, self.answers.labels)
+        if self.temperature == 1.0:
+            return None
+        return scores.compute_scores(self.predictions.logits / self.temperature, self.predictions.labels)
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Images by true class (rows) and answered class (columns)."""
-        return confusion(self.answers.logits, self.answers.labels)
+        """Images by true class (rows) and predicted class (columns)."""
+        return scores.confusion(self.predictions.logits, self.predictions.labels)
 
     @cached_property
     def classes(self) -> list[dict[str, Any]]:
-        return by_class(self.counts, self.class_names)
+        """A row for each class, the lowest recall first."""
+        return scores.count_by_class(self.counts, self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
-        """What evaluation.json holds."""
+        """The content of evaluation.json."""
         return {
             "checkpoint": str(self.checkpoint),
             "split": self.split,
@@ -84,53 +76,44 @@ class Evaluation:
         }
 
 
-def print_evaluation(found: Evaluation, most: int) -> None:
-    """Print the scores, what the sets promise and hold, and the ``most`` classes that are recognised least."""
-    own, count = found.scores, found.scores["pictures"]
-    log.info(f"{found.checkpoint} on {found.split}: {own['right']:,} of {count:,} images right")
-    table = Table("", box=SIMPLE)
-    columns = {found.split: own, "as trained": found.reported, f"temperature {found.temperature:.3f}": found.calibrated}
-    shown = {name: values for name, values in columns.items() if values}
-    for name in shown:
-        table.add_column(name, justify="right")
-    for key, words in WORDS.items():
-        cells = [values.get(key) for values in shown.values()]
-        table.add_row(
-            words,
-            *("" if v is None else f"{v:.4f}" if key in ("loss", "calibration_error") else f"{v:.2%}" for v in cells),
-        )
-    log_table(table)
-    if found.sets:
-        log.info(found.sets.in_words())
-    rows = found.classes[:most]
-    table = Table(
-        *("class", "images", "recall", "taken for"),
-        title=f"Recognised least, {len(rows)} of {len(found.classes)} classes",
-        title_justify="left",
-        box=SIMPLE,
-    )
-    for row in rows:
-        taken = f"{row['taken_for']} ({row['times']})" if row["times"] else ""
-        table.add_row(row["class"], str(row["pictures"]), f"{row['recall']:.0%}", taken)
-    log_table(table)
+def print_evaluation(result: Evaluation, most: int) -> None:
+    """Print the scores, the coverage of the prediction sets, and the ``most`` classes with the lowest recall."""
+    right, count = result.scores["right"], result.scores["pictures"]
+    log.info(f"{result.checkpoint} on {result.split}: {right:,} of {count:,} images right")
+    columns = {
+        result.split: result.scores,
+        "as trained": result.reported,
+        f"temperature {result.temperature:.3f}": result.calibrated,
+    }
+    columns = {title: values for title, values in columns.items() if values}
+    rows = []
+    for metric in scores.METRICS:
+        numbers = [values.get(metric.name) for values in columns.values()]
+        rows.append([metric.title, *("" if number is None else f"{number:{metric.format}}" for number in numbers)])
+    log_table("", ["", *columns], rows)
+    if result.sets:
+        log.info(result.sets.describe())
+    rows = []
+    for row in result.classes[:most]:
+        taken_for = f"{row['taken_for']} ({row['times']})" if row["times"] else ""
+        rows.append([row["class"], str(row["pictures"]), f"{row['recall']:.0%}", taken_for])
+    title = f"Lowest recall, {len(rows)} of {len(result.classes)} classes"
+    log_table(title, ["class", "images", "recall", "taken for"], rows, left=["taken for"])
 
 
-def write_evaluation(found: Evaluation, folder: Path) -> None:
+def write_evaluation(result: Evaluation, folder: Path) -> None:
     """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into an empty folder."""
-    # Nothing is overwritten: `evaluate` has made the folder just now, or found it missing or empty.
+    # Nothing is overwritten: `evaluate` has made the folder just now, or it was missing or empty.
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "classes.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, BY_CLASS)
+        writer = csv.DictWriter(file, result.classes[0])
         writer.writeheader()
-        writer.writerows(found.classes)
+        writer.writerows(result.classes)
     with open(folder / "confusion.csv", "w", newline="") as file:
-        csv.writer(file).writerows(
-            [
-                ["true \\ answered", *found.class_names],
-                *([name, *row] for name, row in zip(found.class_names, found.counts.tolist(), strict=True)),
-            ]
-        )
-    Image.fromarray(confusion_image(found.answers)).save(folder / "confusion.png")
-    Predictions(found.class_names, {found.split: found.answers}).write(folder)
-    (folder / "evaluation.json").write_text(dumps(found.to_dict(), indent=2) + "\n")
-    log.info(f"Written: {folder / 'evaluation.json'}, and classes, confusion and answers beside it.")
+        writer = csv.writer(file)
+        writer.writerow(["true \\ answered", *result.class_names])
+        writer.writerows([name, *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True))
+    Image.fromarray(confusion_image(result.predictions)).save(folder / "confusion.png")
+    Predictions(result.class_names, {result.split: result.predictions}).write(folder)
+    (folder / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")
+    log.info(f"Written: {folder / 'evaluation.json'}, and the classes, confusions and predictions beside it.")

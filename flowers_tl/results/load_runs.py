@@ -1,9 +1,11 @@
-"""Several runs side by side: which belong together, what they say on average, and how that is written down."""
+"""Load runs from their folders, group those that differ only by seed, and label the groups."""
 
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ IRRELEVANT = ("seed", *WITHOUT_EFFECT)
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run as its folder tells it: flat config (dotted keys), result, and history (column -> values)."""
+    """The content of a run's folder: flat config (dotted keys), result, and history (column -> values)."""
 
     folder: Path
     config: dict[str, Any]
@@ -29,12 +31,12 @@ class Run:
     history: dict[str, np.ndarray]
 
     def predictions(self) -> Predictions | None:
-        """Its answers by image; None where it has kept none."""
+        """Its predictions by image; None if it has left none."""
         return Predictions.read(self.folder)
 
     @property
     def image_root(self) -> Path | None:
-        """The folder under which its images lay."""
+        """The folder that its images lay in."""
         root = self.result["data"].get("root")
         return None if root is None else Path(root)
 
@@ -47,75 +49,71 @@ class RunGroup:
     runs: tuple[Run, ...]
 
     def values(self, *path: str) -> np.ndarray:
-        """One number a run, found at ``path`` in its result."""
-        found = []
-        for run in self.runs:
-            value: Any = run.result
-            for key in path:
-                value = value[key]
-            found.append(value)
-        return np.array(found, dtype=float)
+        """One number per run, at ``path`` in its result."""
+        return np.array([reduce(getitem, path, run.result) for run in self.runs], dtype=float)
 
     def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Epochs, mean and standard deviation (0 for one run) of a history column, as far as all runs have it."""
-        length = min(len(run.history.get("epoch", ())) for run in self.runs)
-        if not length:  # solved, not trained: no epochs
-            return np.empty(0), np.empty(0), np.empty(0)
-        nothing = np.full(length, np.nan)  # a run without validation has no such column
-        values = np.stack([run.history.get(column, nothing)[:length] for run in self.runs])
-        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(length)
-        return self.runs[0].history["epoch"][:length] + 1, values.mean(axis=0), spread
+        """Epochs, mean and standard deviation (0 for one run) of a history column, up to the last epoch of all runs.
+
+        A solved head has no epochs, and a run without validation is NaN in its columns.
+        """
+        epochs = min((run.history.get("epoch", np.empty(0)) for run in self.runs), key=len)
+        unknown = np.full(len(epochs), np.nan)
+        values = np.stack([run.history.get(column, unknown)[: len(epochs)] for run in self.runs])
+        return epochs + 1, values.mean(axis=0), values.std(axis=0, ddof=1) if len(values) > 1 else 0 * epochs
 
 
 def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
-    """Read all finished runs in or below the ``paths``; return them, and a sentence for each run that was left out.
+    """Load all finished runs in or below the ``paths``; return them, and a sentence for each run that is left out.
 
     Raises:
-        UserError: if a path is not there, or no finished run is in any of them.
+        UserError: if a path is not a folder, or no finished run is in any of them.
     """
-    runs, notes, seen = [], [], set()
+    runs, notes, files = [], [], {}
     for path in map(Path, paths):
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")
-        files = sorted([*path.rglob("result.json"), *linked_runs(path, notes)])
-        if not files:
+        records = sorted([*path.rglob("result.json"), *linked_runs(path, notes)])
+        if not records:
             raise UserError(" ".join([f"{path} holds no run: a run's folder has a result.json in it.", *notes]))
-        for file in files:
-            if file.resolve() in seen:
-                continue
-            seen.add(file.resolve())
-            try:
-                run = read_run(file.parent)
-            except (
-                Exception
-            ) as error:  # a damaged file may be wrong in any way; the other runs are still to be compared
-                notes.append(f"{file.parent} is left out: its files can't be read ({type(error).__name__}: {error}).")
-                continue
-            status, why = run.result["status"], str(run.result.get("error") or "").partition("\n")[0]
-            if "heads" in run.result and status in ("finished", "diverged"):
-                continue  # a folder of many heads, each of which is a run below it
-            if status == "finished":
-                runs.append(run)
-            elif status == "diverged":
-                of = f"{run.config['strategy.name']} with seed {run.config['seed']}"
-                notes.append(f"{file.parent} diverged and is in no row and no mean ({of}): {why}")
-            else:
-                notes.append(f"{file.parent} is left out: its status is '{status}'{why and f': {why}'}")
+        for file in records:
+            files.setdefault(file.resolve(), file)
+    for file in files.values():
+        try:
+            run = read_run(file.parent)
+        # A damaged file may be wrong in any way; the other runs are still to be compared.
+        except Exception as error:
+            notes.append(f"{file.parent} is left out: its files can't be read ({type(error).__name__}: {error}).")
+            continue
+        status, why = run.result["status"], str(run.result.get("error") or "").partition("\n")[0]
+        # A folder of many heads is no run of its own: each head is a run below it.
+        if "heads" in run.result and status in ("finished", "diverged"):
+            continue
+        if status == "finished":
+            runs.append(run)
+        elif status == "diverged":
+            name = f"{run.config['strategy.name']} with seed {run.config['seed']}"
+            notes.append(f"{file.parent} diverged and is in no row and no mean ({name}): {why}")
+        else:
+            notes.append(f"{file.parent} is left out: its status is '{status}'{why and f': {why}'}")
     if not runs:
         raise UserError(" ".join(["None of these runs is finished, so there is nothing to compare.", *notes]))
     return runs, notes
 
 
 def linked_runs(path: Path, notes: list[str]) -> Iterator[Path]:
-    """Records of runs that a sweep below ``path`` did not make again, since they were there; a note where one is gone."""
-    for note in sorted(path.rglob(ELSEWHERE)):
+    """Records of finished runs that a sweep below ``path`` links to instead of running them again.
+
+    A note is added where such a run is missing.
+    """
+    for link in sorted(path.rglob(ELSEWHERE)):
         try:
-            folder = note.parent / json.loads(note.read_text())["run"]
+            folder = link.parent / json.loads(link.read_text())["run"]
         except (OSError, ValueError, KeyError, TypeError):
-            notes.append(f"{note} can't be read, so the run that it stands for is missing.")
+            notes.append(f"{link} can't be read, so the run that it links to is missing.")
             continue
         if not (folder / "result.json").is_file():
-            notes.append(f"{note.parent} stands for the run in {folder.resolve()}, which is not there any more.")
+            notes.append(f"{link.parent} links to the run in {folder.resolve()}, which is not there any more.")
         yield from folder.rglob("result.json")
 
 
@@ -125,7 +123,8 @@ def read_run(folder: Path) -> Run:
     if why := divergence_reason(result):
         result |= {"status": "diverged", "error": why}
     config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
-    if "weights_fingerprint" in result:  # a file of the same name may have had another content
+    # A file of the same name may have had other content.
+    if "weights_fingerprint" in result:
         name, content = Path(str(config.get("backbone.weights"))).name, result["weights_fingerprint"]
         config["backbone.weights"] = content if content == "random" else f"{name}@{content}"
     history: dict[str, np.ndarray] = {}
@@ -134,14 +133,8 @@ def read_run(folder: Path) -> Run:
             with open(folder / "history.csv", newline="") as file:
                 rows = list(csv.DictReader(file))
             history = {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
-        for needed in (
-            config["strategy.name"],
-            result["seed"],
-            result["learning_rates"],
-            result["parameters"]["total"],
-        ):
-            if needed is None:
-                raise ValueError("result.json is not complete")
+        if None in (config["strategy.name"], result["seed"], result["learning_rates"], result["parameters"]["total"]):
+            raise ValueError("result.json is not complete")
         for split in ("val", "test"):
             result[split] = {name: np.nan if value is None else float(value) for name, value in result[split].items()}
     return Run(folder, config, result, history)
@@ -152,53 +145,53 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
 
     Of several runs with one config and one seed the newest is taken: counting it twice would make seeds look alike.
     """
-    found: dict[str, dict[int, Run]] = {}
+    by_config: dict[str, dict[int, Run]] = {}
     notes = []
     for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
         key = json.dumps({k: v for k, v in run.config.items() if k not in IRRELEVANT}, sort_keys=True)
-        seeds = found.setdefault(key, {})
-        seed = run.result["seed"]
+        seeds, seed = by_config.setdefault(key, {}), run.result["seed"]
         if seed in seeds:
             notes.append(
                 f"{seeds[seed].folder} is left out: {run.folder} has the same settings and seed, and is newer."
             )
         seeds[seed] = run
-    groups = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
-    named = [RunGroup(label, tuple(runs)) for label, runs in zip(labels(groups), groups, strict=True)]
-    if shared := [g.label for g in named if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
+    members = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in by_config.values()]
+    groups = [RunGroup(label, runs) for label, runs in zip(label_groups(members), members, strict=True)]
+    if shared := [g.label for g in groups if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
+        names = ", ".join(shared) if len(shared) < 4 else f"{len(shared)} settings"
         notes.append(
-            f"The seeds of {', '.join(shared) if len(shared) < 4 else f'{len(shared)} settings'} share their crops and flips (cache.view_seed), so their spread is less than "
-            "that of runs with crops of their own."
+            f"The seeds of {names} share their crops and flips (cache.view_seed), so their spread is less than that of runs "
+            "with different crops."
         )
-    return named, notes
+    return groups, notes
 
 
-def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Name each group for its strategy, and for the settings in which it differs from a group it could be taken for."""
+def label_groups(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Label each group by its strategy, and by the settings that tell it from other groups of the same name."""
     configs = [runs[0].config for runs in groups]
-    names = []
+    labels = []
     for config in configs:
-        namesakes = [other for other in configs if other["strategy.name"] == config["strategy.name"]]
+        same_name = [other for other in configs if other["strategy.name"] == config["strategy.name"]]
         settings = []
         for key in sorted(config):
-            # Strategies differ in their tables by nature; what sets namesakes apart is worth telling. One that begins with
-            # random weights does so by nature too.
-            others = namesakes if key.startswith("strategy.") else configs
+            # Other strategies have other tables, and from_scratch other weights: that needs no mention.
+            others = same_name if key.startswith("strategy.") else configs
             if key == "backbone.weights":
                 others = [other for other in configs if other.get("strategy.weights") == config.get("strategy.weights")]
             if key not in IRRELEVANT and any(other.get(key) != config[key] for other in others):
                 settings.append(f"{key.removeprefix('strategy.')}={config[key]}")
-        names.append(" ".join([config["strategy.name"], *settings]))
-    return names
+        labels.append(" ".join([config["strategy.name"], *settings]))
+    return labels
 
 
 def percent(shares: np.ndarray) -> str:
+    """:func:`mean_and_spread` in percent."""
     text = mean_and_spread(100 * shares, 1)
     return text if text == "-" else f"{text} %"
 
 
 def mean_and_spread(values: np.ndarray, digits: int) -> str:
-    """``mean ± standard deviation`` (of the sample, n - 1), the one value, or a dash where one was not measured."""
+    """``mean ± standard deviation`` (of the sample, n - 1), the one value, or a dash if one was not measured."""
     if np.isnan(values).any():
         return "-"
     text = f"{values.mean():.{digits}f}"

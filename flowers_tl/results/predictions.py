@@ -1,4 +1,4 @@
-"""What a network answered for each image of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
+"""A network's predictions for each image of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FILE = "predictions.npz"
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """Answers to a split's images, in the order of the split.
+    """Predictions for a split's images, in the order of the split.
 
     Attributes:
         logits: float32 (n, classes).
@@ -28,13 +28,13 @@ class SplitPredictions:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers by split, and what the classes are called. A run has ``val`` and ``test`` as far as it measured them."""
+    """Predictions by split, and the names of the classes. A run has ``val`` and ``test`` as far as it measured them."""
 
     class_names: list[str]
     splits: Mapping[str, SplitPredictions]
 
     def write(self, folder: Path) -> None:
-        """Write them into a folder."""
+        """Write :data:`FILE` into a folder."""
         arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
         for name, split in self.splits.items():
             arrays[f"{name}_logits"] = split.logits.astype(np.float32)
@@ -45,15 +45,15 @@ class Predictions:
 
     @classmethod
     def read(cls, folder: Path) -> "Predictions | None":
-        """Read a folder's answers; None where it has none."""
+        """Read a folder's predictions; None if it has none."""
         if not (folder / FILE).is_file():
             return None
         with np.load(folder / FILE) as arrays:
             names = [key.removesuffix("_logits") for key in arrays if key.endswith("_logits")]
             splits = {
                 name: SplitPredictions(
-                    arrays[f"{name}_logits"], arrays[f"{name}_labels"], [str(p) for p in arrays[f"{name}_pictures"]]
+                    arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays[f"{name}_pictures"].tolist()
                 )
                 for name in names
             }
-            return cls([str(name) for name in arrays["class_names"]], splits)
+            return cls(arrays["class_names"].tolist(), splits)

@@ -1,7 +1,11 @@
-"""How well a split was answered: the numbers, class by class too, from logits and labels alone."""
+"""How well a split was classified, from logits and labels alone: the metrics, and the counts of each class.
 
-from collections.abc import Sequence
-from typing import Any
+A new metric is one row of METRICS: every table and file loops over them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
@@ -9,23 +13,31 @@ from scipy.special import log_softmax
 from flowers_tl.results.statistics import calibration_error, class_weights, top_k
 
 
-def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Scores of logits (images, classes) against labels (images,).
+class Metric(NamedTuple):
+    """One number for logits (images, classes) and labels (images,).
 
-    Returns:
-        ``images`` and how many are ``right``; ``accuracy``, ``balanced_accuracy`` (mean over the classes that occur) and
-        ``top5`` as shares; ``loss``, the mean cross-entropy in nats; ``calibration_error`` (15 bins).
+    Attributes:
+        name: its key in files.
+        function: takes logits and labels.
+        title: its name in tables.
+        hint: its definition, for a reader of the table.
+        format: of the number in tables, a format specification of Python.
     """
-    hits = top_k(logits, labels, 1)
-    return {
-        "pictures": len(labels),
-        "right": int(hits.sum()),
-        "accuracy": float(hits.mean()),
-        "balanced_accuracy": float(hits @ class_weights(labels)),
-        "top5": float(top_k(logits, labels, 5).mean()),
-        "loss": cross_entropy(logits, labels),
-        "calibration_error": calibration_error(logits, labels),
-    }
+
+    name: str
+    function: Callable[[np.ndarray, np.ndarray], float]
+    title: str
+    hint: str
+    format: str
+
+
+def compute_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Compute all metrics of logits (images, classes) against labels (images,), by name.
+
+    ``pictures`` is the number of images, ``right`` the number of correct predictions.
+    """
+    counts = {"pictures": len(labels), "right": int(top_k(logits, labels, 1).sum())}
+    return counts | {metric.name: float(metric.function(logits, labels)) for metric in METRICS}
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -34,8 +46,33 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     return -float(shares[np.arange(len(labels)), labels].mean())
 
 
+def accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+    """Share of the images (images,) whose label is among the first ``k`` predictions."""
+    return top_k(logits, labels, k).mean()
+
+
+def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that occur of the accuracy within each."""
+    return top_k(logits, labels, 1) @ class_weights(labels)
+
+
+METRICS = (
+    Metric("accuracy", accuracy, "accuracy", "share of the images that are classified correctly", ".2%"),
+    Metric("balanced_accuracy", balanced_accuracy, "balanced accuracy", "mean of the recalls of all classes", ".2%"),
+    Metric("top5", partial(accuracy, k=5), "top-5 accuracy", "the right class is among the first five", ".2%"),
+    Metric("loss", cross_entropy, "loss", "mean cross-entropy in nats", ".4f"),
+    Metric(
+        "calibration_error",
+        calibration_error,
+        "calibration error",
+        "expected calibration error, 15 bins: how far confidence is from accuracy",
+        ".4f",
+    ),
+)
+
+
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Number of images by true class (rows) and answered class (columns), int64 (classes, classes).
+    """Number of images by true class (rows) and predicted class (columns), int64 (classes, classes).
 
     A class that the logits (images, classes) lack has a row and a column too if a label (images,) is of it.
     """
@@ -46,10 +83,10 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def worst_mistakes(shares: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
-    """Indices of the images that are answered wrongly, the most confident answer first.
+    """Indices of the images that are classified wrongly, the most confident prediction first.
 
     Args:
-        shares: probabilities (images, classes). An image with NaN among them has no answer, so no wrong one either.
+        shares: probabilities (images, classes). An image with NaN among them has no prediction, so no wrong one either.
         labels: of the true classes (images,).
         most: how many indices, at most.
     """
@@ -58,30 +95,34 @@ def worst_mistakes(shares: np.ndarray, labels: np.ndarray, most: int) -> np.ndar
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
 
 
-def by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each class that occurs, the least well recognised first.
+def count_by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each class that occurs, the lowest recall first.
 
     Args:
         counts: :func:`confusion`.
         names: of the classes.
 
     Returns:
-        ``class``, ``images``, ``recall``, ``precision`` (None where it was never answered), and the class that it was
-        ``taken_for`` most often, with how many ``times`` (None where it never was).
+        ``class``, ``pictures`` (number of images), ``recall``, ``precision`` (None if the class was never predicted), the
+        class that it was ``taken_for`` most often, and how many ``times`` (None if never).
     """
+    wrong = counts - np.diag(counts.diagonal())
     rows = []
     for k in np.flatnonzero(counts.sum(axis=1)):
-        wrong = counts[k].copy()
-        wrong[k] = 0
-        answered, images, worst = int(counts[:, k].sum()), int(counts[k].sum()), int(wrong.argmax())
+        right, images, predicted, worst = (
+            int(counts[k, k]),
+            int(counts[k].sum()),
+            int(counts[:, k].sum()),
+            wrong[k].argmax(),
+        )
         rows.append(
             {
                 "class": names[k],
                 "pictures": images,
-                "recall": counts[k, k] / images,
-                "precision": counts[k, k] / answered if answered else None,
-                "taken_for": names[worst] if wrong[worst] else None,
-                "times": int(wrong[worst]) or None,
+                "recall": right / images,
+                "precision": right / predicted if predicted else None,
+                "taken_for": names[worst] if wrong[k, worst] else None,
+                "times": int(wrong[k, worst]) or None,
             }
         )
     return sorted(rows, key=lambda row: row["recall"])

@@ -1,6 +1,6 @@
-"""What a difference of two strategies is worth: intervals over images and seeds, McNemar's test, calibration.
+"""Statistics of a comparison: confidence intervals over images and seeds, McNemar's test, calibration.
 
-A run with seed s answers image i right or wrong, ``hits[s, i]``. All runs answer the same images, so neither the
+A run with seed s classifies image i rightly or wrongly, ``hits[s, i]``. All runs classify the same images, so neither the
 seeds alone nor the images alone are the sample: an interval here says what new seeds would reach, on average, on new
 images of the same kind. docs/statistics.md has the reasons, and how often the truth lies inside.
 """
@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 from scipy.stats import binomtest, norm, t
 
-ROUNDING = 1e-15  # a variance below it is none: one error in a million answers makes one of 1e-12
+# A variance below it is none: one error in a million predictions makes one of 1e-12.
+ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class Interval:
     value: float
     low: float
     high: float
-    over: str  # what would be new: "pictures and seeds", or "pictures" alone where a strategy has one seed
+    # What would be new: "images and seeds", or "images" alone if a strategy has one seed.
+    over: str
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Images that one run alone has right, and how likely so uneven a split is between runs that are equally good."""
+    """Images that only one of two runs classifies rightly, and how likely so uneven a split is if both are equally good."""
 
     only_a: int
     only_b: int
@@ -51,10 +53,12 @@ def mean_interval(hits: ArrayLike, weights: ArrayLike | None = None, level: floa
     is that of independent ones which would spread as much (the effective sample size of Korn and Graubard, 1998).
     """
     (hits,), weights = _checked([hits], weights)
-    value = min(1.0, float((hits @ weights).mean()))  # 1 + 2e-16 is no share
+    # 1 + 2e-16 is no share.
+    value = min(1.0, float((hits @ weights).mean()))
     variance, quantile, over = _spread([hits], weights, level)
-    images = 1 / (weights @ weights)  # so many of equal weight would do as well
-    # No spread: the seeds tell no more than one. Else they can't tell more than images of their own would.
+    # So many images of equal weight would do as well.
+    images = 1 / (weights @ weights)
+    # Without spread the seeds tell no more than one does; with it no more than as many new images would.
     trials = min(value * (1 - value) / variance, len(hits) * images) if variance > ROUNDING else images
     shrunk = 1 + quantile**2 / trials
     middle = (value + quantile**2 / (2 * trials)) / shrunk
@@ -71,14 +75,14 @@ def paired_difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = No
 
 
 def difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images): the same images, but seeds of their own."""
+    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images): the same images, but other seeds."""
     (a, b), weights = _checked([a, b], weights)
     return _difference([a, -b], weights, level)
 
 
 def _difference(parts: Sequence[np.ndarray], weights: np.ndarray, level: float) -> Interval:
     value = float(sum((part @ weights).mean() for part in parts))
-    # No less than if two images told the strategies apart, one in favour of each: to have found none is not certainty.
+    # No less than if the strategies differed in two images, one in favour of each: no difference is not certainty.
     variance, quantile, over = _spread(parts, weights, level, least=2 * (weights @ weights) ** 2)
     half = quantile * np.sqrt(variance)
     return Interval(value, float(max(-1, value - half)), float(min(1, value + half)), over)
@@ -89,18 +93,17 @@ def _checked(parts: Sequence[ArrayLike], weights: ArrayLike | None) -> tuple[lis
     images = arrays[0].shape[1]
     weights = np.ones(images) if weights is None else np.asarray(weights, dtype=np.float64)
     if any(array.ndim != 2 or array.shape[1] != images for array in arrays) or weights.shape != (images,):
-        shapes = ", ".join(str(array.shape) for array in (*arrays, weights))
-        raise ValueError(f"Hits are (seeds, images), weights (images,), of the same images, but these are {shapes}.")
+        raise ValueError("Hits must be (seeds, images) and weights (images,), of the same images.")
     return arrays, weights / weights.sum()
 
 
 def _spread(
     parts: Sequence[np.ndarray], weights: np.ndarray, level: float, least: float = 0.0
 ) -> tuple[float, float, str]:
-    """Variance of the sum of the parts' means, the quantile that goes with it, and over what it speaks.
+    """Variance of the sum of the parts' means, the quantile that goes with it, and what it is over.
 
     The variance is that of a mean over two crossed random factors, by its expected mean squares (Cornfield and Tukey,
-    1956), which ask for no distribution: s, what the accuracies of the seeds spread, and p, what is common to all seeds
+    1956), which need no distribution: s, what the accuracies of the seeds spread, and p, what is common to all seeds
     in what the images spread. s has few degrees of freedom, p hundreds. Between the quantiles of t and of the normal
     Cochran and Cox (1957) weigh by s and p; with few seeds that is too wide, and Satterthwaite's t too narrow. Weights
     of s² and sp/2 + p² come nearest to the level.
@@ -113,12 +116,14 @@ def _spread(
         return max(least, images), normal, "images"
     noise = sum(each.var(axis=0, ddof=1).sum() / len(each) for each in deviations)
     images = max(least, float(images - noise))
-    own = np.array([(part @ weights).var(ddof=1) / len(part) for part in parts])
-    seeds = float(own.sum())
+    by_part = np.array([(part @ weights).var(ddof=1) / len(part) for part in parts])
+    seeds = float(by_part.sum())
     if seeds < ROUNDING:
         return images, normal, "images and seeds"
-    freedom = seeds**2 / sum(own**2 / [len(part) for part in parts]) - 1  # of one strategy, its seeds less one
-    share = own @ own / (own @ own + seeds * images / 2 + images**2)
+    # Degrees of freedom; of one strategy, its seeds less one.
+    freedom = seeds**2 / sum(by_part**2 / [len(part) for part in parts]) - 1
+    squares = by_part @ by_part
+    share = squares / (squares + seeds * images / 2 + images**2)
     quantile = share * t.ppf((1 + level) / 2, freedom) + (1 - share) * normal
     return seeds + images, float(quantile), "images and seeds"
 
@@ -126,11 +131,12 @@ def _spread(
 def _deviations(part: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """What each image adds to a seed's accuracy, less what images of its weight add on average.
 
-    Images of one weight are classes of one size. That classes are unlike is no chance: new images have them too.
+    Images of one weight are classes of one size. Differences between classes are not random: new images have the same classes.
     """
     _, group, counts = np.unique(weights, return_inverse=True, return_counts=True)
     means = np.stack([np.bincount(group, row) for row in part]) / counts
-    means[:, counts == 1] = (part @ weights)[:, None]  # alone with its weight: there is only the mean of all
+    # An image that is alone with its weight: there is only the mean of all.
+    means[:, counts == 1] = (part @ weights)[:, None]
     factor = np.sqrt(counts / np.maximum(1, counts - 1))
     return (part - means[:, group]) * (weights * factor[group])
 
@@ -157,9 +163,9 @@ def probabilities(logits: ArrayLike) -> np.ndarray:
 def top_k(logits: ArrayLike, labels: ArrayLike, k: int) -> np.ndarray:
     """Whether the label is among the k largest logits (images,). Of equal ones the first counts as larger, as argmax has it."""
     logits, labels = np.asarray(logits), np.asarray(labels)[:, None]
-    own = np.take_along_axis(logits, labels, axis=1)
+    of_label = np.take_along_axis(logits, labels, axis=1)
     # Counting what is not ahead leaves a diverged run wrong: no comparison with NaN is true.
-    behind = (logits < own) | ((logits == own) & (np.arange(logits.shape[1]) >= labels))
+    behind = (logits < of_label) | ((logits == of_label) & (np.arange(logits.shape[1]) >= labels))
     return logits.shape[1] - behind.sum(axis=1) < k
 
 
@@ -169,11 +175,11 @@ def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> list[Bi
     confidence = shares.max(axis=1)
     hits = top_k(logits, labels, 1)
     place = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-    chosen = [place == k for k in np.unique(place)]
-    return [Bin(float(confidence[c].mean()), float(hits[c].mean()), int(c.sum())) for c in chosen]
+    members = [place == k for k in np.unique(place)]
+    return [Bin(float(confidence[m].mean()), float(hits[m].mean()), int(m.sum())) for m in members]
 
 
 def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over images."""
-    found = reliability(logits, labels, bins)
-    return sum(b.count * abs(b.confidence - b.accuracy) for b in found) / sum(b.count for b in found)
+    confidence, accuracy, count = np.array(reliability(logits, labels, bins)).T
+    return float(np.average(np.abs(confidence - accuracy), weights=count))

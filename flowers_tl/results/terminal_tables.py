@@ -1,11 +1,8 @@
-"""Tables for the terminal: what will learn before a run, what came out after it; the table of a comparison."""
+"""Tables for the terminal: the strategy before a run, its scores afterwards; the table of a comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.box import SIMPLE
-from rich.table import Table
 
 from flowers_tl.results.load_runs import RunGroup, mean_and_spread, percent
 from flowers_tl.utils.errors import shorten
@@ -13,42 +10,6 @@ from flowers_tl.utils.notes import log, log_table
 
 # (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
 StageRow = tuple[str, int, int, bool, Sequence[Any]]
-
-
-def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None:
-    """Print the strategy as a table over the backbone's stages; what no row sets makes no column."""
-    rows = list(rows)
-    table = Table("stage", title=f"{strategy} on {backbone}", title_justify="left", show_footer=True)
-    total, learning = (sum(row[k] for row in rows) for k in (1, 2))
-    table.columns[0].footer = "all"
-    table.add_column("parameters", footer=f"{total:,}", justify="right")
-    table.add_column("trainable", footer=f"{learning:,} ({share(learning, total)})", justify="right")
-    table.add_column("learning rate", justify="right")
-    groups = [group for row in rows for group in row[4]]
-    extra = [key for key in ("from_epoch", "weight_decay") if any(getattr(group, key) for group in groups)]
-    for key in extra:
-        table.add_column(key.replace("_", " "), justify="right")
-    for name, parameters, trainable, solved, own in rows:
-        rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in own]
-        cells = [", ".join(str(getattr(group, key)) for group in own if group.parameters) for key in extra]
-        table.add_row(name, f"{parameters:,}", f"{trainable:,}", ", ".join(rates) or "frozen", *cells)
-    log_table(table)
-
-
-def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
-    """Print the final scores and times; the last line names the run's folder."""
-    for split in ("val", "test"):
-        of = result[split]
-        if of["loss"] is None:
-            log.info(f"{split:4}  not measured")
-            continue
-        log.info(
-            f"{split:4}  accuracy {of['accuracy']:.1%}, balanced {of['balanced_accuracy']:.1%}, loss {of['loss']:.3f}"
-            f"  ({result['data'][split]:,} images)"
-        )
-    log.info(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
-    log.info(f"Run folder: {folder}")
-
 
 HEADER = (
     "strategy",
@@ -61,8 +22,37 @@ HEADER = (
 )
 
 
+def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None:
+    """Print the strategy as a table over the backbone's stages; a setting that no row has makes no column."""
+    rows = list(rows)
+    all_groups = [group for *_, groups in rows for group in groups]
+    extra = [key for key in ("from_epoch", "weight_decay") if any(getattr(group, key) for group in all_groups)]
+    lines = []
+    for name, parameters, trainable, solved, groups in rows:
+        rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in groups]
+        cells = [", ".join(str(getattr(group, key)) for group in groups if group.parameters) for key in extra]
+        lines.append([name, f"{parameters:,}", f"{trainable:,}", ", ".join(rates) or "frozen", *cells])
+    total, trainable = (sum(row[k] for row in rows) for k in (1, 2))
+    footer = ["all", f"{total:,}", f"{trainable:,} ({share(trainable, total)})"]
+    header = ["stage", "parameters", "trainable", "learning rate", *(key.replace("_", " ") for key in extra)]
+    log_table(f"{strategy} on {backbone}", header, lines, footer)
+
+
+def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
+    """Print the final scores and times; the last line names the run's folder."""
+    for split in ("val", "test"):
+        scores = result[split]
+        text = "not measured"
+        if scores["loss"] is not None:
+            shares = f"accuracy {scores['accuracy']:.1%}, balanced {scores['balanced_accuracy']:.1%}"
+            text = f"{shares}, loss {scores['loss']:.3f}  ({result['data'][split]:,} images)"
+        log.info(f"{split:4}  {text}")
+    log.info(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
+    log.info(f"Run folder: {folder}")
+
+
 def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
-    """The article's table, one row per group under :data:`HEADER`: mean ± standard deviation where there are several seeds."""
+    """The article's table, one row per group under :data:`HEADER`: mean ± standard deviation if there are several seeds."""
     rows = []
     for group in groups:
         first = group.runs[0].result
@@ -84,18 +74,13 @@ def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
 
 def print_comparison(groups: Sequence[RunGroup]) -> None:
     """Print a comparison's table in 80 columns: settings, seeds, rates and spreads stand below one another."""
-    strategy, _, *others = HEADER
-    table = Table(strategy, title="Comparison", title_justify="left", box=SIMPLE, padding=(0, 0, 1, 0))
-    for name in others:
-        table.add_column(name.replace(" ", "\n", 1), justify="left" if name == "learning rates" else "right")
+    header = [name.replace(" ", "\n", 1) for name in HEADER if name != "seeds"]
+    rows = []
     for label, seeds, trainable, rates, *scores in table_rows(groups):
-        cells = [
-            trainable.replace(" ", "\n", 1),
-            rates.replace(", ", "\n"),
-            *(score.replace(" ±", "\n±") for score in scores),
-        ]
-        table.add_row(f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1), *cells)
-    log_table(table)
+        name = f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1)
+        scores = [score.replace(" ±", "\n±") for score in scores]
+        rows.append([name, trainable.replace(" ", "\n", 1), rates.replace(", ", "\n"), *scores])
+    log_table("Comparison", header, rows, left=[header[2]], padding=(0, 0, 1, 0))
 
 
 def share(part: int, whole: int) -> str:

@@ -1,6 +1,7 @@
 """Errors of the input: one sentence that names the thing and the remedy."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -45,6 +46,23 @@ def validate_not_empty(value: Any, key: str = "") -> None:
         raise UserError(f"{key}= names nothing: give it a value, or leave it out.")
 
 
-def first_line(text: str) -> str:
+def first_line(error: Exception | str) -> str:
     """The first line of a message, without its full stop, to stand within a sentence."""
-    return text.strip().splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def needs_extra(package: str, sentence: str, extra: str) -> Iterator[None]:
+    """Raise UserError if importing a package of an extra fails since it is not installed.
+
+    Args:
+        package: its name in Python.
+        sentence: says what needs it.
+        extra: of this package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise UserError(f"{sentence}: pip install 'flowers_tl[{extra}]'.") from error

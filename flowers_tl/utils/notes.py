@@ -1,11 +1,9 @@
 """What the library says: it logs to ``flowers_tl``, so that a notebook or a service can show or silence it."""
 
 import logging
+from collections.abc import Container, Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from itertools import zip_longest
 
 log = logging.getLogger("flowers_tl")
 
@@ -16,10 +14,34 @@ def log_note(text: str) -> None:
     log.warning(f"Note: {text}")
 
 
-def log_table(table: "Table") -> None:
-    """Log a table as it looks in this terminal."""
-    from rich.console import Console
+def log_table(
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    footer: Sequence[str] = (),
+    left: Container[str] = (),
+    padding: tuple[int, ...] = (0, 1),
+) -> None:
+    """Log a table as it looks in this terminal.
 
+    Args:
+        title: above it.
+        header: the names of the columns.
+        rows: of cells.
+        footer: a last row, of totals; with it the table has lines.
+        left: the columns that are aligned to the left as the first one is; the others are numbers.
+        padding: of the cells.
+    """
+    from rich.box import HEAVY_HEAD, SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    box = HEAVY_HEAD if footer else SIMPLE
+    table = Table(title=title, title_justify="left", box=box, show_footer=bool(footer), padding=padding)
+    for place, (name, total) in enumerate(zip_longest(header, footer, fillvalue="")):
+        table.add_column(name, total, justify="right" if place and name not in left else "left")
+    for row in rows:
+        table.add_row(*row)
     console = Console()
     with console.capture() as capture:
         console.print(table)

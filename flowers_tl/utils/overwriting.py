@@ -20,3 +20,9 @@ def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) 
         raise UserError(
             f"{there[0]} is there already, and this command did not write it: name another folder, {key}=DIR."
         )
+
+
+def validate_new_folder(out: str | Path | None) -> None:
+    """Raise UserError if the folder of the option ``out`` holds anything; None is a new one."""
+    if out is not None and Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise UserError(f"out={out} is there already, and not empty: name a new folder, so that nothing in it is lost.")

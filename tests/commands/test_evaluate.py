@@ -248,7 +248,7 @@ def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
 def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
     main([f"ckpt={run_folder}", f"out={tmp_path / 'out'}"])
     text = capsys.readouterr().out
-    for words in ("of 9 images right", "balanced accuracy", "as trained", "Recognised least", "evaluation.json"):
+    for words in ("of 9 images right", "balanced accuracy", "as trained", "Lowest recall", "evaluation.json"):
         assert words in text
 
 
@@ -275,7 +275,7 @@ def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(fl
         (["ckpt=nowhere"], "ckpt=nowhere is not there"),
         (["split=tset"], "split=tset is not one of train, val, test, all"),
         (["ckpt={run}", "data=flwers"], "There is no data 'flwers'"),
-        (["ckpt={run}", "data.image_size=64"], "data.image_size is the network's own, 32"),
+        (["ckpt={run}", "data.image_size=64"], "data.image_size is 32, as in the network's training"),
         (["ckpt={run}", "conformal=2"], "conformal=2.0 must lie between 0 and 1"),
     ],
 )

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from flowers_tl.inference.calibration import fit_temperature
-from flowers_tl.results.conformal import conformal_threshold, coverage
+from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage
 from flowers_tl.results.scores import cross_entropy
 from flowers_tl.utils.errors import UserError
 
@@ -25,7 +24,7 @@ def test_sets_cover_as_promised_on_average_over_calibration_sets(alpha):
     held = []
     for _ in range(400):
         val, test = answers(rng, 99), answers(rng, 200)
-        held.append(coverage(*test, conformal_threshold(*val, alpha), alpha).marginal)
+        held.append(measure_coverage(*test, conformal_threshold(*val, alpha), alpha).marginal)
     error = 4 * np.std(held) / len(held) ** 0.5
     assert 1 - alpha - error <= np.mean(held) <= 1 - alpha + 1 / 100 + error
 
@@ -38,7 +37,7 @@ def test_the_threshold_leaves_as_many_val_images_out_as_the_promise_allows():
 
 def test_coverage_by_class_counts_each_class_alike():
     logits = np.log(np.array([[0.9, 0.1]] * 8 + [[0.8, 0.2]] * 2))
-    found = coverage(logits, np.array([0] * 8 + [1] * 2), threshold=0.5, alpha=0.1)
+    found = measure_coverage(logits, np.array([0] * 8 + [1] * 2), threshold=0.5, alpha=0.1)
     assert (found.marginal, found.by_class, found.size, found.empty) == (0.8, 0.5, 1.0, 0.0)
     assert found.wanted == 0.9
 

@@ -1,12 +1,18 @@
 """Scores of a split agree with torchmetrics and scikit-learn's definitions, class by class too."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from flowers_tl.models.metrics import scores
-from flowers_tl.results.scores import by_class, confusion, score, worst_mistakes
+from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
+from flowers_tl.results.predictions import SplitPredictions
+from flowers_tl.results.scores import METRICS, Metric, compute_scores, confusion, count_by_class, worst_mistakes
+from flowers_tl.results.statistics import probabilities
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +27,7 @@ def answered():
 
 def test_scores_are_those_that_training_reports(answered):
     logits, labels = answered
-    found = score(logits, labels)
+    found = compute_scores(logits, labels)
     counted = scores(7, "accuracy", "balanced_accuracy")(torch.tensor(logits), torch.tensor(labels))
     assert found["accuracy"] == pytest.approx(counted["accuracy"].item(), abs=1e-6)
     assert found["balanced_accuracy"] == pytest.approx(counted["balanced_accuracy"].item(), abs=1e-6)
@@ -49,12 +55,34 @@ def test_the_surest_mistake_comes_first_and_what_is_no_number_is_none():
 
 def test_classes_come_least_recognised_first_with_what_they_are_taken_for():
     counts = np.array([[8, 2, 0, 0], [3, 4, 3, 0], [0, 0, 0, 0], [0, 0, 0, 5]])
-    rows = by_class(counts, ["a", "b", "c", "d"])
+    rows = count_by_class(counts, ["a", "b", "c", "d"])
     assert [row["class"] for row in rows] == ["b", "a", "d"]
     assert rows[0] == {"class": "b", "pictures": 10, "recall": 0.4, "precision": 4 / 6, "taken_for": "a", "times": 3}
     assert rows[2]["taken_for"] is None
 
 
 def test_a_class_that_is_never_answered_has_no_precision():
-    (row, _) = by_class(np.array([[0, 4], [0, 4]]), ["a", "b"])
+    (row, _) = count_by_class(np.array([[0, 4], [0, 4]]), ["a", "b"])
     assert row["precision"] is None
+
+
+def test_a_metric_is_one_row(answered, tmp_path, monkeypatch, caplog):
+    """The table of `evaluate` and evaluation.json have it, with its title and format."""
+    logits, labels = answered
+
+    def brier(logits, labels):
+        return ((probabilities(logits) - np.eye(logits.shape[1])[labels]) ** 2).sum(axis=1).mean()
+
+    row = Metric("brier", brier, "Brier score", "squared distance of the probabilities from the true class", ".3f")
+    monkeypatch.setattr("flowers_tl.results.scores.METRICS", (*METRICS, row))
+    split = SplitPredictions(logits, labels, [f"{k}.jpg" for k in range(len(labels))])
+    result = Evaluation(Path("last.ckpt"), "test", split, list("abcdefg"), temperature=2.0)
+    with caplog.at_level("INFO", logger="flowers_tl"):
+        print_evaluation(result, most=1)
+    write_evaluation(result, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    for key, temperature in (("scores", 1), ("scores_with_temperature", 2)):
+        assert list(written[key]) == ["pictures", "right", *(metric.name for metric in METRICS), "brier"]
+        assert written[key]["brier"] == pytest.approx(brier(logits / temperature, labels))
+    (line,) = [line for line in caplog.text.splitlines() if "Brier score" in line]
+    assert line.split()[-2:] == [f"{brier(logits, labels):.3f}", f"{brier(logits / 2, labels):.3f}"]
