@@ -1,7 +1,7 @@
-"""A Hydra launcher for jobs side by side on this machine, each a process with one device.
+"""A Hydra launcher that runs jobs in parallel on this machine, each a process with one device.
 
-Not a pool of workers, as hydra-joblib-launcher is: there a job that dies (out of memory, say) ends all others, and a
-worker that has touched one device can't be given another. Hydra finds launchers in the package hydra_plugins alone.
+Not a pool of workers, as hydra-joblib-launcher is: there a job that dies (out of memory, for example) ends all others, and
+a worker that has used one device can't change to another. Hydra looks for launchers only in the package hydra_plugins.
 """
 
 import logging
@@ -25,12 +25,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 log = logging.getLogger(__name__)
 
-# What the user has said of the sweep, not of its jobs.
+# Overrides of the sweep, which its jobs do not get.
 OF_THE_SWEEP = tuple(f"hydra{key}" for key in ("/launcher", ".launcher", "/sweeper", ".sweep", ".run.", ".mode"))
 
 
 class ParallelLauncher(Launcher):
-    """Run ``n_jobs`` jobs at a time; each sees one of ``devices`` and takes its share of the cores."""
+    """Run ``n_jobs`` jobs at a time; each uses one of ``devices`` and its share of the cores."""
 
     def __init__(self, n_jobs: int | None = None, devices: Sequence[int | str] | None = None) -> None:
         self.n_jobs, self.devices = n_jobs, devices
@@ -39,7 +39,7 @@ class ParallelLauncher(Launcher):
         self.config, self.load = config, hydra_context.config_loader.load_sweep_config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; an interruption is handed on to those that run, and no other begins."""
+        """Run the jobs; an interruption is passed on to those that run, and no other begins."""
         setup_globals()
         devices = [str(device) for device in (find_devices(self.config) if self.devices is None else self.devices)]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -59,7 +59,8 @@ class ParallelLauncher(Launcher):
             with self.lock:
                 self.stopped = True
             for process in [*self.running]:
-                with suppress(ProcessLookupError):  # to its helper processes too, as a terminal does it
+                # To its helper processes too, as a terminal does.
+                with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM if isinstance(stop, SystemExit) else signal.SIGINT)
             raise
         finally:
@@ -67,7 +68,7 @@ class ParallelLauncher(Launcher):
             signal.signal(signal.SIGTERM, before)
 
     def run(self, number: int, overrides: Sequence[str]) -> JobReturn:
-        """Run one job to its end; what it prints goes to ``log.txt`` in its folder."""
+        """Run one job to its end; its output goes to ``log.txt`` in its folder."""
         from flowers_tl.cli.exit import print_error
         from flowers_tl.cli.hydra_main import FULL_ERROR
         from flowers_tl.cli.sweep_summary import complete_record, describe_record
@@ -82,12 +83,13 @@ class ParallelLauncher(Launcher):
         environment = {"OMP_NUM_THREADS": str(self.threads)} | os.environ | visible | {"HYDRA_FULL_ERROR": FULL_ERROR}
         environment = {name: value for name, value in environment.items() if value is not None}
         command = [*this_command(), *self.arguments(config, folder, number, overrides)]
-        # Appended: what an earlier sweep in this folder wrote stays.
+        result = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+        # Appended: the output of an earlier sweep in this folder stays.
         with open(folder / "log.txt", "a") as output:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             with self.lock:
                 if self.stopped:
-                    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+                    return result
                 process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
                 self.running.add(process)
             log.info(f"\t#{number} : {' '.join(overrides)}{f' on device {device}' if device else ''}")
@@ -95,16 +97,17 @@ class ParallelLauncher(Launcher):
         self.running.discard(process)
         self.slots.put(device)
         if self.stopped:
-            return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+            return result
         record = complete_record(config, number, overrides, folder, code)
         if record["error"]:
             print_error(f"job {number} ({' '.join(overrides)}): {record['error']}")
         else:
             log.info(f"\t#{number} : {describe_record(record)}")
-        return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record["value"])
+        result._return_value = record["value"]
+        return result
 
     def arguments(self, config: DictConfig, folder: Path, number: int, overrides: Sequence[str]) -> list[str]:
-        """The command line that makes this job alone."""
+        """The arguments that run this job alone."""
         from flowers_tl.cli.hydra_main import MULTIRUN, split_arguments
 
         flags = [flag for flag in split_arguments(sys.argv[1:])[0] if flag not in MULTIRUN]
@@ -115,13 +118,13 @@ class ParallelLauncher(Launcher):
 
 
 def this_command() -> list[str]:
-    """How this process was started, without its arguments."""
+    """The command that started this process, without its arguments."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return [sys.executable, *(["-m", spec.name] if spec else [sys.argv[0]])]
 
 
 def find_devices(config: DictConfig) -> list[Any]:
-    """The GPUs that this process may use, unless the jobs are to run on a CPU."""
+    """The GPUs that this process may use; none if the jobs run on a CPU."""
     if OmegaConf.select(config, "trainer.accelerator") == "cpu":
         return []
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

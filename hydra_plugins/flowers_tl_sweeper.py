@@ -1,4 +1,4 @@
-"""Hydra's sweeper, but that it composes all jobs first: a wrong word ends the sweep before a job or a folder is there."""
+"""Hydra's sweeper, but it composes all jobs first: a wrong override ends the sweep before a job begins or a folder is made."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 class CheckedSweeper(BasicSweeper):
-    """Every combination of the values that are named, each composed before anything is written."""
+    """All combinations of the given values, each composed before anything is written."""
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all jobs. Raises HydraException or OmegaConf's errors if one can't be composed."""
@@ -19,4 +19,4 @@ class CheckedSweeper(BasicSweeper):
         return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Nothing is left to do: Hydra asks for this when the sweep's folder is there already."""
+        """Do nothing: Hydra calls this when the sweep's folder is there already."""

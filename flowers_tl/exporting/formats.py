@@ -1,6 +1,6 @@
-"""The files in which a network is handed on: how each is written, and how it answers once it is read back.
+"""The file formats of an export: how each is written, and read back.
 
-All three answer with the same logits, and carry the same metadata: names to JSON texts.
+All three compute the same logits, and carry the same metadata: names to JSON texts.
 """
 
 import json
@@ -14,19 +14,20 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torchvision.models import get_model
 
-from flowers_tl.exporting.verify import Answer
+from flowers_tl.exporting.verify import LogitsFunction
 from flowers_tl.utils.errors import UserError, suggest
 
-USAGE = Path(__file__).parent / "templates"  # the lines of code by which each is used
+# Holds example code for each.
+USAGE = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A file format.
 
     Attributes:
         file: its name.
-        packages: what writing and checking it needs beside PyTorch.
+        packages: that writing and checking it needs beside PyTorch.
         requirements: of the code in its ``usage``, as pip calls them.
         write: takes a torchvision network in eval mode on the CPU, the side of its images, metadata, and a path.
         read: takes the path.
@@ -36,20 +37,22 @@ class Format:
     packages: tuple[str, ...]
     requirements: str
     write: Callable[[nn.Module, int, Mapping[str, str], Path], None]
-    read: Callable[[Path], Answer]
+    read: Callable[[Path], LogitsFunction]
 
     @property
     def usage(self) -> str:
-        """Code that answers with this file, without this project."""
+        """Example code that predicts with this file, without this project."""
         return (USAGE / f"use_{Path(self.file).suffix[1:]}.py").read_text()
 
 
 def trace(network: nn.Module, image_size: int) -> ExportedProgram:
     """The network as a graph of operations, for any number of images (n, 3, image_size, image_size)."""
-    example = torch.zeros(2, 3, image_size, image_size)  # of a single image the graph would be for single images
+    # From a single image the graph would be for single images.
+    example = torch.zeros(2, 3, image_size, image_size)
     program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+        # It holds paths of this machine.
+        node.meta.pop("stack_trace", None)
     return program
 
 
@@ -61,7 +64,7 @@ def write_onnx(network: nn.Module, image_size: int, metadata: Mapping[str, str],
     program.save(file)
 
 
-def read_onnx(file: Path) -> Answer:
+def read_onnx(file: Path) -> LogitsFunction:
     from onnxruntime import InferenceSession
 
     session = InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -73,7 +76,7 @@ def write_torch(network: nn.Module, image_size: int, metadata: Mapping[str, str]
     torch.export.save(trace(network, image_size), file, extra_files=dict(metadata))
 
 
-def read_torch(file: Path) -> Answer:
+def read_torch(file: Path) -> LogitsFunction:
     return torch.export.load(file).module()
 
 
@@ -82,10 +85,11 @@ def write_safetensors(network: nn.Module, image_size: int, metadata: Mapping[str
     from safetensors.torch import save
 
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    file.write_bytes(save(state, dict(metadata)))  # its own save_file makes a file that its owner alone may read
+    # `save_file` makes a file that only its owner may read.
+    file.write_bytes(save(state, dict(metadata)))
 
 
-def read_safetensors(file: Path) -> Answer:
+def read_safetensors(file: Path) -> LogitsFunction:
     from safetensors import safe_open
     from safetensors.torch import load_file
 
@@ -107,8 +111,8 @@ FORMATS = {
 }
 
 
-def choose(names: Sequence[str]) -> list[Format]:
-    """The formats that are named, none twice.
+def find_formats(names: Sequence[str]) -> dict[str, Format]:
+    """The formats of these names, none twice.
 
     Raises:
         UserError: if there is no such format, or a package for it is missing.
@@ -118,4 +122,4 @@ def choose(names: Sequence[str]) -> list[Format]:
             raise UserError(f"formats={name} is unknown: {suggest(name, FORMATS)}.")
         if missing := [package for package in FORMATS[name].packages if find_spec(package) is None]:
             raise UserError(f"formats={name} needs {' and '.join(missing)}: pip install 'flowers_tl[export]'.")
-    return [FORMATS[name] for name in dict.fromkeys(names)]
+    return {name: FORMATS[name] for name in names}

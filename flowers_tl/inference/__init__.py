@@ -1,1 +1,1 @@
-"""Using what was trained: a checkpoint read back, asked, measured, explained and handed on."""
+"""Using a trained network: load its checkpoint, predict, evaluate, and explain predictions."""

@@ -1,11 +1,9 @@
-"""What a run has left, read back from its checkpoint: the network with its weights, the settings, and what was measured."""
+"""Load a trained network from its checkpoint: the weights, the config of its run, and its scores."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 import yaml
@@ -18,21 +16,21 @@ from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.record import ELSEWHERE
 from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import make_model
-from flowers_tl.utils.errors import UserError, first_line, shorten, validate_not_empty
+from flowers_tl.utils.errors import UserError, shorten, validate_not_empty
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network that was trained here.
+    """A trained network.
 
     Attributes:
-        path: the checkpoint, or the head's file.
+        path: of the checkpoint, or of the head.
         model: on the CPU, in eval mode.
         config: of its run; None where the checkpoint is of an earlier version and lies alone.
-        record: what ``result.json`` says, or said when the checkpoint was written.
-        temperature: by which logits are divided to be calibrated; 1.0 until ``evaluate calibrate=true`` finds one.
+        record: the content of ``result.json``, now or when the checkpoint was written.
+        temperature: by which logits are divided to be calibrated; 1.0 until ``evaluate calibrate=true`` fits one.
     """
 
     path: Path
@@ -43,20 +41,19 @@ class TrainedModel:
 
     @property
     def class_names(self) -> list[str]:
-        """One a class; numbers where the checkpoint has no names."""
-        chosen = self.model.hparams
-        return list(chosen.class_names) or [f"class {k}" for k in range(chosen.num_classes)]
+        """One per class; numbers if the checkpoint has no names."""
+        parameters = self.model.hparams
+        return list(parameters.class_names) or [f"class {k}" for k in range(parameters.num_classes)]
 
     @property
     def measured(self) -> dict[str, Any]:
         """Scores by split of these very weights, as far as the run measured them."""
-        best = self.path.name == "best.ckpt"
-        found = self.record.get("best") or {} if best else self.record
-        return {split: found[split] for split in ("val", "test") if found.get(split)}
+        scores = self.record.get("best") or {} if self.path.name == "best.ckpt" else self.record
+        return {split: scores[split] for split in ("val", "test") if scores.get(split)}
 
 
 def load_trained(path: str | Path) -> TrainedModel:
-    """Read a checkpoint, or the last one of a run's folder; one of many heads is read from its folder.
+    """Load a checkpoint, or the last one of a run's folder; one of many heads is loaded from its folder.
 
     Raises:
         UserError: if there is none, or it can't be read.
@@ -67,56 +64,59 @@ def load_trained(path: str | Path) -> TrainedModel:
         return read_head(file) if file.name == "head.pt" else read_checkpoint(file)
     except UserError:
         raise
-    except Exception as error:  # torch.load raises nearly anything on a file that is not its own
-        ours = is_zipfile(file) and not isinstance(error, UnpicklingError)  # else torch speaks of its own affairs
-        why = f" ({first_line(str(error) or type(error).__name__)})" if ours else ""
+    # torch.load raises nearly anything on another file.
+    except Exception as error:
         raise UserError(
-            f"{file} is no checkpoint of this project{why}: name one that a run has left; weights alone are read with "
+            f"{file} is no checkpoint of this project: name one that a run has left; weights alone are read with "
             "backbone=NAME backbone.weights=FILE."
         ) from error
 
 
 def read_checkpoint(file: Path) -> TrainedModel:
-    """A checkpoint that Lightning has written for a run."""
+    """Load a checkpoint that Lightning has written for a run."""
     content = torch.load(file, map_location="cpu", weights_only=True)
-    kept, arguments, folder = content.get("run", {}), dict(content["hyper_parameters"]), file.parent.parent
-    config = kept.get("config") or read_yaml(folder / "config.yaml")
+    provenance, arguments, folder = content.get("run", {}), dict(content["hyper_parameters"]), file.parent.parent
+    config = provenance.get("config") or read_yaml(folder / "config.yaml")
+    # Checkpoints of earlier versions lack it.
     if config:
-        arguments["image_size"] = config["data"]["image_size"]  # checkpoints of earlier versions lack it
+        arguments["image_size"] = config["data"]["image_size"]
     refuse_not_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])
-    record = read_yaml(folder / "result.json")
-    if not record or record.get("id") != kept.get("record", {}).get("id", record.get("id")):
-        record = kept.get("record")  # the file has left its run's folder
-    return TrainedModel(file, model.eval(), config, record or {}, content.get("temperature", 1.0))
+    record = read_yaml(folder / "result.json") or {}
+    begun = provenance.get("record") or {}
+    # Another record: the file has left its run's folder.
+    if record.get("id") != begun.get("id", record.get("id")):
+        record = begun
+    return TrainedModel(file, model.eval(), config, record or begun, content.get("temperature", 1.0))
 
 
 def read_head(file: Path) -> TrainedModel:
-    """One of many heads, on the network that it was trained on."""
-    config, answers = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent)
+    """Load one of many heads, on the network that it was trained on."""
+    config, class_names = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent).class_names
     state = torch.load(file, map_location="cpu", weights_only=True)
     refuse_not_finite(state, file)
-    with torch.random.fork_rng(devices=[]):  # where the backbone had random weights, it has the same again
+    # If the backbone had random weights, it gets the same again.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config["seed"]))
-        model = make_model(config, len(next(iter(state.values()))), answers.class_names)
+        model = make_model(config, len(next(iter(state.values()))), class_names)
     weights = initial_weights(config)
     load_weights(model.backbone, weights)
     record = read_yaml(file.parent / "result.json")
     now = fingerprint_weights(config["backbone"]["name"], weights)
     if record.get("weights_fingerprint", now) != now:
         raise UserError(
-            f"{file} was trained on other weights than {weights} now is: put those back that it was trained on."
+            f"{file} was trained on other weights than {weights} holds now: put those back that it was trained on."
         )
     model.backbone.network.load_state_dict(state, strict=False)
     return TrainedModel(file, model.eval(), config, record)
 
 
 def keep_temperature(trained: TrainedModel, temperature: float) -> None:
-    """Write the temperature into the checkpoint; all else in it stays.
+    """Write the temperature into the checkpoint, and change nothing else in it.
 
     Raises:
-        UserError: if it is one of many heads, whose file holds weights alone, or its run goes on and may write it too.
+        UserError: if it is one of many heads, whose file holds weights alone, or if its run is going on.
     """
     if trained.path.name == "head.pt":
         raise UserError(f"{trained.path} holds a head's weights alone: train it as a run of its own to calibrate it.")
@@ -131,15 +131,16 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
 
 
 def read_yaml(file: Path) -> Any:
-    """What a yaml or json file holds; None where there is no file."""
+    """The content of a yaml or json file; None if there is no file."""
     return yaml.safe_load(file.read_text()) if file.is_file() else None
 
 
 def find_trained_checkpoint(path: Path) -> Path:
-    """The file that a path means: itself, or what the run in the folder has left."""
+    """The file itself, or the last checkpoint of the run in the folder."""
     if path.is_dir():
-        while (note := path / ELSEWHERE).is_file():  # a sweep's job whose run was made before
-            path = path / json.loads(note.read_text())["run"]
+        # A sweep's job may link to a run that was finished before.
+        while (link := path / ELSEWHERE).is_file():
+            path = path / json.loads(link.read_text())["run"]
         for file in (path / "checkpoints" / "last.ckpt", path / "head.pt"):
             if file.is_file():
                 return file

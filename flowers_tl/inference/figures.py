@@ -1,4 +1,4 @@
-"""Figures of what networks see in images: the crop, bars of the answers, heat maps, and the difference of two."""
+"""Figures of predictions: the crop, bars of the probabilities, heat maps, and the difference of two heat maps."""
 
 import textwrap
 import warnings
@@ -23,20 +23,22 @@ from flowers_tl.utils.errors import UserError
 Panel = Callable[[Axes], Any]
 
 FORMATS = (".png", ".svg", ".pdf")
-MADE_HERE = "flowers_tl figure"  # in the file's metadata, by which a figure is told from the user's own images
-PANEL = 2.3  # side of a panel, in inches
-NAMED = 10  # most classes that are named beside an image
-LETTERS = 12  # that fit into an inch
-LINE = 0.15  # height of a line, in inches
-FRAME = (0, 1, 1, 0)  # in which crops and maps of any size lie upon each other
-HEAT = colormaps["inferno"]  # grows in lightness alone, so that it is read without telling colours apart
-DIFFERENCE = colormaps["RdBu_r"]  # red and blue: told apart by colour-blind readers too
+# In the file's metadata, by which a figure is told from the user's images.
+MADE_HERE = "flowers_tl figure"
+# Side of a panel and height of a line, in inches; letters per inch.
+PANEL, LINE, LETTERS = 2.3, 0.15, 12
+# Most classes that are named beside an image.
+NAMED = 10
+# In which crops and maps of any size lie upon each other.
+FRAME = (0, 1, 1, 0)
+# Lightness alone tells its values apart; red and blue differ for colour-blind readers too.
+HEAT, DIFFERENCE = colormaps["inferno"], colormaps["RdBu_r"]
 BAR, TRACK = "#9ECAE1", "#F2F2F2"
 EVIDENCE = "evidence for the class, in multiples of the mean; line: half of the maximum"
 
 
 class Scale(NamedTuple):
-    """A colour bar: what the colours mean, and for which columns of a row."""
+    """A colour bar: the meaning of the colours, and the columns of a row that it belongs to."""
 
     norm: Normalize
     colours: Colormap
@@ -45,11 +47,11 @@ class Scale(NamedTuple):
 
 
 def validate_figure(path: Path, images: Iterable[Path] = (), heat: bool = False) -> None:
-    """Raise UserError if a figure can't go to ``path``, or would take the place of anything but a figure made here.
+    """Raise UserError if a figure can't be written to ``path``, or would overwrite anything but a figure made here.
 
     Args:
-        path: where it is to go.
-        images: that are to be looked at: none of them may be it.
+        path: of the figure.
+        images: that it shows: none of them may be ``path``.
         heat: whether it shows heat maps, which need captum.
     """
     if heat:
@@ -60,9 +62,9 @@ def validate_figure(path: Path, images: Iterable[Path] = (), heat: bool = False)
         raise UserError(f"figure={path} would lie in a folder that is not there: make it, or name another.")
     if not path.exists():
         return
-    own = any(image.samefile(path) for image in images if image.exists())
-    if own or not path.is_file() or MADE_HERE.encode() not in path.read_bytes():
-        what = "is one of the images" if own else "is there already, and no figure that was made here"
+    is_input = any(image.samefile(path) for image in images if image.exists())
+    if is_input or not path.is_file() or MADE_HERE.encode() not in path.read_bytes():
+        what = "is one of the images" if is_input else "is there already, and no figure that was made here"
         raise UserError(f"figure={path} {what}: name another file.")
 
 
@@ -72,63 +74,64 @@ def draw_predictions(network: Predictor, images: Iterable[Path], path: Path, top
     draw_answers(explain_images(network, prepared, top, heat=heat), path, network.name)
 
 
-def draw_answers(views: Sequence[Explanation], path: Path, name: str) -> None:
-    """Draw each image with bars of a network's answers, and its heat map where it has one, into a PNG, SVG or PDF."""
-    rows = [[partial(show_crop, view), partial(show_bars, view)] for view in views]
-    norm = heat_norm(views)
-    if norm is not None:
-        rows = [[*row, partial(show_heat, view, norm)] for row, view in zip(rows, views, strict=True)]
-    draw(rows, path, [headline(name, views[0])], [Scale(norm, HEAT, [2], EVIDENCE)] if norm else [])
+def draw_answers(explanations: Sequence[Explanation], path: Path, name: str) -> None:
+    """Draw each image with bars of a network's predictions, and its heat map if it has one, into a PNG, SVG or PDF."""
+    rows: list[list[Panel]] = [[partial(show_crop, one), partial(show_bars, one)] for one in explanations]
+    scales = []
+    if explanations[0].heat:
+        scales = [Scale(heat_norm(explanations), HEAT, [2], EVIDENCE)]
+        for row, one in zip(rows, explanations, strict=True):
+            row.append(partial(show_heat, one, scales[0].norm))
+    draw(rows, path, [headline(name, explanations[0])], scales)
 
 
-def draw_heat(seen: Sequence[Sequence[Explanation]], path: Path, names: Sequence[str]) -> None:
+def draw_heat(explanations: Sequence[Sequence[Explanation]], path: Path, names: Sequence[str]) -> None:
     """Draw the heat maps of each image into a PNG, SVG or PDF, all on one scale.
 
     Args:
-        seen: what each network sees, image by image. Of two, A and B, the difference is drawn too.
+        explanations: of each network, image by image. Of two networks, A and B, the difference is drawn too.
         path: of the figure.
         names: of the networks.
     """
-    pair = len(seen) == 2
+    pair, first = len(explanations) == 2, explanations[0]
     marks = ("A: ", "B: ") if pair else ("",)
-    norm = heat_norm(view for views in seen for view in views)
-    rows: list[list[Panel]] = [[partial(show_crop, view)] for view in seen[0]]
-    for mark, views in zip(marks, seen, strict=True):
-        for row, view in zip(rows, views, strict=True):
-            row.append(partial(show_heat, view, norm, mark=mark, answers=True))
-    scales = [Scale(norm, HEAT, range(1, 1 + len(seen)), EVIDENCE)]
+    norm = heat_norm(one for network in explanations for one in network)
+    scales = [Scale(norm, HEAT, range(1, 1 + len(explanations)), EVIDENCE)]
+    rows: list[list[Panel]] = [[partial(show_crop, one)] for one in first]
+    for mark, network in zip(marks, explanations, strict=True):
+        for row, one in zip(rows, network, strict=True):
+            row.append(partial(show_heat, one, norm, mark=mark, answers=True))
     if pair:
-        apart = [b.heat.values - a.heat.values for a, b in zip(*seen, strict=True)]
-        most = max(np.abs(values).max() for values in apart) or 1
+        differences = [b.heat.values - a.heat.values for a, b in zip(*explanations, strict=True)]
+        most = np.abs(differences).max() or 1
         scales.append(Scale(Normalize(-most, most), DIFFERENCE, [3], "B less A: red, B looks more"))
-        for row, view, values in zip(rows, seen[0], apart, strict=True):
-            row.append(partial(show_difference, view, values, scales[1].norm))
-    title = [mark + headline(name, views[0]) for mark, name, views in zip(marks, names, seen, strict=True)]
-    draw(rows, path, title, scales, below=len(seen[0][0].answers[:NAMED]))
+        for row, one, values in zip(rows, first, differences, strict=True):
+            row.append(partial(show_difference, one, values, scales[1].norm))
+    title = [mark + headline(name, views[0]) for mark, name, views in zip(marks, names, explanations, strict=True)]
+    draw(rows, path, title, scales, below=len(first[0].top[:NAMED]))
 
 
-def headline(name: str, view: Explanation) -> str:
-    """At which stage the maps are made, and of which network."""
-    heat = view.heat
+def headline(name: str, explanation: Explanation) -> str:
+    """The network's name, and the stage of its heat maps."""
+    heat = explanation.heat
     return f"Grad-CAM at {heat.stage}, {heat.places} by {heat.places} places: {name}" if heat else name
 
 
-def heat_norm(views: Iterable[Explanation]) -> Normalize | None:
-    """The one scale of all maps, from 0 to the hottest place of any; None if there are no maps."""
-    hottest = [view.heat.values.max() for view in views if view.heat]
-    return Normalize(0, max(hottest) or 1) if hottest else None
+def heat_norm(explanations: Iterable[Explanation]) -> Normalize:
+    """The one scale of all maps, from 0 to the largest value of any."""
+    return Normalize(0, max(one.heat.values.max() for one in explanations) or 1)
 
 
 def draw(
     rows: Sequence[Sequence[Panel]], path: Path, title: Sequence[str], scales: Sequence[Scale], below: int = 0
 ) -> None:
-    """Lay out a row of panels for each image, where they are few several side by side, with colour bars beneath.
+    """Lay out a row of panels for each image, several rows side by side if they are short, with colour bars beneath.
 
     Args:
         rows: of panels, each a function that draws into its axes; all have the same number.
         path: of the figure.
         title: lines above.
-        scales: one or two colour bars.
+        scales: at most two colour bars.
         below: most lines of text beneath a panel.
     """
     wide = len(rows[0])
@@ -144,13 +147,15 @@ def draw(
     grid = figure.add_gridspec(
         down + bool(scales),
         across * (wide + 1),
-        width_ratios=[*[1] * wide, 0.05] * across,  # a gap after each picture's panels
+        # A gap after the panels of each image, and colour bars at the bottom.
+        width_ratios=[*[1] * wide, 0.05] * across,
         height_ratios=[1] * down + [0.05] * bool(scales),
     )
     for k, row in enumerate(rows):
         for column, panel in enumerate(row, start=k % across * (wide + 1)):
             axis = figure.add_subplot(grid[k // across, column])
-            axis.set(xticks=[], yticks=[], box_aspect=1, anchor="S")  # S: else the layout forgets the text below
+            # Without anchor S the layout forgets the text below.
+            axis.set(xticks=[], yticks=[], box_aspect=1, anchor="S")
             axis.spines[:].set_visible(False)
             panel(axis)
     for scale, span, label in zip(scales, spans, labels, strict=True):
@@ -159,43 +164,43 @@ def draw(
         bar.set_label(label, fontsize=8)
         space.tick_params(labelsize=8)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a name in a script that the font lacks
-        # What was there before is a figure made here: `refuse_figure` has refused anything else.
+        # Of a name in a script that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        # What was there before is a figure made here: see `validate_figure`.
         figure.savefig(path, metadata={"Creator": MADE_HERE})
 
 
-def show_crop(view: Explanation, axis: Axes) -> None:
-    axis.imshow(view.pixels, extent=FRAME)
-    head(axis, fit(view.image))
+def show_crop(explanation: Explanation, axis: Axes) -> None:
+    axis.imshow(explanation.pixels, extent=FRAME)
+    head(axis, fit(explanation.image))
 
 
-def show_bars(view: Explanation, axis: Axes) -> None:
+def show_bars(explanation: Explanation, axis: Axes) -> None:
     """Bars from 0 to 1, with the names on them: names of any length leave the bars where they are."""
-    answers = view.answers[:NAMED]
-    axis.set(xlim=(0, 1), ylim=(len(answers) - 0.4, -0.6))
-    for place, (name, share) in enumerate(answers):
+    top = explanation.top[:NAMED]
+    axis.set(xlim=(0, 1), ylim=(len(top) - 0.4, -0.6))
+    lines = 2 if len(top) <= 6 else 1
+    for place, (name, share) in enumerate(top):
         axis.barh(place, 1, height=0.8, color=TRACK)
         axis.barh(place, share, height=0.8, color=BAR)
-        axis.text(
-            0.02, place, fit(name, 0.85, 2 if len(answers) <= 6 else 1), va="center", fontsize=8, parse_math=False
-        )
+        axis.text(0.02, place, fit(name, 0.85, lines), va="center", fontsize=8, parse_math=False)
         axis.text(0.98, place, f"{share:.1%}", va="center", ha="right", fontsize=8)
 
 
-def show_heat(view: Explanation, norm: Normalize, axis: Axes, mark: str = "", answers: bool = False) -> None:
-    """The map over the grey image, with a line around what is more than half as hot as its hottest place."""
-    heat, (name, share) = view.heat.values, view.asked
-    axis.imshow(blend(view.pixels, HEAT(norm(heat))), extent=FRAME)
+def show_heat(explanation: Explanation, norm: Normalize, axis: Axes, mark: str = "", answers: bool = False) -> None:
+    """The map over the grey image, with a line at half of its maximum."""
+    heat, (name, share) = explanation.heat.values, explanation.target
+    axis.imshow(blend(explanation.pixels, HEAT(norm(heat))), extent=FRAME)
     if heat.max() > heat.min():
         axis.contour(heat, levels=[heat.max() / 2], extent=(0, 1, 0, 1), colors="white", linewidths=1)
-    head(axis, f"{mark}{fit(name)}\n{share:.1%}" + ("" if heat.any() else ", nothing speaks for it"))
+    head(axis, f"{mark}{fit(name)}\n{share:.1%}" + ("" if heat.any() else ", no evidence for it"))
     if answers:
-        lines = "\n".join(f"{fit(name, 1, 1)} {share:.1%}" for name, share in view.answers[:NAMED])
+        lines = "\n".join(f"{fit(name, 1, 1)} {share:.1%}" for name, share in explanation.top[:NAMED])
         axis.set_xlabel(lines, loc="left", fontsize=7, parse_math=False)
 
 
-def show_difference(view: Explanation, values: np.ndarray, norm: Normalize, axis: Axes) -> None:
-    axis.imshow(blend(view.pixels, DIFFERENCE(norm(values))), extent=FRAME)
+def show_difference(explanation: Explanation, values: np.ndarray, norm: Normalize, axis: Axes) -> None:
+    axis.imshow(blend(explanation.pixels, DIFFERENCE(norm(values))), extent=FRAME)
     head(axis, "B less A")
 
 
@@ -212,7 +217,7 @@ def head(axis: Axes, text: str) -> None:
 def fit(text: str, panels: float = 1, lines: int = 2) -> str:
     """Break a text into lines that fit into the width of some panels, and cut off what is too long."""
     width = int(LETTERS * PANEL * panels)
-    found = textwrap.wrap(text, width, break_on_hyphens=False)
-    if len(found) > lines:
-        found = [*found[: lines - 1], found[lines - 1][: width - 1] + "…"]
-    return "\n".join(found)
+    wrapped = textwrap.wrap(text, width, break_on_hyphens=False)
+    if len(wrapped) > lines:
+        wrapped = [*wrapped[: lines - 1], wrapped[lines - 1][: width - 1] + "…"]
+    return "\n".join(wrapped)

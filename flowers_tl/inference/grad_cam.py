@@ -1,4 +1,4 @@
-"""Where a network's answer comes from: Grad-CAM at any stage of any network, frozen or not."""
+"""Which places of an image a prediction depends on: Grad-CAM at any stage of any network, frozen or not."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from flowers_tl.models.backbone import Backbone
-from flowers_tl.utils.errors import UserError, suggest
+from flowers_tl.utils.errors import UserError, needs_extra, suggest
 
 
 def grad_cam(backbone: Backbone, inputs: Tensor, classes: Sequence[int], stage: str | None = None) -> Tensor:
     """How much each place of a stage's output speaks for a class, and how much against it (Grad-CAM, Selvaraju et al. 2017).
 
-    The stages up to this one run without gradient, and it is asked for at their output: so it is there though the whole
-    network is frozen and the caller in inference mode, and nothing is computed for the frozen part. Weights, gradients,
-    ``requires_grad`` and the modes of the modules are left as they are; the network answers as in eval mode.
+    The stages up to this one run without gradient, which begins at their output. So it works although the whole network is
+    frozen and the caller is in inference mode, and no gradient is computed for the frozen part. Weights, gradients,
+    ``requires_grad`` and the modes of the modules are left as they are; the network predicts as in eval mode.
 
     The score of a class is its logit less the mean of all logits. What a head adds to all logits alike changes no
     probability, and so changes no map: Adam pushes all logits of a fresh head down, which would leave nothing that speaks
@@ -26,7 +26,7 @@ def grad_cam(backbone: Backbone, inputs: Tensor, classes: Sequence[int], stage: 
     Args:
         backbone: the network.
         inputs: prepared images, float32 (n, 3, size, size), on the network's device.
-        classes: the class that is asked for, image by image.
+        classes: the class to look for, image by image.
         stage: whose places the map has; None takes the last that has any.
 
     Returns:
@@ -42,9 +42,8 @@ def grad_cam(backbone: Backbone, inputs: Tensor, classes: Sequence[int], stage: 
     places = nn.Identity()
     with torch.inference_mode(False), in_eval_mode(backbone):
         with torch.no_grad():
-            features = backbone.run(
-                inputs.clone(), stop=behind
-            )  # a copy: no gradient flows to what inference mode made
+            # A copy: no gradient flows to tensors of inference mode.
+            features = backbone.run(inputs.clone(), stop=behind)
         grid, features_of = as_grid(features)
 
         def scores(grid: Tensor) -> Tensor:
@@ -61,12 +60,8 @@ def captum_method() -> Any:
     Raises:
         UserError: if it is not installed.
     """
-    try:
+    with needs_extra("captum", "A heat map needs captum", "explain"):
         from captum.attr import LayerGradCam
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("captum"):
-            raise
-        raise UserError("A heat map needs captum: pip install 'flowers_tl[explain]'.") from error
     return LayerGradCam
 
 
@@ -78,11 +73,12 @@ def choose_stage(backbone: Backbone, stage: str | None = None) -> str:
     """
     names = backbone.feature_names
     if hasattr(backbone.network, "class_token"):
-        names = names[:-1]  # of the last layer the head reads the class token alone: to the patches flows no gradient
+        # Of the last layer the head reads the class token alone: no gradient flows to the patches.
+        names = names[:-1]
     if stage is None or stage in names:
         return stage or names[-1]
     known = stage in backbone.stage_names
-    wrong = "has no map, for the answer does not depend on places in its output" if known else "is unknown"
+    wrong = "has no map: the prediction does not depend on places in its output" if known else "is unknown"
     raise UserError(f"stage={stage} of {backbone.name} {wrong}: {suggest(stage, names, most=20)}.")
 
 
@@ -99,7 +95,7 @@ def in_eval_mode(network: nn.Module) -> Iterator[None]:
 
 
 def as_grid(features: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """See a stage's output as channels over places (n, c, h, w), and the way back from there.
+    """A stage's output as channels over places (n, c, h, w), and the function that turns it back.
 
     A ViT's tokens (n, 1 + h * w, c) are the class token, which has no place, and the patches row by row.
     """

@@ -1,4 +1,4 @@
-"""Ask a network what it sees: the one object that a notebook needs, and on which the doors stand."""
+"""Predict the classes of images with a trained network: the one object that a notebook and the commands need."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +22,16 @@ from flowers_tl.models.pretrained import read_weights
 from flowers_tl.utils.errors import UserError, first_line
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
+# Its name; None takes a GPU if there is one.
+Device = str | torch.device | None
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in an image.
+    """The most likely classes of an image.
 
     Attributes:
-        image: the path of its file; None where it came as an image.
+        image: the path of its file; None if it came as an image.
         classes: names of classes, the most likely first.
         probabilities: theirs, from 0 to 1, in that order.
     """
@@ -39,17 +40,22 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
 
+    @property
+    def top(self) -> list[tuple[str, float]]:
+        """Classes with their probabilities."""
+        return list(zip(self.classes, self.probabilities, strict=True))
+
 
 class Predictor:
-    """A network that answers.
+    """A network that classifies images.
 
     Args:
         backbone: with its weights; it is put into eval mode.
-        class_names: one a class.
+        class_names: one per class.
         image_size: side of the crop, in pixels, that it was trained on.
         temperature: by which logits are divided before they become probabilities.
-        device: where it computes; None takes a GPU where there is one.
-        name: what it is called in figures.
+        device: of the computation; None takes a GPU if there is one.
+        name: of the network in figures.
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class Predictor:
         class_names: Sequence[str],
         image_size: int = 224,
         temperature: float = 1.0,
-        device: str | torch.device | None = None,
+        device: Device = None,
         name: str = "the network",
     ) -> None:
         self.name = name
@@ -68,21 +74,20 @@ class Predictor:
         self.transform = eval_transform(image_size)
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device | None = None) -> "Predictor":
-        """Read a checkpoint, or what a run's folder holds.
+    def load(cls, path: str | Path, device: Device = None) -> "Predictor":
+        """Load a checkpoint, or the last one of a run's folder.
 
         Raises:
             UserError: if it is not there, or not of this project.
         """
         trained = load_trained(path)
-        chosen = trained.model.hparams
-        name = f"{trained.model.strategy.name} of {chosen.backbone}"
-        return cls(trained.model.backbone, trained.class_names, chosen.image_size, trained.temperature, device, name)
+        parameters = trained.model.hparams
+        name = f"{trained.model.strategy.name} of {parameters.backbone}"
+        size, temperature = parameters.image_size, trained.temperature
+        return cls(trained.model.backbone, trained.class_names, size, temperature, device, name)
 
     @classmethod
-    def pretrained(
-        cls, backbone: str, weights: str = "DEFAULT", device: str | torch.device | None = None
-    ) -> "Predictor":
+    def pretrained(cls, backbone: str, weights: str = "DEFAULT", device: Device = None) -> "Predictor":
         """ImageNet's network as it is, with its 1,000 classes.
 
         Raises:
@@ -94,9 +99,9 @@ class Predictor:
         state = read_weights(backbone, weights)
         head = state.get(f"{network.final}.weight")
         if head is None or len(head) != 1000:
-            found = "no head" if head is None else f"a head for {len(head)} classes"
+            content = "no head" if head is None else f"a head for {len(head)} classes"
             raise UserError(
-                f"backbone.weights={weights} has {found}, not one for ImageNet's 1,000 classes: name whole weights, or a "
+                f"backbone.weights={weights} has {content}, not one for ImageNet's 1,000 classes: name whole weights, or a "
                 "trained network with ckpt=PATH."
             )
         try:
@@ -111,7 +116,7 @@ class Predictor:
     def predict(
         self, images: ImageInput | Iterable[ImageInput], top: int = 5, batch_size: int = 32
     ) -> list[Prediction]:
-        """Answer for each image, in their order.
+        """Predict the classes of each image, in their order.
 
         Args:
             images: one or many: paths, PIL images, uint8 arrays (height, width, 3) or uint8 tensors
@@ -133,18 +138,15 @@ class Predictor:
         batch_size: int = 32,
         unreadable: Callable[[UserError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Answer one after another as :meth:`predict` does, in the memory of three batches however many there are.
+        """Predict one after another as :meth:`predict` does, in the memory of three batches however many there are.
 
         Args:
-            unreadable: is told of each file that can't be read, which is then left out; None raises the error.
+            unreadable: is called with the error of each file that can't be read, and the file is left out; None raises it.
         """
-        for name, value in (("top", top), ("batch_size", batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name}={value} must be a whole number of at least 1.")
-        for named, inputs in self.batches(images, batch_size, unreadable):
-            shares, classes = self.probabilities(inputs).topk(min(top, len(self.class_names)))
-            for name, own, places in zip(named, shares.tolist(), classes.tolist(), strict=True):
-                yield Prediction(name, tuple(self.class_names[k] for k in places), tuple(own))
+        validate_count("batch_size", batch_size)
+        for paths, inputs in self.batches(images, batch_size, unreadable):
+            for path, classes in zip(paths, self.top_classes(self.probabilities(inputs), top), strict=True):
+                yield Prediction(path, *zip(*classes, strict=True))
 
     def batches(
         self, images: Iterable[ImageInput], batch_size: int, unreadable: Callable[[UserError], None] | None = None
@@ -154,20 +156,20 @@ class Predictor:
         with ThreadPoolExecutor() as pool:
             while True:
                 while len(waiting) < 3 and (group := list(islice(source, batch_size))):
-                    waiting.append([(path_of(image), pool.submit(self.prepare, image)) for image in group])
+                    waiting.append([(image, pool.submit(self.prepare, image)) for image in group])
                 if not waiting:
                     return
-                named, inputs = [], []
-                for path, future in waiting.popleft():
+                paths, inputs = [], []
+                for image, future in waiting.popleft():
                     try:
                         inputs.append(future.result())
-                        named.append(path)
+                        paths.append(str(image) if isinstance(image, str | Path) else None)
                     except UserError as error:
                         if unreadable is None:
                             raise
                         unreadable(error)
                 if inputs:
-                    yield named, torch.stack(inputs)
+                    yield paths, torch.stack(inputs)
 
     def prepare(self, image: ImageInput) -> Tensor:
         """An image as the network takes it: resized, its centre cut out, normalised; float32 (3, size, size)."""
@@ -189,6 +191,13 @@ class Predictor:
         """Map prepared images (n, 3, size, size) to probabilities, float32 (n, classes), on the CPU."""
         return (self.logits(inputs) / self.temperature).softmax(dim=1)
 
+    def top_classes(self, probabilities: Tensor, top: int) -> list[list[tuple[str, float]]]:
+        """The ``top`` most likely classes of each row of probabilities (n, classes), with their probabilities."""
+        validate_count("top", top)
+        values, places = probabilities.topk(min(top, len(self.class_names)))
+        names = [[self.class_names[k] for k in row] for row in places.tolist()]
+        return [list(zip(*row, strict=True)) for row in zip(names, values.tolist(), strict=True)]
+
 
 def load_network(
     ckpt: str | Path | None, backbone: str | None, weights: str = "DEFAULT", device: str | None = None
@@ -199,15 +208,19 @@ def load_network(
     return Predictor.pretrained(backbone, weights, device) if ckpt is None else Predictor.load(ckpt, device)
 
 
-def find_device(named: str | torch.device | None) -> torch.device:
-    """The device that is named; None takes a GPU where there is one. Raises UserError if it is not there."""
+def validate_count(key: str, value: int) -> None:
+    """Raise UserError if the option ``key`` is no whole number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"{key}={value} must be a whole number of at least 1.")
+
+
+def find_device(name: Device) -> torch.device:
+    """The device of this name; None takes a GPU if there is one. Raises UserError if it is not there."""
     try:
-        device = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(
-            f"device={named} can't be had ({first_line(str(error))}): take cpu, or leave it out."
-        ) from error
+        raise UserError(f"device={name} can't be had ({first_line(error)}): take cpu, or leave it out.") from error
     return device
 
 
@@ -216,10 +229,7 @@ def image_from_array(pixels: np.ndarray | Tensor) -> Image.Image:
     channels = pixels.shape[0 if isinstance(pixels, Tensor) else -1] if pixels.ndim == 3 else None
     if channels != 3 or 0 in pixels.shape or pixels.dtype not in (np.uint8, torch.uint8):
         raise UserError(
-            f"{pixels.dtype} {tuple(pixels.shape)} is no image: give uint8, an array (height, width, 3) or a tensor (3, height, width)."
+            f"{pixels.dtype} {tuple(pixels.shape)} is no image: give uint8, an array (height, width, 3) or a tensor "
+            "(3, height, width)."
         )
     return to_pil_image(pixels)
-
-
-def path_of(image: Any) -> str | None:
-    return str(image) if isinstance(image, str | Path) else None

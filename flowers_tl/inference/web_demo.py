@@ -1,4 +1,4 @@
-"""A page to try a network on: drop an image, see what it is taken for, and where that is seen."""
+"""A local web page to try a network: upload an image, see the most likely classes and a heat map."""
 
 import os
 import socket
@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from flowers_tl.data.registry import make_data
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.explanations import explain_images
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.training.factory import make_data
-from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.errors import UserError, needs_extra
 from flowers_tl.utils.notes import log
 
 TOP = 5
-FONTS = ("system-ui", "sans-serif")  # the theme's own would be asked from a server
+# Those of gradio's theme would be loaded from a server.
+FONTS = ("system-ui", "sans-serif")
 
 
 def serve(
@@ -26,12 +27,10 @@ def serve(
     """Serve the page until it is interrupted.
 
     Args:
-        network: that answers.
-        examples: see :func:`make_page`.
+        network, examples, explain: see :func:`make_page`.
         host: address to listen on.
         port: port to listen on.
         max_mb: largest file that is taken, in megabytes.
-        explain: see :func:`make_page`.
     """
     page = make_page(network, examples, explain)
     log.info(f"The page is at http://{host}:{port}; Ctrl-C ends it.")
@@ -49,7 +48,7 @@ def serve(
 
 
 def validate_address(host: str, port: int) -> None:
-    """Raise UserError where nothing can listen there: gradio would speak of its own settings."""
+    """Raise UserError if nothing can listen there; gradio's error names other remedies."""
     if not 0 < port < 65536:
         raise UserError(f"port={port} must lie between 1 and 65535.")
     try:
@@ -61,7 +60,7 @@ def validate_address(host: str, port: int) -> None:
 
 
 def find_examples(ckpt: str | Path) -> dict[str, Path]:
-    """A training image of each class of the network's run; none where the images are not at hand."""
+    """A training image of each class of the network's run; none if the images are not on this machine."""
     config = load_trained(ckpt).config
     if config is None:
         return {}
@@ -69,20 +68,19 @@ def find_examples(ckpt: str | Path) -> dict[str, Path]:
     try:
         data.setup()
     except (UserError, OSError, RuntimeError):
-        # Gone, or never on this machine: the page does without.
         return {}
-    train, first = data.images["train"], {}
-    for file, label in zip(train.files, train.labels, strict=True):
-        first.setdefault(train.classes[label], file)
-    return first
+    train = data.images["train"]
+    # Backwards, so that the first image of a class stays.
+    pairs = list(zip(train.labels, train.files, strict=True))[::-1]
+    return {train.classes[label]: file for label, file in pairs}
 
 
 def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = True) -> Any:
     """Build the page, a ``gradio.Blocks``.
 
     Args:
-        network: that answers.
-        examples: an image of some classes, to be shown beside their names.
+        network: the network.
+        examples: an image of some classes, shown beside their names.
         explain: whether to show a heat map, which needs captum.
 
     Raises:
@@ -96,55 +94,52 @@ def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = 
         with gradio.Row():
             with gradio.Column():
                 file = gradio.File(label="An image", file_count="single", type="filepath", elem_id="upload")
-                told = gradio.Markdown(visible=False, elem_id="told")
-                answers = gradio.Label(label="What it is taken for", num_top_classes=TOP, elem_id="answers")
+                message = gradio.Markdown(visible=False, elem_id="message")
+                classes = gradio.Label(label="Most likely classes", num_top_classes=TOP, elem_id="answers")
             with gradio.Column(), gradio.Row():
-                shown = {"height": 240, "interactive": False, "buttons": []}
-                seen = gradio.Image(label="What the network sees of it", elem_id="seen", **shown)
-                heat = gradio.Image(label="Where the first class is seen", visible=explain, elem_id="heat", **shown)
-        like = gradio.Gallery(
+                options = {"height": 240, "interactive": False, "buttons": []}
+                crop = gradio.Image(label="What the network sees of it", elem_id="crop", **options)
+                heat = gradio.Image(label="Evidence for the first class", visible=explain, elem_id="heat", **options)
+        gallery = gradio.Gallery(
             label="Images of these classes",
             columns=TOP,
             height="auto",
             visible=bool(examples),
             interactive=False,
-            elem_id="like",
+            elem_id="gallery",
         )
-        outputs = [told, seen, heat, answers, like]
         answer = answerer(network, examples, explain, gradio)
-        file.change(answer, file, outputs, api_visibility="private")
+        file.change(answer, file, [message, crop, heat, classes, gallery], api_visibility="private")
     return page
 
 
 def answerer(
     network: Predictor, examples: Mapping[str, Path], explain: bool, gradio: Any
 ) -> Callable[[str | None], list[Any]]:
-    """What the page does with an uploaded file: the values of its parts."""
+    """The function that maps an uploaded file to the values of the page's parts."""
 
     def answer(file: str | None) -> list[Any]:
         if file is None:
             return [gradio.Markdown(visible=False), None, None, None, None]
         try:
-            (view,) = explain_images(network, {Path(file): network.prepare(file)}, TOP, heat=explain)
+            (explanation,) = explain_images(network, {Path(file): network.prepare(file)}, TOP, heat=explain)
         except UserError as error:
-            sentence = str(error).replace(file, Path(file).name)  # where it was put is not the visitor's business
+            # Where it lies on this machine is not the visitor's business.
+            sentence = str(error).replace(file, Path(file).name)
             return [gradio.Markdown(sentence, visible=True), None, None, None, None]
-        pixels = (255 * view.pixels).astype(np.uint8)
-        like = [(str(examples[name]), name) for name, _ in view.answers if name in examples]
-        heat = blend(view.pixels, HEAT(heat_norm([view])(view.heat.values))) if view.heat else None
-        return [gradio.Markdown(visible=False), pixels, heat, dict(view.answers), like]
+        crop, heat, top = explanation.pixels, None, explanation.top
+        if explain:
+            heat = blend(crop, HEAT(heat_norm([explanation])(explanation.heat.values)))
+        gallery = [(str(examples[name]), name) for name, _ in top if name in examples]
+        return [gradio.Markdown(visible=False), (255 * crop).astype(np.uint8), heat, dict(top), gallery]
 
     return answer
 
 
 def import_gradio() -> Any:
-    """gradio, which tells nobody that it is used; it is an extra, so it may be missing."""
+    """gradio, without its messages to a server; it is an extra, so it may be missing."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
+    with needs_extra("gradio", "The page needs gradio", "serve"):
         import gradio
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        raise UserError("The page needs gradio: pip install 'flowers_tl[serve]'.") from error
     return gradio

@@ -11,45 +11,35 @@ from rich.progress import track
 
 from flowers_tl.inference.predictor import Prediction
 
-Writer = Callable[[Prediction], None]
+
+def write_table(prediction: Prediction, out: TextIO) -> None:
+    out.write(f"{prediction.image}\n")
+    out.writelines(f"  {probability:7.1%}  {name}\n" for name, probability in prediction.top)
 
 
-def table_writer(out: TextIO) -> Writer:
-    def write(prediction: Prediction) -> None:
-        out.write(f"{prediction.image}\n")
-        for name, share in zip(prediction.classes, prediction.probabilities, strict=True):
-            out.write(f"  {share:7.1%}  {name}\n")
-
-    return write
+def write_jsonl(prediction: Prediction, out: TextIO) -> None:
+    top = [{"class": name, "probability": probability} for name, probability in prediction.top]
+    out.write(json.dumps({"picture": prediction.image, "top": top}, ensure_ascii=False) + "\n")
 
 
-def jsonl_writer(out: TextIO) -> Writer:
-    def write(prediction: Prediction) -> None:
-        pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-        top = [{"class": name, "probability": share} for name, share in pairs]
-        out.write(json.dumps({"picture": prediction.image, "top": top}, ensure_ascii=False) + "\n")
-
-    return write
-
-
-def csv_writer(out: TextIO) -> Writer:
+def write_csv(prediction: Prediction, out: TextIO) -> None:
+    rows = enumerate(prediction.top, start=1)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("picture", "rank", "class", "probability"))
-
-    def write(prediction: Prediction) -> None:
-        for rank, (name, share) in enumerate(zip(prediction.classes, prediction.probabilities, strict=True), start=1):
-            writer.writerow((prediction.image, rank, name, f"{share:.6f}"))
-
-    return write
+    writer.writerows((prediction.image, rank, name, f"{probability:.6f}") for rank, (name, probability) in rows)
 
 
-WRITERS: dict[str, Callable[[TextIO], Writer]] = {"table": table_writer, "jsonl": jsonl_writer, "csv": csv_writer}
+# The text above all predictions, and the function that writes one.
+WRITERS: dict[str, tuple[str, Callable[[Prediction, TextIO], None]]] = {
+    "table": ("", write_table),
+    "jsonl": ("", write_jsonl),
+    "csv": ("picture,rank,class,probability\n", write_csv),
+}
 
 
 def write_predictions(
     predictions: Iterable[Prediction], form: str, out: TextIO, total: int, progress: bool, keep: int
 ) -> list[Path]:
-    """Write predictions one after another; return the files of the first ones.
+    """Write predictions one after another; return the files of the first ``keep``.
 
     Args:
         predictions: of images that are files.
@@ -59,9 +49,12 @@ def write_predictions(
         progress: whether to show a progress bar on stderr.
         keep: how many files to return.
     """
-    write, first = WRITERS[form](out), []
+    header, write = WRITERS[form]
+    out.write(header)
+    files: list[Path] = []
     console = Console(stderr=True)
     for prediction in track(predictions, "Predicting", total, console=console, transient=True, disable=not progress):
-        write(prediction)
-        first += [Path(prediction.image)][: keep - len(first)]
-    return first
+        write(prediction, out)
+        if len(files) < keep:
+            files.append(Path(prediction.image))
+    return files

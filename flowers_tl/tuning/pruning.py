@@ -1,4 +1,4 @@
-"""A trial of a search that falls behind the others is stopped early."""
+"""Stop a trial of a search early if it falls behind the others."""
 
 from typing import Any
 
@@ -14,20 +14,24 @@ class Pruned(Exception):
 
 
 class PruningCallback(Callback):
-    """Tell Optuna's ``trial`` the val accuracy of each epoch; stop the run where Optuna would.
+    """Report the val accuracy of each epoch to Optuna's ``trial``; stop the run if Optuna would.
 
-    Not in the first third of the epochs: there a low rate is behind because it is slow, and may end beside the best.
-    Val is all it sees: the test images are not read in a trial.
+    Not in the first third of the epochs: there a low learning rate is behind because it is slow, and may end as the best.
     """
 
     def __init__(self, trial: Any) -> None:
-        self.trial, self.told = trial, -1
+        self.trial, self.reported = trial, -1
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         epoch, accuracy = trainer.current_epoch, trainer.callback_metrics.get("val/accuracy")
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or accuracy is None or epoch == self.told:
+        if (
+            trainer.state.fn != TrainerFn.FITTING
+            or trainer.sanity_checking
+            or accuracy is None
+            or epoch == self.reported
+        ):
             return
-        self.told = epoch
+        self.reported = epoch
         self.trial.report(float(accuracy), epoch)
         if trainer.max_epochs / 3 <= epoch + 1 < trainer.max_epochs and self.trial.should_prune():
             raise Pruned(f"after epoch {epoch} val accuracy {float(accuracy):.1%} was below the other trials' median")

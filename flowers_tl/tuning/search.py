@@ -1,4 +1,4 @@
-"""A whole search: its space, its trials, the best settings, and their confirmation with other seeds."""
+"""A search: its space, its trials, the best settings, and their confirmation with other seeds."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowers_tl.tuning.search_space import read_space
-from flowers_tl.utils.errors import UserError, validate_not_empty
+from flowers_tl.utils.errors import UserError, needs_extra, validate_not_empty
 from flowers_tl.utils.notes import log
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ def search(
     folder: Path | None = None,
     config_dir: Path | None = None,
 ) -> "optuna.Study":
-    """Try settings until so many trials have ended, those of an earlier search in the same folder among them.
+    """Try settings until so many trials have ended; those of an earlier search in the same folder count.
 
     Args:
         overrides: what the command ``train`` takes; those with several values are searched.
         trials: how many.
         search_seed: of the proposals.
         pruning: whether trials that fall behind are stopped.
-        confirm_seeds: so many other seeds run the best settings anew, with the test.
-        folder: where all goes; None is named after the search, below ``runs``.
+        confirm_seeds: number of other seeds with which the best settings are run again and tested.
+        folder: of the search; None is named after the search, below ``runs``.
         config_dir: a folder with further choices.
 
     Raises:
@@ -44,15 +44,11 @@ def search(
     space = read_space(overrides, str(Path(config_dir).absolute()) if config_dir else None)
     for config in space.configs():
         validate_trial_config(config)
-    # What tells searches apart; the keys are those of search.json since version 0.1.
+    # The content of search.json.
     identity = {"overrides": sorted(overrides), "seed": search_seed, "pruning": pruning}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
-    try:
+    with needs_extra("optuna", "A search needs Optuna", "search"):
         from flowers_tl.tuning.study import Search, print_best
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        raise UserError("A search needs Optuna: pip install 'flowers_tl[search]'.") from error
     with Search(Path(folder or f"{config['runs']}/search_{name}"), space, identity) as running:
         log.info(f"Search folder: {running.folder}")
         running.run(trials)
@@ -66,9 +62,9 @@ def search(
 
 
 def validate_trial_config(config: Mapping[str, Any]) -> None:
-    """Raise UserError for what a trial can't be."""
+    """Raise UserError for settings that a trial can't have."""
     heads = config["heads"]
-    wrong = {
+    conflicts = {
         "trainer.devices": str(config["trainer"]["devices"]) != "1",
         "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
         "trainer.limit_val_batches": config["trainer"]["limit_val_batches"] == 0,
@@ -76,23 +72,22 @@ def validate_trial_config(config: Mapping[str, Any]) -> None:
         "heads": heads["lr"] is not None or heads["weight_decay"] is not None or heads["seeds"] != 1,
         **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
     }
-    for key, is_wrong in wrong.items():
-        if is_wrong:
+    for key, conflict in conflicts.items():
+        if conflict:
             raise UserError(
                 f"{key} does not go with a search: each trial is one whole run on one device, measured on val and not on test."
             )
 
 
 def confirm(config: dict[str, Any], seeds: int, folder: Path) -> None:
-    """Run the best settings with seeds that the search has not used, test included; log val and test accuracy."""
+    """Run the best settings with other seeds than the search, test included; log val and test accuracy."""
     import numpy as np
 
     from flowers_tl.results.load_runs import percent
     from flowers_tl.training.run_once import train_once
 
-    results = [
-        train_once(config | {"seed": seed}, folder / "confirm" / f"seed{seed}", beside=[folder])
-        for seed in range(config["seed"] + 1, config["seed"] + 1 + seeds)
-    ]
-    scores = {split: np.array([result[split]["accuracy"] for result in results]) for split in ("val", "test")}
-    log.info(f"{seeds} other seeds: " + ", ".join(f"{split} accuracy {percent(scores[split])}" for split in scores))
+    results = []
+    for seed in range(config["seed"] + 1, config["seed"] + 1 + seeds):
+        results.append(train_once(config | {"seed": seed}, folder / "confirm" / f"seed{seed}", beside=[folder]))
+    val, test = (percent(np.array([result[split]["accuracy"] for result in results])) for split in ("val", "test"))
+    log.info(f"{seeds} other seeds: val accuracy {val}, test accuracy {test}")

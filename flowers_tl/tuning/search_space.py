@@ -1,4 +1,4 @@
-"""What a search may choose from, in the words of Hydra's sweeps: a,b  range(1,4)  tag(log,interval(1e-5,1e-2))."""
+"""The search space, written as Hydra's sweeps: a,b  range(1,4)  tag(log,interval(1e-5,1e-2))."""
 
 import itertools
 import math
@@ -30,23 +30,22 @@ class Parameter:
 
     @property
     def whole(self) -> bool:
-        """Whether its numbers are whole ones."""
+        """Whether its numbers are integers."""
         return isinstance(self.low, int)
 
     def suggest(self, trial: Any) -> str:
-        """Let Optuna's ``trial`` choose; return the override."""
+        """The override with a value that Optuna's ``trial`` selects."""
         if self.choices is not None:
             return self.override(trial.suggest_categorical(self.key, self.choices))
-        if self.whole:
-            return self.override(trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log))
-        return self.override(trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log))
+        suggest, step = (trial.suggest_int, self.step or 1) if self.whole else (trial.suggest_float, self.step)
+        return self.override(suggest(self.key, self.low, self.high, step=step, log=self.log))
 
     def override(self, value: str | float) -> str:
-        """The override that sets a value. Of a float four digits are enough, and can be typed."""
+        """The override that sets a value, of a float four digits."""
         return f"{self.key}={value:.4g}" if isinstance(value, float) else f"{self.key}={value}"
 
     def values(self) -> list[Any] | None:
-        """All its values as Optuna knows them; None where they can't be counted."""
+        """All its values as Optuna knows them; None if they can't be counted."""
         if self.choices is not None:
             return list(self.choices)
         if self.log or not (self.whole or self.step):
@@ -56,13 +55,13 @@ class Parameter:
         return [min(self.low + k * step, self.high) for k in range(round((self.high - self.low) / step) + 1)]
 
     def ends(self) -> list[str]:
-        """Overrides that show whether the config takes its values."""
+        """Overrides by which to check whether the config takes its values."""
         return [f"{self.key}={value}" for value in self.choices or (self.low, self.high)]
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched, and what all trials have in common."""
+    """The parameters that are searched, and the overrides of all trials."""
 
     parameters: tuple[Parameter, ...]
     fixed: tuple[str, ...]
@@ -70,21 +69,19 @@ class SearchSpace:
     def untried(self, tried: Sequence[Sequence[str]], most: int) -> list[dict[str, Any]] | None:
         """The combinations of values that are not among the ``tried`` overrides; None if there are more than ``most`` in all."""
         values = [parameter.values() for parameter in self.parameters]
-        if any(found is None for found in values) or math.prod(map(len, values)) > most:
+        if None in values or math.prod(map(len, values)) > most:
             return None
-        combinations = {
-            tuple(p.override(value) for p, value in zip(self.parameters, combination, strict=True)): combination
-            for combination in itertools.product(*values)
-        }
-        left = [combination for overrides, combination in combinations.items() if list(overrides) not in tried]
-        return [dict(zip((p.key for p in self.parameters), combination, strict=True)) for combination in left]
+        pairs = (list(zip(self.parameters, combination, strict=True)) for combination in itertools.product(*values))
+        by_overrides = {tuple(p.override(value) for p, value in pair): pair for pair in pairs}
+        tried = set(map(tuple, tried))
+        return [{p.key: value for p, value in pair} for key, pair in by_overrides.items() if key not in tried]
 
-    def compose(self, chosen: Sequence[str]) -> dict[str, Any]:
-        """The config of one trial as plain Python. Raises UserError where it can't be composed."""
-        return compose_config([*self.fixed, *chosen])
+    def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The config of one trial as plain Python. Raises UserError if it can't be composed."""
+        return compose_config([*self.fixed, *overrides])
 
     def configs(self) -> Iterator[dict[str, Any]]:
-        """Configs in which each value of a choice, and each end of a range, stands once."""
+        """Configs in which each value of a choice, and each end of a range, occurs once."""
         for parameter in self.parameters:
             others = [other.ends()[0] for other in self.parameters if other is not parameter]
             for end in parameter.ends():
@@ -92,7 +89,7 @@ class SearchSpace:
 
 
 def read_space(arguments: Sequence[str], config_dir: str | None = None) -> SearchSpace:
-    """Read overrides: those that name several values are searched, the others are every trial's.
+    """Read overrides: those that name several values are searched, the others are part of every trial.
 
     Raises:
         UserError: if one can't be read, or none names several values.
@@ -105,8 +102,8 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
             parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
     except COMPOSE_ERRORS as error:
         raise UserError(explain_error(error)) from error
-    if wrong := [override.key_or_group for override in overrides if override.is_hydra_override()]:
-        raise UserError(f"{wrong[0]} says nothing to a search: its trials run one after another below folder=DIR.")
+    if hydra := [override.key_or_group for override in overrides if override.is_hydra_override()]:
+        raise UserError(f"{hydra[0]} has no effect on a search: its trials run one after another below folder=DIR.")
     if not parameters:
         raise UserError(
             "There is nothing to search: give a key several values, as in 'optimizer.weight_decay=0,1e-4' or "
@@ -117,13 +114,13 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
 
 
 def parameter(override: Override) -> Parameter:
-    """The values of a key. Raises UserError where they make no sense."""
-    key, given = override.get_key_element(), override.value()
-    tags = getattr(given, "tags", set())
+    """The values of a key. Raises UserError if they make no sense."""
+    key, values = override.get_key_element(), override.value()
+    tags = getattr(values, "tags", set())
     if tags - {"log"}:
         raise UserError(f"{key}: there is no tag '{sorted(tags - {'log'})[0]}'; known: log.")
-    if isinstance(given, IntervalSweep):
-        low, high = given.start, given.end
+    if isinstance(values, IntervalSweep):
+        low, high = values.start, values.end
         if not low < high:
             raise UserError(f"{key}: interval({low:g},{high:g}) holds nothing: the first end must be the lower.")
         if tags and low <= 0:
@@ -131,14 +128,15 @@ def parameter(override: Override) -> Parameter:
         return Parameter(key, None, low, high, log=bool(tags))
     if tags:
         raise UserError(f"{key}: tag(log,...) goes with an interval, as in tag(log,interval(1e-5,1e-2)).")
-    if isinstance(given, RangeSweep):
+    if isinstance(values, RangeSweep):
         # Hydra adds up steps, with their rounding: 0.30000000000000004 would lie beyond a range that ends at 0.3.
-        numbers = sorted(n if isinstance(n, int) else float(f"{n:.12g}") for n in given.range())
+        numbers = sorted(n if isinstance(n, int) else float(f"{n:.12g}") for n in values.range())
         if len(numbers) > 1:
-            return Parameter(key, None, numbers[0], numbers[-1], abs(given.step))
+            return Parameter(key, None, numbers[0], numbers[-1], abs(values.step))
     else:
-        if hasattr(given, "shuffle"):
-            given.shuffle = False  # Optuna has no order of choices, but remembers it
+        if hasattr(values, "shuffle"):
+            # Optuna has no order of choices, but remembers it.
+            values.shuffle = False
         numbers = list(override.sweep_string_iterator())
     choices = tuple(dict.fromkeys(str(value) for value in numbers))
     if not choices:

@@ -17,7 +17,7 @@ from torchvision.models import get_model
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.export import main
 from flowers_tl.exporting.export import DRAWN, export, images_to_compare
-from flowers_tl.exporting.formats import FORMATS, choose
+from flowers_tl.exporting.formats import FORMATS, find_formats
 from flowers_tl.exporting.model_card import describe, measured_in
 from flowers_tl.exporting.verify import TOLERANCE, compare
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
@@ -319,10 +319,10 @@ def test_images_are_those_named_else_of_the_runs_val_else_drawn(calibrated, phot
 def test_only_packages_of_the_formats_asked_for_are_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    assert [one.file for one in choose(["torch", "torch"])] == ["model.pt2"]
+    assert [one.file for one in find_formats(["torch", "torch"]).values()] == ["model.pt2"]
     for name, package in (("onnx", "onnxscript"), ("safetensors", "safetensors")):
         with pytest.raises(UserError, match=rf"formats={name} needs {package}: pip install 'flowers_tl\[export\]'"):
-            choose(["torch", name])
+            find_formats(["torch", name])
 
 
 def test_a_folder_that_holds_something_is_left_as_it_is(calibrated, tmp_path):

@@ -108,7 +108,7 @@ def test_an_upload_is_answered_with_classes_images_and_heat(page, flower):
     page.wait(lambda: "%" in page.text("answers"))
     best = f"drawn species {logits.argmax()}"
     assert page.text("answers").index(best) == min(page.text("answers").index(f"drawn species {k}") for k in range(3))
-    for part, count in (("seen", 1), ("heat", 1), ("like", 3)):
+    for part, count in (("crop", 1), ("heat", 1), ("gallery", 3)):
         page.wait(lambda part=part, count=count: len(images(page, part)) >= count, 20)
 
 
@@ -124,16 +124,16 @@ def test_a_real_flower_is_answered(browse, flowers_run, tmp_path):
         page.wait(lambda: "%" in page.text("answers"))
         places = [page.text("answers").index(name) for name in answer.classes]
         assert places[0] == min(places)
-        for part, count in (("seen", 1), ("heat", 1), ("like", 5)):
+        for part, count in (("crop", 1), ("heat", 1), ("gallery", 5)):
             page.wait(lambda part=part, count=count: len(images(page, part)) >= count, 20)
 
 
 def test_a_bad_file_gets_a_sentence(page, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
     page.upload(tmp_path / "bad.jpg")
-    page.wait(lambda: "bad.jpg can't be read as an image" in page.text("told"))
+    page.wait(lambda: "bad.jpg can't be read as an image" in page.text("message"))
     assert "%" not in page.text("answers")
-    assert "/" not in page.text("told")
+    assert "/" not in page.text("message")
 
 
 def test_a_file_that_is_too_large_is_refused(page, tmp_path):

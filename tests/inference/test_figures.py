@@ -63,13 +63,13 @@ def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_name
     first, second = make(size=96), make(NAMES[::-1], seed=1, size=64)  # another order of classes, another size
     seen = explain_same_classes([first, second], prepared(first, drawn_images), top=len(NAMES))
     for a, b in zip(*seen, strict=True):
-        assert a.asked == a.answers[0]
-        assert b.asked in b.answers
-        assert a.asked[0] == b.asked[0]
+        assert a.target == a.top[0]
+        assert b.target in b.top
+        assert a.target[0] == b.target[0]
         assert a.heat.values.shape == b.heat.values.shape
         assert (a.pixels.shape, b.pixels.shape) == ((96, 96, 3), (64, 64, 3))
     seen = explain_same_classes([first, second], prepared(first, drawn_images), wanted="rose")
-    assert {view.asked[0] for views in seen for view in views} == {"rose"}
+    assert {view.target[0] for views in seen for view in views} == {"rose"}
     with pytest.raises(UserError, match="has no class 'rosse': did you mean 'rose'"):
         explain_same_classes([first, second], prepared(first, drawn_images), wanted="rosse")
     with pytest.raises(UserError, match="other has no class 'rose'"):
@@ -131,7 +131,7 @@ def test_all_text_is_inside_and_none_lies_on_another(kind, count, names, drawn_i
         tmp_path / "f.png",
     )
     inputs = dict(list(prepared(network, drawn_images).items())[:count])
-    views = explain_images(network, inputs, heat=kind != "answers", asked=[names[1]] * count, stage="layer1", top=50)
+    views = explain_images(network, inputs, heat=kind != "answers", targets=[names[1]] * count, stage="layer1", top=50)
     if kind.startswith("answers"):
         draw_answers(views, path, network.name)
     else:

@@ -62,7 +62,7 @@ BAD = [
     (["optimizer.weight_decay=tag(lot,interval(0,1))"], "there is no tag 'lot'"),
     (["optimizer.weight_decay=tag(log,choice(0,1))"], "tag(log,...) goes with an interval"),
     (["seed=range(3,3)"], "holds no value"),
-    (["seed=0,1", "hydra/launcher=parallel"], "says nothing to a search"),
+    (["seed=0,1", "hydra/launcher=parallel"], "has no effect on a search"),
     (["seed=0,1", "trainer.devices=2"], "trainer.devices does not go with a search"),
     (["seed=0,1", "test_best=true"], "test_best does not go with a search"),
     (["seed=0,1", "data.protocol=trainval"], "data.protocol does not go with a search"),
