@@ -18,8 +18,8 @@ from flowers_tl.results.conformal import conformal_threshold, fit_temperature, m
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find_callback
-from flowers_tl.training.factory import collect_predictions, prepare_features, set_up_data, with_frozen_prefix
-from flowers_tl.training.trainer import quiet
+from flowers_tl.training.factory import prepare_features, set_up_data, with_frozen_prefix
+from flowers_tl.training.trainer import collect_predictions, quiet
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder
 from flowers_tl.utils.notes import log

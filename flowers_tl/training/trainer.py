@@ -177,6 +177,17 @@ def without_loggers(trainer: Trainer) -> Iterator[None]:
         trainer.loggers = loggers
 
 
+def collect_predictions(data: ImageDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
+    """The logits of each split's first images, float32 (n, classes), with labels and files; None: not measured."""
+    splits = {}
+    for name, values in logits.items():
+        if values is not None:
+            images, count = data.images[name], len(values)
+            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
+            splits[name] = SplitPredictions(values, np.array(images.labels[:count]), files)
+    return Predictions(list(data.class_names), splits)
+
+
 def record_predictions(
     run: RunFolder, logger: TensorBoardLogger | None, data: ImageDataModule, logits: Mapping[str, np.ndarray | None]
 ) -> None:
@@ -188,15 +199,9 @@ def record_predictions(
         data: on which they were measured.
         logits: of each split's first images, float32 (n, classes); None where it was not measured.
     """
-    splits = {}
-    for name, values in logits.items():
-        if values is not None:
-            images, count = data.images[name], len(values)
-            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
-            splits[name] = SplitPredictions(values, np.array(images.labels[:count]), files)
-    predictions = Predictions(list(data.class_names), splits)
+    predictions = collect_predictions(data, logits)
     predictions.write(run.folder)
-    for name, split in splits.items() if logger else ():
+    for name, split in predictions.splits.items() if logger else ():
         logger.experiment.add_image(f"{name}/confusion", confusion_image(split), 0, dataformats="HWC")
         if (mistakes := mistakes_image(predictions, split, data.root)) is not None:
             logger.experiment.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
