@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from flowers_tl.cli.options import Words, command, is_override
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.files import new_folder
-from flowers_tl.utils.strict_json import dumps
+from flowers_tl.utils.files import dumps, new_folder
 
 STRATEGIES = ("feature_extraction", "fine_tuning")
 # What the plain loop does not obey: with it two recipes would be compared.

@@ -23,7 +23,7 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.pretrained import load_weights
-from flowers_tl.utils.strict_json import dumps
+from flowers_tl.utils.files import dumps
 
 # The article's two strategies: rates of the head, and of the last stage before it.
 RATES = {"feature_extraction": {"head": 1e-3}, "fine_tuning": {"last": 1e-4, "head": 1e-3}}

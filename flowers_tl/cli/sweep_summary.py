@@ -13,8 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowers_tl.cli.exit import is_first_process, print_error
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
-from flowers_tl.utils.files import atomic_write
-from flowers_tl.utils.strict_json import dumps
+from flowers_tl.utils.files import atomic_write, dumps
 
 # In a sweep's folder: a file a job, which the process of the job writes.
 JOBS = ".jobs"

@@ -20,9 +20,8 @@ from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
 from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
+from flowers_tl.utils.files import dumps
 from flowers_tl.utils.notes import log_note
-from flowers_tl.utils.overwriting import validate_new_folder
-from flowers_tl.utils.strict_json import dumps
 
 CARD = "README.md"
 # Most val images to compare on: a wrong file is wrong for all images.

@@ -21,9 +21,8 @@ from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find
 from flowers_tl.training.factory import prepare_features, set_up_data, with_frozen_prefix
 from flowers_tl.training.trainer import collect_predictions, quiet
 from flowers_tl.utils.errors import UserError, shorten
-from flowers_tl.utils.files import new_folder
+from flowers_tl.utils.files import new_folder, validate_new_folder
 from flowers_tl.utils.notes import log
-from flowers_tl.utils.overwriting import validate_new_folder
 
 # Classes in the terminal; the file has all.
 MOST_CLASSES = 10

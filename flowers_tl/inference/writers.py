@@ -1,7 +1,6 @@
 """Predictions as text: a table to read, JSON lines or CSV for other programs."""
 
 import csv
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from flowers_tl.inference.predictor import Prediction
+from flowers_tl.utils.files import dumps
 
 
 def write_table(prediction: Prediction, out: TextIO) -> None:
@@ -19,7 +19,7 @@ def write_table(prediction: Prediction, out: TextIO) -> None:
 
 def write_jsonl(prediction: Prediction, out: TextIO) -> None:
     top = [{"class": name, "probability": probability} for name, probability in prediction.top]
-    out.write(json.dumps({"picture": prediction.image, "top": top}, ensure_ascii=False) + "\n")
+    out.write(dumps({"picture": prediction.image, "top": top}, ensure_ascii=False) + "\n")
 
 
 def write_csv(prediction: Prediction, out: TextIO) -> None:

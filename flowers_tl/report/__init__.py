@@ -7,7 +7,7 @@ from flowers_tl.report.recommendation import by_train_images, headline
 from flowers_tl.report.render import render_html, render_markdown
 from flowers_tl.report.summary import ComparisonSummary, summarize
 from flowers_tl.report.table import to_csv
-from flowers_tl.utils.overwriting import validate_overwrite
+from flowers_tl.utils.files import validate_overwrite
 
 FILES = ("report.html", "report.csv", "report.md")
 # Words in the page by which it is told from a user's own file.

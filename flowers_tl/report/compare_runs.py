@@ -11,9 +11,8 @@ from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.results.terminal_tables import print_comparison
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.files import new_folder
+from flowers_tl.utils.files import new_folder, validate_overwrite
 from flowers_tl.utils.notes import log
-from flowers_tl.utils.overwriting import validate_overwrite
 
 
 def compare_runs(

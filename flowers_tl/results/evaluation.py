@@ -14,8 +14,8 @@ from flowers_tl.results import scores
 from flowers_tl.results.conformal import Coverage
 from flowers_tl.results.images import confusion_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.utils.files import dumps
 from flowers_tl.utils.notes import log, log_table
-from flowers_tl.utils.strict_json import dumps
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,8 @@ from filelock import FileLock
 
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
-from flowers_tl.utils.files import atomic_write
+from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
-from flowers_tl.utils.strict_json import dumps
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 

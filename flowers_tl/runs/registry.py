@@ -14,9 +14,9 @@ from flowers_tl.runs.record import ELSEWHERE, head_of, read_result, remove_files
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim, hold
+from flowers_tl.utils.files import dumps
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PhaseTimer
-from flowers_tl.utils.strict_json import dumps
 
 # How a run may have ended that can begin anew in its folder, where no epoch was kept.
 UNFINISHED = ("running", "failed", "interrupted", "diverged")

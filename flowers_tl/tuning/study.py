@@ -22,8 +22,8 @@ from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.files import dumps
 from flowers_tl.utils.notes import log, log_table
-from flowers_tl.utils.strict_json import dumps
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
