@@ -20,11 +20,11 @@ from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
-# A note in the folder of a sweep's job whose run was made before: where it lies, from there.
+# A note in the folder of a sweep's job whose run was made before: the path of that run from there.
 ELSEWHERE = "elsewhere.json"
 
-# All that a run writes into its folder, beside its lock. A run begins only where none of it is, so what there is of it
-# later is the run's own, and may be overwritten and removed: the record last, by which the rest is known after a kill.
+# All that a run writes into its folder, beside its lock. A run begins only where none of it lies, so what lies there
+# later was written by that run, and may be overwritten and removed: the record last, since it identifies the rest.
 FILES = (
     "events.out.tfevents.*", "hparams.yaml", "head.pt", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     "history.csv", "config.yaml", "result.json",

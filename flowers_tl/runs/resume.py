@@ -1,4 +1,4 @@
-"""Going on where a run stopped: which checkpoint, and what the run's own settings say."""
+"""Resume a run where it stopped: which checkpoint, and which settings."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from flowers_tl.runs.record import divergence_reason
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log
 
-# What may differ from the run that is gone on with: it changes no result, or only what comes after.
+# What may differ from the resumed run: it changes no result, or only what comes after.
 FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
 
 
@@ -63,11 +63,12 @@ def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """Load a checkpoint; raise UserError if it can't be gone on from."""
+    """Load a checkpoint; raise UserError if no run can go on from it."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         _ = content["epoch"], content["state_dict"], content["loops"], content["hyper_parameters"]["strategy"]
-    except Exception as error:  # torch.load raises nearly anything on a file that is not its own
+    # torch.load raises nearly anything on a file that is no checkpoint.
+    except Exception as error:
         raise UserError(
             f"{checkpoint} is no checkpoint that training can go on from: name one that a run has left."
         ) from error
@@ -76,7 +77,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
 
 
 def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> dict[str, Any]:
-    """Return the settings with which to go on: the run's own, in which the command line may only repeat them.
+    """Return the settings with which to go on: those of the run, which the command line may only repeat.
 
     Args:
         config: what was composed from defaults and command line.
@@ -109,7 +110,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str
     settled = merged(config, saved, "") | {"ckpt_path": config["ckpt_path"], "print_strategy": config["print_strategy"]}
     if wrong:
         raise UserError(
-            f"The run of {checkpoint} can't go on with other settings than its own, which were {shorten(wrong)}: leave them out, "
+            f"The run of {checkpoint} can't go on with other settings: its settings were {shorten(wrong)}: leave them out, "
             "or begin a new run without ckpt_path."
         )
     name, longer = settled["scheduler"]["name"], settled["trainer"]["max_epochs"] != saved["trainer"]["max_epochs"]

@@ -14,9 +14,9 @@ from flowers_tl.models.pretrained import find_file, initial_weights
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
 OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
-# Version 0.1.0 put its own number into the hash. It stays, so that runs of all versions are found by one id.
+# Version 0.1.0 put its own number into the hash. It stays, so that runs of all versions have the same ids.
 HASHED_VERSION = "0.1.0"
-# In its own words of version 0.1.0, since it is part of every id.
+# In the words of version 0.1.0, since it is part of every id.
 METRIC = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
 
 
@@ -27,23 +27,23 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
         For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
         splits' fingerprints and what is measured; ``weights_fingerprint``.
     """
-    own = {key: value for key, value in flatten(config).items() if key not in OUTSIDE}
-    if own["trainer.accelerator"] in ("auto", "gpu"):
-        own["trainer.accelerator"] = "cuda" if torch.cuda.is_available() else own["trainer.accelerator"]
+    options = {key: value for key, value in flatten(config).items() if key not in OUTSIDE}
+    if options["trainer.accelerator"] in ("auto", "gpu") and torch.cuda.is_available():
+        options["trainer.accelerator"] = "cuda"
     # Earlier versions had another loss here, so theirs are other runs.
-    if own.get("data.balance") == "weights" and own["regularisation.label_smoothing"]:
-        own["loss"] = "weight times smoothed loss"
+    if options.get("data.balance") == "weights" and options["regularisation.label_smoothing"]:
+        options["loss"] = "weight times smoothed loss"
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
     made_of = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),
     }
-    text = json.dumps(made_of | {"config": own, "version": HASHED_VERSION}, sort_keys=True, default=str)
+    text = json.dumps(made_of | {"config": options, "version": HASHED_VERSION}, sort_keys=True, default=str)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:12], **made_of}
 
 
 def fingerprint_weights(backbone: str, weights: str | None) -> str:
-    """What tells weights apart: the hash of a file, the file's name (which holds one) of torchvision's, or ``random``."""
+    """A name for weights by their content: a file's hash, the file name (with a hash) of torchvision's, or ``random``."""
     if weights is None:
         return "random"
     known = get_model_weights(backbone).__members__
@@ -51,6 +51,7 @@ def fingerprint_weights(backbone: str, weights: str | None) -> str:
         return known[weights].url.rsplit("/", 1)[-1]
     file = find_file(weights, os.environ.get("FLOWERS_TL_WEIGHTS"))
     if file is None:
-        return weights  # loading it will say so
+        # Loading it raises an error that names it.
+        return weights
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -199,7 +199,7 @@ class ImageGrid(Callback):
 class MovingAverage(WeightAveraging):
     """Exponential moving average of the weights, with which val and test are measured and which the checkpoint holds.
 
-    What has not moved is its own average, bit for bit: Lightning's EMAWeightAveraging computes it anew, and rounds.
+    What has not moved is its average already, bit for bit: Lightning's EMAWeightAveraging computes it anew, and rounds.
     Counters (``num_batches_tracked``) are taken over.
     """
 

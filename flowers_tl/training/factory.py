@@ -1,4 +1,4 @@
-"""The parts of a run, built from its plain config: cache, data, network, and the data behind the frozen prefix."""
+"""Build the parts of a run from its plain config: cache, data, network, and the data behind the frozen prefix."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -56,7 +56,7 @@ def with_frozen_prefix(
 
 
 def prepare_features(data: ImageDataModule | FeatureDataModule, *splits: str) -> None:
-    """Compute now, in a phase of its own, what of the splits is kept."""
+    """Compute now, counted as the phase ``prefix``, what the cache keeps of the splits."""
     if isinstance(data, FeatureDataModule):
         data.prepare(*splits)
 

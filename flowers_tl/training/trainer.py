@@ -37,7 +37,7 @@ from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
 
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
-# mixing belongs to the module, its own use of PyTorch is its own.
+# mixing belongs to the module, and how Lightning uses PyTorch is not for the user.
 REMARKS = (
     r"Found \d+ module\(s\) in eval mode",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -54,7 +54,7 @@ def quiet(level: int = logging.INFO) -> Iterator[None]:
     """Leave out Lightning's remarks that do not apply, and restore at the end what a run sets for the whole process.
 
     Args:
-        level: of Lightning's own messages below which none is shown.
+        level: of Lightning's messages, below which none is shown.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")

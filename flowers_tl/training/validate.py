@@ -1,4 +1,4 @@
-"""What can't be is refused before anything is downloaded, drawn or written."""
+"""Configs that no data and no weights could make right end before anything is downloaded, drawn or written."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from flowers_tl.utils.errors import UserError
 
 
 def validate_config(config: dict[str, Any]) -> None:
-    """Raise UserError for what no data and no weights could make right."""
+    """Raise UserError if a value is out of its range, the network can't be built so, or options contradict each other."""
     validate_ranges(config)
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
@@ -21,20 +21,20 @@ def validate_config(config: dict[str, Any]) -> None:
 
 
 def validate_val_use(config: dict[str, Any], model: TransferClassifier) -> None:
-    """Raise UserError if val is trained on and something would be chosen by it."""
-    chosen = {"test_best=true": config["test_best"], "strategy.head=solved": model.strategy.head == "solved"}
-    chosen["regularisation.early_stopping"] = config["regularisation"]["early_stopping"]
-    if wrong := [key for key, value in chosen.items() if value and not has_validation(config)]:
+    """Raise UserError if the run trains on val and an option selects by val."""
+    selects = {"test_best=true": config["test_best"], "strategy.head=solved": model.strategy.head == "solved"}
+    selects["regularisation.early_stopping"] = config["regularisation"]["early_stopping"]
+    if wrong := [key for key, value in selects.items() if value and not has_validation(config)]:
         raise UserError(
-            f"{wrong[0]} chooses by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
+            f"{wrong[0]} selects by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
         )
 
 
 def validate_balance(config: dict[str, Any], model: TransferClassifier) -> None:
-    """Raise UserError if an order of images is asked for where a head is solved, which sees all of them at once."""
+    """Raise UserError if the config names an order of images where a head is solved, which takes all of them at once."""
     if config["data"]["balance"] == "sampler" and model.strategy.head == "solved":
         raise UserError(
-            "data.balance=sampler means nothing to strategy.head=solved, which sees all images at once: take "
+            "data.balance=sampler means nothing to strategy.head=solved, which takes all images at once: use "
             "data.balance=weights."
         )
 

@@ -219,7 +219,7 @@ def test_one_head_of_many_may_diverge(config, tiny, tmp_path, capsys):
     found = train(config(tiny(**more)), tmp_path / "heads")
     plain = train(config(tiny(**more | {"heads.lr": "[0.01,0.03]"})), tmp_path / "plain")
     assert found["status"] == "finished"
-    assert found["best"] == plain["best"]
+    assert found["best_head"] == plain["best_head"]
     bad = tmp_path / "heads" / "lr=1e+37,seed=0"
     record = strictly(bad)
     assert record["status"] == "diverged"
