@@ -86,15 +86,14 @@ class RunFolder:
             if (file := self.continues / "result.json").is_file():
                 earlier = json.loads(file.read_text())
                 self.result |= {key: earlier[key] for key in ("solved_head", "proof") if key in earlier}
-                spent = dict(earlier.get("seconds", {}))
                 for phase in PHASES:
-                    self.clock.seconds[phase] += spent.get(phase, 0.0)
+                    self.clock.seconds[phase] += earlier.get("seconds", {}).get(phase, 0.0)
             if (file := self.continues / "history.csv").is_file():
                 with open(file, newline="") as text:
-                    rows = [row for row in csv.DictReader(text) if int(row["epoch"]) < self.first_epoch]
-                for row in rows:
-                    counts = {name: int(row[name]) for name in ("epoch", "step")}
-                    self.history.append({name: float(value) for name, value in row.items() if value} | counts)
+                    for cells in csv.DictReader(text):
+                        counts = {name: int(cells[name]) for name in ("epoch", "step")}
+                        if counts["epoch"] < self.first_epoch:
+                            self.history.append({name: float(cell) for name, cell in cells.items() if cell} | counts)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
         # What was trained after the last whole epoch is lost, and trained again.

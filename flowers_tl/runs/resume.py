@@ -96,29 +96,27 @@ def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str
         raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []
 
-    def merged(new: Any, old: Any, path: str) -> Any:
+    def merge(new: Any, old: Any, path: str) -> Any:
+        """Take ``old``, but of FREE keys what the command line names; note other names whose values differ."""
         if isinstance(new, dict) and isinstance(old, dict):
-            keys = [*old, *(key for key in new if key not in old)]
-            return {
-                key: merged(new.get(key), old.get(key, new.get(key)), f"{path}.{key}" if path else key) for key in keys
-            }
-        named = any(path == key or path.startswith(key + ".") or key.startswith(path + ".") for key in given)
-        if named and new != old and path not in FREE:
-            wrong.append(f"{path}={old}")
-        return new if named and path in FREE else old
+            return {key: merge(new.get(key), old.get(key, new.get(key)), f"{path}{key}.") for key in {**old, **new}}
+        if new == old or not any(path.startswith(f"{key}.") or f"{key}.".startswith(path) for key in given):
+            return old
+        key = path.removesuffix(".")
+        if key not in FREE:
+            wrong.append(f"{key}={old}")
+        return new
 
-    settled = merged(config, saved, "") | {"ckpt_path": config["ckpt_path"], "print_strategy": config["print_strategy"]}
+    settings = merge(config, saved, "") | {key: config[key] for key in ("ckpt_path", "print_strategy")}
     if wrong:
         raise UserError(
-            f"The run of {checkpoint} can't go on with other settings: its settings were {shorten(wrong)}: leave them out, "
+            f"The run of {checkpoint} can't go on with other settings: its settings were {shorten(wrong)}; leave them out, "
             "or begin a new run without ckpt_path."
         )
-    name, longer = settled["scheduler"]["name"], settled["trainer"]["max_epochs"] != saved["trainer"]["max_epochs"]
-    if longer and name != "constant":
-        raise UserError(
-            f"trainer.max_epochs can't change while scheduler={name} counts on {saved['trainer']['max_epochs']}: begin a new run."
-        )
-    return settled
+    name, epochs = settings["scheduler"]["name"], saved["trainer"]["max_epochs"]
+    if settings["trainer"]["max_epochs"] != epochs and name != "constant":
+        raise UserError(f"trainer.max_epochs can't change while scheduler={name} counts on {epochs}: begin a new run.")
+    return settings
 
 
 def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:

@@ -193,19 +193,18 @@ def show_strategy(config: dict[str, Any]) -> None:
 
 @contextmanager
 def processes_released() -> Iterator[None]:
-    """Leave no process group behind, nor the variables by which Lightning's helper processes know who they are.
+    """Leave no process group behind, and restore the environment, in which Lightning says which process this is.
 
-    With them in place the next job of a sweep would take itself for a helper, and wait for others for ever.
+    Otherwise the next job of a sweep would take itself for a helper process, and wait for others for ever.
     """
-    names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
-    before = {name: os.environ[name] for name in names if name in os.environ}
+    before = dict(os.environ)
     try:
         yield
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        for name in names:
-            os.environ.pop(name, None)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
         os.environ.update(before)
 
 
