@@ -24,7 +24,6 @@ from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.run import train
 from flowers_tl.training.run_once import train_once
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.files import dumps
 
 SMALL = {"data.batch_size": 4, "optimizer": "sgd"}
 
@@ -278,16 +277,3 @@ def test_spoiled_checkpoints_are_refused(run_folder, tmp_path):
     for read in (load_trained, read_checkpoint):
         with pytest.raises(UserError, match=r"last\.ckpt holds NaN or infinite numbers in backbone\.network\.fc\.bias"):
             read(tmp_path / "last.ckpt")
-
-
-def test_json_has_no_number_that_is_none():
-    said = {"loss": math.nan, "deep": [{"a": (math.inf, -math.inf, 0.5)}], "n": 3, "words": "NaN"}
-    expected = {"loss": None, "deep": [{"a": [None, None, 0.5]}], "n": 3, "words": "NaN"}
-    assert json.loads(dumps(said, indent=2)) == expected
-
-
-def test_json_is_written_in_one_place():
-    """What is hashed and never read as JSON stays as it was, with the numbers that stand in old keys."""
-    hashed = {"run_id.py", "disk_cache.py", "protocol.py", "load_runs.py", "search.py", "files.py"}
-    package = CONF.parent / "flowers_tl"
-    assert {file.name for file in package.rglob("*.py") if "json.dump" in file.read_text()} == hashed

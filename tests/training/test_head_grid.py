@@ -164,6 +164,8 @@ def test_the_stack_computes_each_backbones_head(name):
         ({"regularisation": "mixup"}, "regularisation.mixup=0.2 can't be done"),
         ({"trainer.accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2 can't be done"),
         ({"trainer.limit_val_batches": 1}, "trainer.limit_val_batches=1 can't be done"),
+        ({"trainer.limit_val_batches": 0}, "trainer.limit_val_batches=0 can't be done"),
+        ({"trainer.devices": 2}, "trainer.devices=2 can't be done"),
         ({"test_best": "true"}, "test_best=True can't be done"),
         ({"heads.lr": "[0.1,0.0]"}, "heads.lr.1=0.0 must be above 0"),
         ({"heads.lr": "[]"}, "must be a list of different values"),

@@ -1,9 +1,6 @@
 """A run is made once: finished ones are not run again, interrupted ones go on, and two processes never do the same."""
 
 import json
-import subprocess
-import sys
-import time
 
 import lightning as L
 import pytest
@@ -12,12 +9,11 @@ from torchvision.models import resnet18
 
 from flowers_tl.results.load_runs import find_runs
 from flowers_tl.runs.record import ELSEWHERE, RunFolder, run_files
-from flowers_tl.runs.registry import exclusive, find_same, has_no_epoch
+from flowers_tl.runs.registry import has_no_epoch
 from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
 from flowers_tl.training.run_once import train_once
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.phase_timer import PhaseTimer
 
 
 @pytest.fixture
@@ -283,41 +279,3 @@ def test_a_run_that_failed_on_bad_input_leaves_no_trace_of_being_done(once, tmp_
         once("first", backbone__weights="bogus.pth")
     with pytest.raises(UserError, match="bogus"):
         once("second", backbone__weights="bogus.pth")
-
-
-def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed_over(tmp_path):
-    for name, status in (("a", "running"), ("b", "interrupted"), ("c", "running")):
-        (tmp_path / name / "checkpoints").mkdir(parents=True)
-        (tmp_path / name / "result.json").write_text(json.dumps({"id": "1234", "status": status}))
-    (tmp_path / "b" / "checkpoints" / "last.ckpt").touch()
-    (tmp_path / "c" / "result.json").write_text('{"id": "1234", "sta')
-    assert find_same("1234", [tmp_path]) == tmp_path / "b"
-    (tmp_path / "a" / "result.json").write_text(json.dumps({"id": "1234", "status": "finished"}))
-    assert find_same("1234", [tmp_path]) == tmp_path / "b"  # what has no scores was not finished by us
-    (tmp_path / "a" / "result.json").write_text(json.dumps({"id": "1234", "status": "finished", "val": {}}))
-    assert find_same("1234", [tmp_path, tmp_path / "b"]) == tmp_path / "a"
-    assert find_same("5678", [tmp_path]) is None
-
-
-def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
-    script = (
-        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import PhaseTimer; from flowers_tl.runs.registry import exclusive\n"
-        "clock = PhaseTimer()\nwith exclusive(Path(sys.argv[1]), 'abc', clock):\n"
-        " print('in', clock.elapsed('other'), flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout.readline().startswith("in")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        waiter = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], text=True, **pipes)
-        assert "waiting" in waiter.stdout.readline()
-        with exclusive(tmp_path, "another", PhaseTimer()):  # other runs go ahead
-            pass
-        time.sleep(1)
-        assert waiter.poll() is None
-        holder.stdin.close()
-        entered, seconds = waiter.stdout.readline().split()
-        assert entered == "in"
-        assert float(seconds) < 1  # nobody's run took the time of waiting
-        waiter.communicate("")

@@ -1,10 +1,13 @@
 """A file is whole whenever it is read, and a new folder is nobody else's."""
 
+import json
+import math
 import time
 
 import pytest
 
-from flowers_tl.utils.files import atomic_write, new_folder
+from flowers_tl.config.schema import CONF
+from flowers_tl.utils.files import atomic_write, dumps, new_folder
 
 
 def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
@@ -43,3 +46,16 @@ def test_new_folders_of_one_second_differ(monkeypatch, tmp_path):
         "outputs/evaluation_now_2",
         "outputs/evaluation_now_3",
     ]
+
+
+def test_json_has_no_number_that_is_none():
+    said = {"loss": math.nan, "deep": [{"a": (math.inf, -math.inf, 0.5)}], "n": 3, "words": "NaN"}
+    expected = {"loss": None, "deep": [{"a": [None, None, 0.5]}], "n": 3, "words": "NaN"}
+    assert json.loads(dumps(said, indent=2)) == expected
+
+
+def test_json_is_written_in_one_place():
+    """What is hashed and never read as JSON stays as it was, with the numbers that stand in old keys."""
+    hashed = {"run_id.py", "disk_cache.py", "protocol.py", "load_runs.py", "search.py", "files.py"}
+    package = CONF.parent / "flowers_tl"
+    assert {file.name for file in package.rglob("*.py") if "json.dump" in file.read_text()} == hashed
