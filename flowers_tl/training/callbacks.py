@@ -1,4 +1,4 @@
-"""Callbacks of every run: history, curves, logits, images, moving average, best checkpoint, progress, interruption."""
+"""Callbacks of every run: record, curves, logits, images, moving average, best checkpoint, progress, interruption."""
 
 import shutil
 import signal
@@ -22,9 +22,6 @@ from torchvision.utils import make_grid
 from flowers_tl.data.transforms import denormalise, normalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.record import RunFolder
-
-# Most pixels of an image's side in TensorBoard's grid.
-GRID_TILE = 112
 
 
 def find_callback(trainer: Trainer, kind: type[Callback]) -> Any:
@@ -114,14 +111,17 @@ class GroupCurves(Callback):
         module.log_dict(values)
 
 
-class History(Callback):
-    """Write all that is logged in an epoch as a row of ``history.csv`` (TensorBoard has it from the module)."""
+class Recorder(Callback):
+    """Write all that is logged in an epoch as a row of ``history.csv``, and keep config and record in each checkpoint.
+
+    So a checkpoint can be used wherever it lies. TensorBoard has the logged values from the module.
+    """
 
     # The step at which the val scores were last measured.
     validated_at = -1
 
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
+    def __init__(self, config: Mapping[str, Any], run: RunFolder) -> None:
+        self.config, self.run = config, run
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self.validated_at = trainer.global_step
@@ -138,13 +138,6 @@ class History(Callback):
                 score = name.startswith(("train/", "val/"))
                 row[name] = round(float(value), 6) if score else float(f"{float(value):.6g}")
         self.run.append_history(row | {"seconds": round(self.run.clock.elapsed("fit"), 2)})
-
-
-class Provenance(Callback):
-    """Keep the run's config and record in each checkpoint, so that it can be used wherever it lies."""
-
-    def __init__(self, config: Mapping[str, Any], run: RunFolder) -> None:
-        self.config, self.run = config, run
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = {"config": self.config, "record": self.run.result}
@@ -189,11 +182,10 @@ class ImageGrid(Callback):
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
             # Of a batch of features the data module has the images.
             images = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_images())
-            # A screen shows no more, and a PNG takes its time.
-            if images.shape[-1] > GRID_TILE:
-                images = interpolate(images, (GRID_TILE, GRID_TILE), mode="area")
-            grid = make_grid(denormalise(images).cpu(), nrow=8)
-            trainer.logger.experiment.add_image("train/pictures", grid, 0)
+            # In a grid a screen shows no more than 112 pixels of each, and a PNG takes its time.
+            if images.shape[-1] > 112:
+                images = interpolate(images, (112, 112), mode="area")
+            trainer.logger.experiment.add_image("train/pictures", make_grid(denormalise(images).cpu(), nrow=8), 0)
 
 
 class MovingAverage(WeightAveraging):
@@ -232,11 +224,10 @@ class KeepBest(ModelCheckpoint):
             here.parent.mkdir(parents=True, exist_ok=True)
             # No new run begins in a folder with a best.ckpt: see FILES in runs/record.py.
             shutil.copyfile(there, here)
-        if there is None:
-            return
-        score, paths = state_dict["best_model_score"], ("best_model_path", "kth_best_model_path")
-        moved = {"dirpath": self.dirpath, "best_k_models": {str(here): score}} | dict.fromkeys(paths, str(here))
-        super().load_state_dict(state_dict | moved)
+        if there is not None:
+            score, paths = state_dict["best_model_score"], ("best_model_path", "kth_best_model_path")
+            moved = {"dirpath": self.dirpath, "best_k_models": {str(here): score}} | dict.fromkeys(paths, str(here))
+            super().load_state_dict(state_dict | moved)
 
 
 class ProgressBar(RichProgressBar):

@@ -30,7 +30,7 @@ from flowers_tl.runs.resume import (
     validate_same_model,
 )
 from flowers_tl.runs.run_id import identify
-from flowers_tl.training.callbacks import History, Interruption, PredictionCollector, find_callback
+from flowers_tl.training.callbacks import Interruption, PredictionCollector, Recorder, find_callback
 from flowers_tl.training.factory import (
     describe_run,
     initial_model,
@@ -140,7 +140,7 @@ def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inp
         if model.groups and not start.complete:
             trainer.fit(model, datamodule=inputs, ckpt_path=start.checkpoint)
         # The scores of the final weights: measured now, unless the last validation was after the last step.
-        if find_callback(trainer, History).validated_at != trainer.global_step:
+        if find_callback(trainer, Recorder).validated_at != trainer.global_step:
             with without_loggers(trainer):
                 trainer.validate(model, datamodule=inputs, verbose=False)
     if start.complete:

@@ -22,13 +22,12 @@ from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.training.callbacks import (
     GroupCurves,
-    History,
     ImageGrid,
     KeepBest,
     MovingAverage,
     PredictionCollector,
     ProgressBar,
-    Provenance,
+    Recorder,
 )
 from flowers_tl.training.divergence import DivergenceCheck
 from flowers_tl.training.factory import has_validation
@@ -140,8 +139,7 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
     if config["proof"]:
         yield FreezeCheck()
     yield GroupCurves()
-    yield History(run)
-    yield Provenance(config, run)
+    yield Recorder(config, run)
     yield PredictionCollector()
     yield ImageGrid()
     if (patience := options["early_stopping"]) is not None:
