@@ -205,9 +205,9 @@ class FeatureDataset(Dataset):
         epoch = max(owner.first_epoch, owner.data.trainer.current_epoch)
         stage = owner.entry_stages[min(epoch, len(owner.entry_stages) - 1)]
         # Under Lightning's overfit_batches keys are plain indices: one epoch over and over.
-        pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
-        indices = [index for _, index in pairs]
-        view: CropView = owner.view(pairs[0][0]) if self.random else "centre"
+        in_order = not isinstance(keys[0], tuple)
+        indices = list(keys) if in_order else [index for _, index in keys]
+        view: CropView = owner.view(0 if in_order else keys[0][0]) if self.random else "centre"
         if stage is not None and owner.kept((self.split, view, stage)):
             features = owner.outputs(self.split, view, stage)[indices]
             return features, self.labels[indices], stage

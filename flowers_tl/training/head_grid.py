@@ -71,11 +71,13 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     with quiet(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))
         heads = [Head(*named) for named in head_configs(config)]
-        # Finished by this very run before it was stopped: they stay as they are. A folder of another run is an error at once.
-        finished = {head.name for head in heads if is_recorded(run.folder / head.name, run.result["id"])}
-        unfinished = [head for head in heads if head.name not in finished]
-        for head in unfinished:
-            validate_unused(run.folder / head.name)
+        unfinished = []
+        for head in heads:
+            earlier = read_result(run.folder / head.name)
+            # A head that this very run finished before it was stopped stays as it is. Another run's folder is an error.
+            if head_of(earlier) != run.result["id"] or earlier["status"] != "finished":
+                validate_unused(run.folder / head.name)
+                unfinished.append(head)
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
         inputs = with_frozen_prefix(config, data, model, make_trainer(config, run, model), first_epoch=0)
@@ -104,12 +106,6 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     print_comparison(groups)
     log.info("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
     return run.result
-
-
-def is_recorded(folder: Path, run_id: str) -> bool:
-    """Whether the folder holds a finished head of the run with this id."""
-    result = read_result(folder)
-    return head_of(result) == run_id and result["status"] == "finished"
 
 
 def fit(

@@ -164,7 +164,6 @@ def test(
 ) -> None:
     """Test the final weights, and the best checkpoint if the config says so; record scores and predictions."""
     prepare_features(inputs, "test")
-    best = run.folder / "checkpoints" / "best.ckpt"
     with run.clock.timed("test"):
         trainer.test(model, datamodule=inputs, verbose=False)
         run.update({"test": scores(trainer, "test")})
@@ -172,15 +171,16 @@ def test(
         logits = {split: collector.gathered(split) for split in ("val", "test")}
         if run.record:
             record_predictions(run, trainer.logger, data, logits)
-        # Without a validation there is no best checkpoint.
-        if config["test_best"] and best.is_file():
-            with without_loggers(trainer):
-                trainer.validate(model, datamodule=inputs, ckpt_path=best, verbose=False)
-                result = {"epoch": torch.load(best, weights_only=True)["epoch"], "val": scores(trainer, "val")}
-                trainer.test(model, datamodule=inputs, ckpt_path=best, verbose=False)
-                run.update({"best": result | {"test": scores(trainer, "test")}})
-        elif config["test_best"]:
-            run.update({"best": None})
+        if config["test_best"]:
+            best, result = run.folder / "checkpoints" / "best.ckpt", None
+            # Without a validation there is no best checkpoint.
+            if best.is_file():
+                with without_loggers(trainer):
+                    trainer.validate(model, datamodule=inputs, ckpt_path=best, verbose=False)
+                    result = {"epoch": torch.load(best, weights_only=True)["epoch"], "val": scores(trainer, "val")}
+                    trainer.test(model, datamodule=inputs, ckpt_path=best, verbose=False)
+                    result["test"] = scores(trainer, "test")
+            run.update({"best": result})
 
 
 def show_strategy(config: dict[str, Any]) -> None:
