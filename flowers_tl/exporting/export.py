@@ -20,7 +20,7 @@ from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
 from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
-from flowers_tl.utils.files import dumps
+from flowers_tl.utils.files import dumps, validate_new_folder
 from flowers_tl.utils.notes import log_note
 
 CARD = "README.md"
