@@ -20,6 +20,10 @@ WITHOUT_EFFECT = (
     "trainer.log_every_n_steps",
 )
 
+# Keys that came after version 0.1.0, with their defaults. They enter a run's id only where they differ from them, so
+# that a run keeps its id when a key is added.
+LATER_KEYS: dict[str, Any] = {}
+
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings and lists as one mapping with dotted keys."""

@@ -89,9 +89,8 @@ class Backbone(nn.Module):
         norms = {name for name, module in self.network.named_modules() if isinstance(module, NORMS)}
         kinds = {}
         for name, _ in self.network.named_parameters():
-            parent, _, own = name.rpartition(".")
-            found = {kind for kind, holds in (("norm", parent in norms), ("bias", own.endswith("bias"))) if holds}
-            kinds[name] = frozenset(found or {"weight"})
+            is_kind = {"norm": name.rpartition(".")[0] in norms, "bias": name.endswith("bias")}
+            kinds[name] = frozenset({kind for kind, holds in is_kind.items() if holds} or {"weight"})
         return {stage.name: {n: kind for n, kind in kinds.items() if stage.owns(n)} for stage in self.stages}
 
     def modules_of(self, stage: Stage) -> Iterator[nn.Module]:
@@ -111,7 +110,7 @@ def replace_final_layer(network: nn.Module, num_classes: int) -> str:
 
 
 def chain(name: str, *members: str, flatten: bool = False) -> Stage:
-    """A stage that runs its member modules one after another, and then flattens if told to."""
+    """A stage that runs its member modules one after another, and then flattens where ``flatten`` says so."""
 
     def run(network: nn.Module, x: Tensor) -> Tensor:
         for member in members:

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import Backbone, Stage
+from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.metrics import MeanLoss, scores
 from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
 from flowers_tl.models.strategy import ParameterGroup, Strategy
@@ -31,7 +31,7 @@ class TransferClassifier(L.LightningModule):
     Args:
         backbone: name of an architecture, see :data:`flowers_tl.config.backbones.ARCHITECTURES`.
         num_classes: number of classes.
-        strategy: a :class:`Strategy` as plain Python (:meth:`Strategy.to_dict`).
+        strategy: a :class:`Strategy` as plain Python.
         class_names, image_size: one name a class, and the side in pixels of the images it learns from; kept in the
             checkpoint for whoever predicts with it.
         class_weights: by which the training loss of each class's images is multiplied; None: all count alike.
@@ -58,20 +58,22 @@ class TransferClassifier(L.LightningModule):
         regularisation: Mapping[str, Any] = {},
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()  # plain Python, so that the checkpoint loads with weights_only=True
+        # Plain Python, so that the checkpoint loads with weights_only=True.
+        self.save_hyperparameters()
         self.backbone = Backbone(backbone, num_classes)
         self.strategy = Strategy.from_dict(strategy)
         self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_names)
         self.mixing = make_mixing(regularisation, num_classes)
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0
         weights = None if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)  # the hyper-parameters hold them
+        # Not persistent: the hyper-parameters hold them.
+        self.register_buffer("class_weights", weights, persistent=False)
         self.train_scores = scores(num_classes, "accuracy")
         self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
         self.losses = nn.ModuleDict({f"{split}_loss": MeanLoss() for split in ("train", "val", "test")})
-        # Until an epoch begins all that will ever learn asks for gradients: DDP, which wraps the module before, shares
-        # no gradient that was not asked for then.
+        # Until an epoch begins all that is ever trainable requires gradients: DDP, which wraps the module before, shares
+        # no gradient that was not required then.
         self.enter_epoch(None)
         if not self.parameter_counts["trainable"]:
             raise UserError(
@@ -93,9 +95,10 @@ class TransferClassifier(L.LightningModule):
         for stage in self.backbone.stages if mode else ():
             for module in self.backbone.modules_of(stage):
                 norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-                own = list(module.parameters(recurse=False))
-                # A norm layer of which nothing learns is frozen, statistics and all, though the stage around it may learn.
-                frozen = stage.name not in self.learning or (norm and own and not any(p.requires_grad for p in own))
+                weights = list(module.parameters(recurse=False))
+                # A norm layer without trainable weights is frozen, statistics and all, in a trainable stage too.
+                fixed = norm and weights and not any(weight.requires_grad for weight in weights)
+                frozen = stage.name not in self.learning or fixed
                 module.training = not frozen or (norm and self.strategy.frozen_batchnorm == "train")
         return self
 
@@ -114,7 +117,8 @@ class TransferClassifier(L.LightningModule):
         if self.hparams.scheduler["name"] == "constant":
             return {"optimizer": optimizer}
         trainer = self.trainer
-        steps = trainer.estimated_stepping_batches  # first: it also sets up the data, which knows the number of batches
+        # First: it also sets up the data, which knows the number of batches.
+        steps = trainer.estimated_stepping_batches
         per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         schedule = make_schedule(optimizer, self.hparams.scheduler, steps, per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -125,27 +129,25 @@ class TransferClassifier(L.LightningModule):
         return [(group, [named[name] for name in group.parameters]) for group in self.groups if group.parameters]
 
     def stage_rows(self) -> list[tuple[str, int, int, bool, list[ParameterGroup]]]:
-        """For each stage: name, parameters, how many learn at any time, whether it is solved first, and its groups."""
+        """For each stage: name, parameters, how many of them are trainable, whether it is solved first, and its groups.
+
+        Trainable are those that learn in any epoch, and those of a head that is solved.
+        """
+        trainable = {name for group in self.groups for name in group.parameters}
         rows = []
         for stage in self.backbone.stages:
-            total = sum(parameter.numel() for parameter in self.backbone.parameters_of(stage))
+            sizes = {n: p.numel() for n, p in self.backbone.network.named_parameters() if stage.owns(n)}
             solved = stage.name == "head" and self.strategy.head == "solved"
+            count = sum(size for name, size in sizes.items() if solved or name in trainable)
             groups = [group for group in self.groups if stage.name in group.stages]
-            rows.append((stage.name, total, self.trainable(stage), solved, groups))
+            rows.append((stage.name, sum(sizes.values()), count, solved, groups))
         return rows
-
-    def trainable(self, stage: Stage) -> int:
-        """Number of the stage's parameters that learn at any time; a head that is solved has learned too."""
-        names = {name for group in self.groups for name in group.parameters}
-        solved = stage.name == "head" and self.strategy.head == "solved"
-        named = self.backbone.network.named_parameters()
-        return sum(p.numel() for name, p in named if stage.owns(name) and (solved or name in names))
 
     @property
     def parameter_counts(self) -> dict[str, int]:
         """``total`` number of parameters, and how many are ``trainable`` at any time of the run."""
-        total = sum(parameter.numel() for parameter in self.backbone.parameters())
-        return {"total": total, "trainable": sum(self.trainable(stage) for stage in self.backbone.stages)}
+        _, totals, trainable, *_ = zip(*self.stage_rows(), strict=True)
+        return {"total": sum(totals), "trainable": sum(trainable)}
 
     def on_train_epoch_start(self) -> None:
         self.enter_epoch(self.current_epoch)
@@ -193,7 +195,8 @@ class TransferClassifier(L.LightningModule):
         mean, counted = self.losses[f"{split}_loss"], getattr(self, f"{split}_scores")
         mean.update(loss.detach(), len(labels))
         counted.update(logits.detach(), labels)
-        if batch_idx:  # Lightning computes a metric at the epoch's end; to show it again costs as much as a step
+        # Lightning computes a metric at the epoch's end; to log it at each step costs as much as the step.
+        if batch_idx:
             return
         how = {"on_step": False, "on_epoch": True, "prog_bar": True}
         self.log(f"{split}/loss", mean, **how)

@@ -29,8 +29,9 @@ def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
     A prefix ends before the first stage that learns or draws at random while it trains, before the first BatchNorm whose
     statistics follow the batches (``frozen_batchnorm: train``), and before the head at the latest.
     """
-    learning = {stage for group in model.groups if group.from_epoch <= epoch for stage in group.stages}
-    parameters = {name for group in model.groups if group.from_epoch <= epoch for name in group.parameters}
+    begun = [group for group in model.groups if group.from_epoch <= epoch]
+    learning = {stage for group in begun for stage in group.stages}
+    parameters = {name for group in begun for name in group.parameters}
     network = dict(model.backbone.network.named_modules())
 
     def moves(stage: Stage) -> bool:
@@ -76,17 +77,19 @@ class FrozenPrefix:
         self.part = part.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
         self.fingerprint = fingerprint(backbone, stages)
 
-    @torch.no_grad()  # not inference mode, whose tensors no learning layer may take
+    # Not inference mode: its tensors can't enter a trainable layer.
+    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
-        found, size = [], BATCH.get(self.device.type, BATCH["cuda"])
+        outputs, size = [], BATCH.get(self.device.type, BATCH["cuda"])
         for part in images.split(size):
             x = normalise(part.to(self.device)).to(PRECISIONS[self.precision])
-            if self.device.type == "cpu":  # convolutions of one image round otherwise than those of several
+            # Convolutions of one image round otherwise than those of several.
+            if self.device.type == "cpu":
                 x = torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])
             x = self.part(x.contiguous(memory_format=torch.channels_last))
-            found.append(x[: len(part)].contiguous())
-        return torch.cat(found)
+            outputs.append(x[: len(part)].contiguous())
+        return torch.cat(outputs)
 
 
 def fingerprint(backbone: Backbone, stages: tuple[Stage, ...]) -> str:

@@ -39,15 +39,14 @@ class HeadStack:
             together = torch.stack([state[name] for state in states]).float().to(device)
             self.stacked[name] = together.unflatten(0, (-1, columns)).clone().requires_grad_(True)
             self.stacked[name].grad = torch.zeros_like(self.stacked[name])
-        self.heads = [self._own(number) for number in range(self.size)]
-        self.random: list[Tensor] = []
-
-    def _own(self, number: int) -> list[nn.Parameter]:
-        own = []
+        self.heads: list[list[nn.Parameter]] = [[] for _ in range(self.size)]
         for stacked in self.stacked.values():
-            own.append(nn.Parameter(stacked.detach().flatten(0, 1)[number]))
-            own[-1].grad = stacked.grad.flatten(0, 1)[number]
-        return own
+            for head, weights, gradient in zip(
+                self.heads, stacked.detach().flatten(0, 1), stacked.grad.flatten(0, 1), strict=True
+            ):
+                head.append(nn.Parameter(weights))
+                head[-1].grad = gradient
+        self.random: list[Tensor] = []
 
     def state(self, number: int) -> dict[str, Tensor]:
         """A head's weights under the names that they have in the network; copies."""
@@ -69,10 +68,11 @@ class HeadStack:
             layer.train(training)
         rows = self._drop(inputs) if training else self._run(self.before, inputs.flatten(0, 1)).view_as(inputs)
         rows = rows.expand(self.size // self.columns, *rows.shape[1:])
-        wide = {name: stacked.flatten(1, 2) for name, stacked in self.stacked.items()}  # a row's heads as one layer
-        found = vmap(lambda weights, x: functional_call(self.final, weights, (x,)))(wide, rows)
-        found = found.unflatten(2, (self.columns, -1)).movedim(2, 1)
-        return self._run(self.after, found.flatten(0, 2)).flatten(1).view(self.size, inputs.shape[1], -1)
+        # The heads of a row are one layer.
+        wide = {name: stacked.flatten(1, 2) for name, stacked in self.stacked.items()}
+        outputs = vmap(lambda weights, x: functional_call(self.final, weights, (x,)))(wide, rows)
+        outputs = outputs.unflatten(2, (self.columns, -1)).movedim(2, 1)
+        return self._run(self.after, outputs.flatten(0, 2)).flatten(1).view(self.size, inputs.shape[1], -1)
 
     def _drop(self, inputs: Tensor) -> Tensor:
         """Run what precedes the final layer row by row, each with random numbers of its own."""
@@ -92,7 +92,7 @@ class HeadStack:
 
     def sums(self) -> Tensor:
         """The sum of each head's weights and gradients (heads,): not finite where one of them is not."""
-        parts = [part for own in self.stacked.values() for part in (own.detach(), own.grad)]
+        parts = [part for stacked in self.stacked.values() for part in (stacked.detach(), stacked.grad)]
         return torch.stack([part.flatten(0, 1).flatten(1).sum(dim=1) for part in parts]).sum(dim=0)
 
     def backward(

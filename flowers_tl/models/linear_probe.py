@@ -5,6 +5,7 @@ end, for a range of weight decays, of which val chooses one. For a linear head t
 with no learning rate, no number of epochs and no seed in it.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -58,13 +59,13 @@ def compute_features(
         What enters the head, float32 (n, ...) or (2n, ...), and labels, int64.
     """
     backbone.eval().to(device)
-    found, known = [], []
+    features, known = [], []
     for pixels, labels in batches:
         images = normalise(pixels.to(device)).contiguous()
         for view in (images, images.flip(-1)) if mirrored else (images,):
-            found.append(backbone.run(view, stop="head").float())
+            features.append(backbone.run(view, stop="head").float())
             known.append(labels.to(device))
-    return torch.cat(found), torch.cat(known)
+    return torch.cat(features), torch.cat(known)
 
 
 def solve_head(
@@ -84,7 +85,7 @@ def solve_head(
 
     Args:
         backbone: whose head is replaced.
-        train: what enters the head, (n, ...), and labels (n,), as :func:`features` returns them.
+        train: what enters the head, (n, ...), and labels (n,), as :func:`compute_features` returns them.
         val: the same of the images that choose.
         weight_decays: candidates.
         class_weights: of the classes in the mean over ``train``, (classes,); None: all count alike.
@@ -99,54 +100,49 @@ def solve_head(
     """
     if not weight_decays or not all(decay > 0 for decay in weight_decays):
         raise UserError(f"The head can't be solved for the weight decays {list(weight_decays)}: each must be above 0.")
-    if not all(entering.isfinite().all() for entering, _ in (train, val)):
+    if not all(features.isfinite().all() for features, _ in (train, val)):
         raise UserError(
             "What the frozen stages make of the images is NaN or infinite, so no head can be solved: take "
             "cache.precision=fp32, or other weights with backbone.weights."
         )
-    head = next(stage for stage in backbone.stages if stage.name == "head")
     final = backbone.network.get_submodule(backbone.final)
     precision = final.weight.dtype
     backbone.eval()
     final.double().requires_grad_(True)
-    if isinstance(final, nn.Linear):  # elsewhere a ReLU follows, which has no slope at zero
+    # Elsewhere a ReLU follows, which has no slope at zero.
+    if isinstance(final, nn.Linear):
         nn.init.zeros_(final.weight)
         nn.init.zeros_(final.bias)
     # Centred features have the same optimum, the bias takes up the difference, and are solved 30 times as fast: they are
     # mostly positive, and their common part would make one direction far steeper than the others.
     centre = train[0].double().transpose(0, 1).flatten(1).mean(dim=1)
-    (inputs, labels), (val_inputs, val_labels) = (
-        (x - centre.view(-1, *[1] * (x.ndim - 2)), y) for x, y in (train, val)
-    )
-    solutions, weights = [], {}
+    train, val = ((x - centre.view(-1, *[1] * (x.ndim - 2)), labels) for x, labels in (train, val))
+    solutions = {}
     for decay in progress(weight_decays):
-        train_loss, gap, iterations = minimise(
-            lambda: head.run(backbone.network, inputs), labels, final, decay, class_weights
-        )
-        with torch.no_grad():
-            logits = head.run(backbone.network, val_inputs)
-        loss, accuracy = (
-            cross_entropy(logits, val_labels).item(),
-            (logits.argmax(1) == val_labels).double().mean().item(),
-        )
-        solutions.append(Solution(decay, train_loss, loss, accuracy, gap, iterations))
-        weights[solutions[-1]] = {key: value.clone() for key, value in final.state_dict().items()}
+        solution = minimise(backbone, train, val, final, decay, class_weights)
+        solutions[solution] = copy.deepcopy(final.state_dict())
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
         raise UserError(
             f"No head that was solved has a finite val loss (weight decays {shorten(list(map(str, weight_decays)))})."
         )
-    final.load_state_dict(weights[best])
+    final.load_state_dict(solutions[best])
     with torch.no_grad():
         final.bias -= final.weight.flatten(1) @ centre
     final.to(precision)
-    return best, solutions
+    return best, list(solutions)
 
 
 def minimise(
-    logits: Callable[[], Tensor], labels: Tensor, final: nn.Module, decay: float, class_weights: Tensor | None = None
-) -> tuple[float, float, int]:
-    """Minimise the objective over ``final``'s parameters; return train loss, gap and iterations."""
+    backbone: Backbone,
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor],
+    final: nn.Module,
+    decay: float,
+    class_weights: Tensor | None,
+) -> Solution:
+    """Minimise the objective over the ``final`` layer's parameters, from where they are; see :func:`solve_head`."""
+    inputs, labels = train
     # LBFGS stops by the largest slope. With this one the gap ends well below 1e-6, and val losses differ after four digits.
     slope = (2 * decay * 1e-6) ** 0.5 / 100
     optimizer = LBFGS(
@@ -160,7 +156,7 @@ def minimise(
         nonlocal loss
         optimizer.zero_grad()
         # The weights' mean over the training images is 1, so to divide by their sum is to take the plain mean.
-        loss = cross_entropy(logits(), labels, weights)
+        loss = cross_entropy(backbone.run(inputs, "head"), labels, weights)
         total = loss + decay / 2 * final.weight.square().sum()
         total.backward()
         return total
@@ -170,4 +166,7 @@ def minimise(
     gap = sum(parameter.grad.square().sum().item() for parameter in final.parameters()) / (2 * decay)
     iterations = optimizer.state[next(iter(final.parameters()))]["n_iter"]
     optimizer.zero_grad()
-    return loss.item(), gap, iterations
+    with torch.no_grad():
+        logits, answers = backbone.run(val[0], "head"), val[1]
+    val_loss, accuracy = cross_entropy(logits, answers).item(), (logits.argmax(1) == answers).double().mean().item()
+    return Solution(decay, loss.item(), val_loss, accuracy, gap, iterations)

@@ -10,7 +10,7 @@ class BalancedAccuracy(Metric):
     """Mean of the recalls of the classes that occur in the targets, as in scikit-learn's ``balanced_accuracy_score``.
 
     torchmetrics' macro average also counts a class that occurs only among the predictions, as a recall of 0, and where
-    PyTorch is told to be deterministic takes longer to count than a head does to train.
+    PyTorch is set to be deterministic takes longer to count than a head does to train.
     """
 
     full_state_update = False

@@ -13,7 +13,7 @@ exist from the first epoch on and none is ever changed, so schedulers and resumi
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from flowers_tl.utils.errors import UserError, suggest
@@ -91,10 +91,6 @@ class Strategy:
             )
         return strategy
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain Python, which a checkpoint holds and :meth:`from_dict` reads."""
-        return asdict(self) | {"table": [asdict(row) | {"only": list(row.only)} for row in self.table]}
-
     def groups(self, stages: Kinds, features: Sequence[str]) -> tuple[ParameterGroup, ...]:
         """Apply the table to a network's row of ``stages``, of which ``features`` are those that an index counts.
 
@@ -141,14 +137,16 @@ class Strategy:
         one_by_one = factor is not None or row.every is not None
         for k, part in enumerate([(name,) for name in selected] if one_by_one else [tuple(selected)]):
             kept = tuple(stage for stage in part if selected[stage] or not row.only)
-            if not kept:  # counts as a step of factor and epochs, so that rates do not depend on `only`
+            # It counts as a step of factor and epochs, so that rates do not depend on `only`.
+            if not kept:
                 continue
             name = kept[0] if len(kept) == 1 else f"{kept[0]}-{kept[-1]}"
             yield ParameterGroup(
                 name=" ".join([name, "+".join(row.only)]) if row.only else name,
                 stages=kept,
                 parameters=tuple(parameter for stage in kept for parameter in selected[stage]),
-                lr=float(f"{lr * (factor or 1) ** k:.6g}"),  # 0.00036, not 0.00035999999999999997
+                # 0.00036, not 0.00035999999999999997.
+                lr=float(f"{lr * (factor or 1) ** k:.6g}"),
                 from_epoch=row.from_epoch + (row.every or 0) * k,
                 weight_decay=row.weight_decay,
             )
@@ -187,7 +185,8 @@ class Strategy:
             if ":" not in text:
                 return (features[int(text)],)
             parts = [part.strip() for part in text.split(":")]
-            if set(parts) & set(stages):  # over the whole row, where a negative index still counts the feature stages
+            # A name counts over the whole row, where a negative index still counts the feature stages.
+            if set(parts) & set(stages):
                 places = [stages.index(part) if part in stages else part and int(part) for part in parts[:2]]
                 places = [len(features) + place if isinstance(place, int) and place < 0 else place for place in places]
                 names = stages[slice(*(None if place == "" else place for place in places), *map(int, parts[2:]))]

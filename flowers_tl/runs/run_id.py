@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torchvision.models import get_model_weights
 
-from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
+from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, flatten
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.pretrained import find_file, initial_weights
 
@@ -27,18 +27,21 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
         For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
         splits' fingerprints and what is measured; ``weights_fingerprint``.
     """
-    options = {key: value for key, value in flatten(config).items() if key not in OUTSIDE}
-    if options["trainer.accelerator"] in ("auto", "gpu") and torch.cuda.is_available():
-        options["trainer.accelerator"] = "cuda"
+    later = LATER_KEYS.items()
+    settings = {
+        key: value for key, value in flatten(config).items() if key not in OUTSIDE and (key, value) not in later
+    }
+    if settings["trainer.accelerator"] in ("auto", "gpu") and torch.cuda.is_available():
+        settings["trainer.accelerator"] = "cuda"
     # Earlier versions had another loss here, so theirs are other runs.
-    if options.get("data.balance") == "weights" and options["regularisation.label_smoothing"]:
-        options["loss"] = "weight times smoothed loss"
+    if settings.get("data.balance") == "weights" and settings["regularisation.label_smoothing"]:
+        settings["loss"] = "weight times smoothed loss"
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
     made_of = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),
     }
-    text = json.dumps(made_of | {"config": options, "version": HASHED_VERSION}, sort_keys=True, default=str)
+    text = json.dumps(made_of | {"config": settings, "version": HASHED_VERSION}, sort_keys=True, default=str)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:12], **made_of}
 
 

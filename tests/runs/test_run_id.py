@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.data.registry import make_data
 from flowers_tl.runs.run_id import fingerprint_weights, identify
 from flowers_tl.training.factory import make_cache
@@ -114,3 +115,17 @@ def test_fewer_training_images_are_another_run_of_the_same_protocol(identity):
     assert identity(data__per_class=1)["protocol"] == identity()["protocol"]
     assert identity(data__limit=3)["protocol"] != identity()["protocol"]
     assert identity(data__protocol="trainval")["protocol"] != identity()["protocol"]
+
+
+def test_a_later_key_enters_the_id_only_where_it_differs_from_its_default(config, tiny, monkeypatch):
+    composed = config(tiny())
+    data = make_data(composed)
+    data.prepare_data()
+    data.setup()
+    before = identify(composed, data)["id"]
+    later = composed | {"compute": composed["compute"] | {"new": 4}}
+    assert identify(later, data)["id"] != before
+    monkeypatch.setitem(LATER_KEYS, "compute.new", 4)
+    assert identify(later, data)["id"] == before
+    later["compute"]["new"] = 5
+    assert identify(later, data)["id"] != before
