@@ -1,4 +1,4 @@
-"""What a user may choose, typed: a misspelt key or a value of the wrong kind is refused before anything runs.
+"""What a user may choose, typed: a misspelt key or a value of the wrong type is an error before anything runs.
 
 The files in ``conf/`` hold the choices; this schema holds their types, defaults and meanings. Nothing heavy is imported
 here, so that ``--help`` is quick.

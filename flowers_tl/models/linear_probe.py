@@ -76,7 +76,7 @@ def solve_head(
     class_weights: Tensor | None = None,
     progress: Callable[[Sequence[float]], Iterable[float]] = iter,
 ) -> tuple[Solution, list[Solution]]:
-    """Put the best head on these features into ``backbone``: of the solutions for each weight decay the one val likes best.
+    """Put the best head on these features into ``backbone``: of the solutions, one a weight decay, the best on val.
 
     The objective is the mean cross-entropy over ``train`` plus half the weight decay times the squared weights (the bias
     is free), minimised in float64 from a head of zeros. Best is the lowest val loss, which is less a matter of luck than
@@ -86,27 +86,20 @@ def solve_head(
     Args:
         backbone: whose head is replaced.
         train: what enters the head, (n, ...), and labels (n,), as :func:`compute_features` returns them.
-        val: the same of the images that choose.
+        val: the same of the images by which the best is chosen.
         weight_decays: candidates.
         class_weights: of the classes in the mean over ``train``, (classes,); None: all count alike.
         progress: wraps the candidates, to show how far the search is.
 
     Returns:
-        The chosen solution, and all of them.
+        The best solution, and all of them.
 
     Raises:
         UserError: if a weight decay is not above zero: without any, separable classes have no optimum. Or if a number is
             not finite, of what enters the head or of all val losses.
     """
-    if not weight_decays or not all(decay > 0 for decay in weight_decays):
-        raise UserError(f"The head can't be solved for the weight decays {list(weight_decays)}: each must be above 0.")
-    if not all(features.isfinite().all() for features, _ in (train, val)):
-        raise UserError(
-            "What the frozen stages make of the images is NaN or infinite, so no head can be solved: take "
-            "cache.precision=fp32, or other weights with backbone.weights."
-        )
+    validate_solvable(train[0], val[0], weight_decays)
     final = backbone.network.get_submodule(backbone.final)
-    precision = final.weight.dtype
     backbone.eval()
     final.double().requires_grad_(True)
     # Elsewhere a ReLU follows, which has no slope at zero.
@@ -115,11 +108,11 @@ def solve_head(
         nn.init.zeros_(final.bias)
     # Centred features have the same optimum, the bias takes up the difference, and are solved 30 times as fast: they are
     # mostly positive, and their common part would make one direction far steeper than the others.
-    centre = train[0].double().transpose(0, 1).flatten(1).mean(dim=1)
-    train, val = ((x - centre.view(-1, *[1] * (x.ndim - 2)), labels) for x, labels in (train, val))
+    centre = train[0].double().mean([dim for dim in range(train[0].ndim) if dim != 1], keepdim=True)
+    train, val = ((inputs - centre, labels) for inputs, labels in (train, val))
     solutions = {}
     for decay in progress(weight_decays):
-        solution = minimise(backbone, train, val, final, decay, class_weights)
+        solution = minimise(backbone, train, val, decay, class_weights)
         solutions[solution] = copy.deepcopy(final.state_dict())
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
@@ -128,21 +121,31 @@ def solve_head(
         )
     final.load_state_dict(solutions[best])
     with torch.no_grad():
-        final.bias -= final.weight.flatten(1) @ centre
-    final.to(precision)
+        final.bias -= final.weight.flatten(1) @ centre.flatten()
+    final.float()
     return best, list(solutions)
+
+
+def validate_solvable(train: Tensor, val: Tensor, weight_decays: Sequence[float]) -> None:
+    """Raise UserError if what enters the head is not finite, or a weight decay would leave no optimum."""
+    if not weight_decays or not all(decay > 0 for decay in weight_decays):
+        raise UserError(f"The head can't be solved for the weight decays {list(weight_decays)}: each must be above 0.")
+    if not (train.isfinite().all() and val.isfinite().all()):
+        raise UserError(
+            "What the frozen stages make of the images is NaN or infinite, so no head can be solved: take "
+            "cache.precision=fp32, or other weights with backbone.weights."
+        )
 
 
 def minimise(
     backbone: Backbone,
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
-    final: nn.Module,
     decay: float,
     class_weights: Tensor | None,
 ) -> Solution:
-    """Minimise the objective over the ``final`` layer's parameters, from where they are; see :func:`solve_head`."""
-    inputs, labels = train
+    """Minimise the objective over the final layer's parameters, from where they are; see :func:`solve_head`."""
+    final, (inputs, labels) = backbone.network.get_submodule(backbone.final), train
     # LBFGS stops by the largest slope. With this one the gap ends well below 1e-6, and val losses differ after four digits.
     slope = (2 * decay * 1e-6) ** 0.5 / 100
     optimizer = LBFGS(

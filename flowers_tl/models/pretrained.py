@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from flowers_tl.models.backbone import Backbone
-from flowers_tl.utils.errors import UserError, shorten, suggest
+from flowers_tl.utils.errors import UserError, first_line, shorten, suggest
 from flowers_tl.utils.notes import log_note
 
 
@@ -35,58 +35,51 @@ def load_weights(backbone: Backbone, weights: str | None) -> None:
     if weights is None:
         return
     state = read_weights(backbone.name, weights)
-    own = backbone.network.state_dict()
-    head = (backbone.final + ".weight", backbone.final + ".bias")
-    wrong_shape = {key for key in own.keys() & state.keys() if own[key].shape != state[key].shape}
+    current = backbone.network.state_dict()
+    head = {backbone.final + ".weight", backbone.final + ".bias"}
+    wrong_shape = {key for key in current.keys() & state.keys() if current[key].shape != state[key].shape}
     # num_batches_tracked only counts: files older than PyTorch 0.4.1 have none, and no result depends on it.
-    lacking = {key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked")}
-    classifier = {key for key in own | state if key.split(".")[0] in ("fc", "classifier", "heads")}
-    problems = [
-        f"{what} {shorten(sorted(keys - classifier))}"
-        for what, keys in (
-            ("lacks", lacking),
-            ("has the unknown", state.keys() - own.keys()),
-            ("has another shape in", wrong_shape),
-        )
-        if keys - classifier
-    ]
-    if problems:
+    lacking = {key for key in current.keys() - state.keys() if not key.endswith("num_batches_tracked")}
+    classifier = {key for key in current | state if key.split(".")[0] in ("fc", "classifier", "heads")}
+    problems = {
+        "lacks": lacking - classifier,
+        "has the unknown": state.keys() - current.keys() - classifier,
+        "has another shape in": wrong_shape - classifier,
+    }
+    if problems := [f"{what} {shorten(sorted(keys))}" for what, keys in problems.items() if keys]:
         raise UserError(f"backbone.weights={weights} does not fit {backbone.name}: it {', and it '.join(problems)}.")
-    if neck := sorted((lacking | wrong_shape) - set(head)):
+    if neck := sorted((lacking | wrong_shape) - head):
         log_note(f"{weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
-    fitting = {key: value for key, value in state.items() if key in own and key not in head and key not in wrong_shape}
+    fitting = {key: state[key] for key in (current.keys() & state.keys()) - head - wrong_shape}
     backbone.network.load_state_dict(fitting, strict=False)
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     """Return the state dict that ``weights`` names, for the architecture ``name``."""
     known = get_model_weights(name).__members__
-    folder = os.environ.get("FLOWERS_TL_WEIGHTS")
-    if weights in known:
-        url = known[weights].url
-        local = find_file(url.rsplit("/", 1)[-1], folder)
-        if local is not None:
-            return read_file(local)
-        try:
-            return known[weights].get_state_dict(progress=True, check_hash=True)
-        except (OSError, RuntimeError) as error:  # RuntimeError: what was downloaded has another hash
-            raise UserError(
-                f"{weights} of {name} can't be downloaded ({error}): put {url} into {torch.hub.get_dir()}/checkpoints or "
-                "into the folder that FLOWERS_TL_WEIGHTS names, or name a file with backbone.weights=PATH."
-            ) from error
-    local = find_file(weights, folder)
-    if local is None:
-        where = f" or in {folder}" if folder else ""
+    entry = known.get(weights)
+    file = find_file(entry.url.rsplit("/", 1)[-1] if entry else weights)
+    if file is not None:
+        return read_file(file)
+    if entry is None:
+        folder = os.environ.get("FLOWERS_TL_WEIGHTS")
         raise UserError(
-            f"backbone.weights={weights} is neither a file here{where}, nor null for random weights, nor a weights name of "
-            f"{name}: {suggest(weights, known)}."
+            f"backbone.weights={weights} is neither a file here{f' or in {folder}' if folder else ''}, nor null for random "
+            f"weights, nor a weights name of {name}: {suggest(weights, known)}."
         )
-    return read_file(local)
+    try:
+        return entry.get_state_dict(progress=True, check_hash=True)
+    # RuntimeError: what was downloaded has another hash.
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{weights} of {name} can't be downloaded ({error}): put {entry.url} into {torch.hub.get_dir()}/checkpoints or "
+            "into the folder that FLOWERS_TL_WEIGHTS names, or name a file with backbone.weights=PATH."
+        ) from error
 
 
-def find_file(name: str, folder: str | None) -> Path | None:
-    """Return the path of ``name`` as it is or inside ``folder``, or None where neither is a file."""
-    candidates = [Path(name), *([Path(folder) / name] if folder else [])]
+def find_file(name: str) -> Path | None:
+    """Return the path of ``name`` as it is or in the folder FLOWERS_TL_WEIGHTS, or None where neither is a file."""
+    candidates = [Path(name), Path(os.environ.get("FLOWERS_TL_WEIGHTS") or "", name)]
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -97,11 +90,12 @@ def read_file(path: Path) -> dict[str, Tensor]:
         state = state.get("state_dict", state)
         if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
             raise ValueError("it holds no tensors by name")
-    except Exception as error:  # torch.load raises nearly anything on a file that is not its own
-        unsafe = isinstance(error, pickle.UnpicklingError)  # PyTorch would advise to unpickle anything; we do not
-        reason = (
-            "it holds something else than tensors" if unsafe else (str(error) or type(error).__name__).splitlines()[0]
-        )
+    # torch.load raises nearly anything on a file that is no state dict.
+    except Exception as error:
+        reason = first_line(str(error) or type(error).__name__)
+        # PyTorch would advise to unpickle anything.
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds something else than tensors"
         raise UserError(
             f"{path} can't be read as weights ({reason}): it must be a state dict saved by torch.save."
         ) from error

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from typing import Any
 
 import torch
@@ -52,7 +51,7 @@ def fingerprint_weights(backbone: str, weights: str | None) -> str:
     known = get_model_weights(backbone).__members__
     if weights in known:
         return known[weights].url.rsplit("/", 1)[-1]
-    file = find_file(weights, os.environ.get("FLOWERS_TL_WEIGHTS"))
+    file = find_file(weights)
     if file is None:
         # Loading it raises an error that names it.
         return weights
