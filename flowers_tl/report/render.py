@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from flowers_tl.report import charts, class_errors
+import flowers_tl.report.charts as charts
+import flowers_tl.report.class_errors as class_errors
 from flowers_tl.report.paired_tests import PairedDifference, compare, points
 from flowers_tl.report.recommendation import by_train_images, cautions, headline
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary

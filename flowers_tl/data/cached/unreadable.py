@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from flowers_tl.data.cached.content_hash import State, file_state
-from flowers_tl.data.cached.decoded_images import describe_images
+from flowers_tl.data.cached.content_hash import State, describe_images, file_state
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.splits import ImageSplit
