@@ -33,13 +33,10 @@ def config_help(config_name: str, about: str) -> str:
 
 def list_choices() -> dict[str, set[str]]:
     """The choices of each group: files in ``conf/``, and rows of tables, which the schema has registered."""
-    stored = ConfigStore.instance().repo
-    groups = sorted({file.parent.name for file in CONF.glob("*/*.yaml")} | {"backbone"})
-    return {
-        group: {file.stem for file in (CONF / group).glob("*.yaml")}
-        | {Path(name).stem for name in stored.get(group, ())}
-        for group in groups
-    }
+    files, stored = list(CONF.glob("*/*.yaml")), ConfigStore.instance().repo
+    names = [*files, *(Path(group, name) for group in ("backbone", "data") for name in stored[group])]
+    groups = sorted({name.parent.name for name in names})
+    return {group: {name.stem for name in names if name.parent.name == group} for group in groups}
 
 
 def list_keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -32,10 +32,9 @@ def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
     begun = [group for group in model.groups if group.from_epoch <= epoch]
     learning = {stage for group in begun for stage in group.stages}
     parameters = {name for group in begun for name in group.parameters}
-    network = dict(model.backbone.network.named_modules())
 
     def moves(stage: Stage) -> bool:
-        modules = [module for name, module in network.items() if stage.owns(name)]
+        modules = list(model.backbone.modules_of(stage))
         random = stage.name in learning and any(isinstance(module, _DropoutNd) for module in modules)
         follows = model.strategy.frozen_batchnorm == "train" and any(isinstance(m, _BatchNorm) for m in modules)
         return stage.name == "head" or random or follows or any(stage.owns(name) for name in parameters)

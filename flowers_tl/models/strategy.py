@@ -34,7 +34,7 @@ class Row:
         from_epoch: the epoch, counted from 0, with which learning begins.
         every: the row's stages begin one after the other, so many epochs apart; None: all at once.
         weight_decay: decay of these weights; None: the optimizer's.
-        only: kinds of parameters that learn, out of ``norm``, ``bias`` and ``weight``; empty: all.
+        only: kinds of parameters that learn, out of ``norm``, ``bias`` and ``weight``; None: all.
     """
 
     stage: str | int
@@ -42,7 +42,7 @@ class Row:
     from_epoch: int = 0
     every: int | None = None
     weight_decay: float | None = None
-    only: tuple[str, ...] = ()
+    only: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class Strategy:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Strategy":
         """Build a strategy from plain Python (a yaml file's content, a checkpoint's hyper-parameters)."""
-        rows = tuple(Row(**{**row, "only": tuple(row.get("only") or ())}) for row in values["table"])
-        strategy = cls(**{**values, "table": rows})
+        strategy = cls(**{**values, "table": tuple(Row(**row) for row in values["table"])})
         if not re.fullmatch(r"\w[\w.-]*", strategy.name):
             raise UserError(
                 f"strategy.name='{strategy.name}' can't name a folder: use letters, digits, '_', '-' and '.'."
