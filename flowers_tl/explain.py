@@ -31,7 +31,7 @@ def main(options: ExplainOptions) -> int:
     """Draw the maps; return the exit code."""
     from flowers_tl.data.image_io import find_images
     from flowers_tl.inference.explanations import explain_same_classes, prepare_first
-    from flowers_tl.inference.figures import draw_heat, validate_figure
+    from flowers_tl.inference.figures import draw_explanations, validate_figure
     from flowers_tl.inference.predictor import load_network
 
     images = find_images(options.images)
@@ -45,7 +45,7 @@ def main(options: ExplainOptions) -> int:
     if prepared:
         explanations = explain_same_classes(networks, prepared, options.top, options.class_, options.stage)
         names = [f"{net.name}, {path}" if path else net.name for net, path in zip(networks, checkpoints, strict=True)]
-        draw_heat(explanations, options.figure, names)
+        draw_explanations(explanations, options.figure, names)
         unreadable.print_figure(options.figure, len(prepared), len(images))
     return unreadable.exit_code(len(prepared) + len(unreadable))
 

@@ -74,8 +74,8 @@ def export(
             # The exporters raise anything.
             except Exception as error:
                 raise UserError(
-                    f"formats={name} can't be made of {about['backbone']} ({first_line(error)}). Nothing was written: leave it out, or try "
-                    "other versions of the packages that write it."
+                    f"formats={name} can't be made of {about['backbone']} ({first_line(error)}). Nothing was "
+                    "written: leave it out, or try other versions of the packages that write it."
                 ) from error
         progress("Comparing with the checkpoint")
         # A copy: its memory format changes.

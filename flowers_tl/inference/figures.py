@@ -71,44 +71,38 @@ def validate_figure(path: Path, images: Iterable[Path] = (), heat: bool = False)
 def draw_predictions(network: Predictor, images: Iterable[Path], path: Path, top: int, heat: bool) -> None:
     """Draw images with bars of the network's ``top`` classes, and with heat maps if ``heat`` is true."""
     prepared = {image: network.prepare(image) for image in images}
-    draw_answers(explain_images(network, prepared, top, heat=heat), path, network.name)
+    draw_explanations([explain_images(network, prepared, top, heat=heat)], path, [network.name], bars=True)
 
 
-def draw_answers(explanations: Sequence[Explanation], path: Path, name: str) -> None:
-    """Draw each image with bars of a network's predictions, and its heat map if it has one, into a PNG, SVG or PDF."""
-    rows: list[list[Panel]] = [[partial(show_crop, one), partial(show_bars, one)] for one in explanations]
-    scales = []
-    if explanations[0].heat:
-        scales = [Scale(heat_norm(explanations), HEAT, [2], EVIDENCE)]
-        for row, one in zip(rows, explanations, strict=True):
-            row.append(partial(show_heat, one, scales[0].norm))
-    draw(rows, path, [headline(name, explanations[0])], scales)
-
-
-def draw_heat(explanations: Sequence[Sequence[Explanation]], path: Path, names: Sequence[str]) -> None:
-    """Draw the heat maps of each image into a PNG, SVG or PDF, all on one scale.
+def draw_explanations(
+    explanations: Sequence[Sequence[Explanation]], path: Path, names: Sequence[str], bars: bool = False
+) -> None:
+    """Draw a row of panels for each image into a PNG, SVG or PDF: the crop, and the heat maps that there are, on one scale.
 
     Args:
         explanations: of each network, image by image. Of two networks, A and B, the difference is drawn too.
         path: of the figure.
         names: of the networks.
+        bars: whether bars beside the crop show the most likely classes; else they are named below the maps.
     """
     pair, first = len(explanations) == 2, explanations[0]
     marks = ("A: ", "B: ") if pair else ("",)
-    norm = heat_norm(one for network in explanations for one in network)
-    scales = [Scale(norm, HEAT, range(1, 1 + len(explanations)), EVIDENCE)]
-    rows: list[list[Panel]] = [[partial(show_crop, one)] for one in first]
-    for mark, network in zip(marks, explanations, strict=True):
-        for row, one in zip(rows, network, strict=True):
-            row.append(partial(show_heat, one, norm, mark=mark, answers=True))
+    rows: list[list[Panel]] = [[partial(show_crop, one), *[partial(show_bars, one)] * bars] for one in first]
+    scales = []
+    if first[0].heat:
+        norm = heat_norm(one for network in explanations for one in network)
+        scales.append(Scale(norm, HEAT, range(1 + bars, 1 + bars + len(explanations)), EVIDENCE))
+        for mark, network in zip(marks, explanations, strict=True):
+            for row, one in zip(rows, network, strict=True):
+                row.append(partial(show_heat, one, norm, mark=mark, answers=not bars))
     if pair:
         differences = [b.heat.values - a.heat.values for a, b in zip(*explanations, strict=True)]
         most = np.abs(differences).max() or 1
         scales.append(Scale(Normalize(-most, most), DIFFERENCE, [3], "B less A: red, B looks more"))
         for row, one, values in zip(rows, first, differences, strict=True):
             row.append(partial(show_difference, one, values, scales[1].norm))
-    title = [mark + headline(name, views[0]) for mark, name, views in zip(marks, names, explanations, strict=True)]
-    draw(rows, path, title, scales, below=len(first[0].top[:NAMED]))
+    title = [mark + headline(name, network[0]) for mark, name, network in zip(marks, names, explanations, strict=True)]
+    draw(rows, path, title, scales, below=0 if bars else len(first[0].top[:NAMED]))
 
 
 def headline(name: str, explanation: Explanation) -> str:

@@ -120,13 +120,13 @@ def answerer(
 
     def answer(file: str | None) -> list[Any]:
         if file is None:
-            return [gradio.Markdown(visible=False), None, None, None, None]
+            return [gradio.Markdown(visible=False), *[None] * 4]
         try:
             (explanation,) = explain_images(network, {Path(file): network.prepare(file)}, TOP, heat=explain)
         except UserError as error:
             # Where it lies on this machine is not the visitor's business.
             sentence = str(error).replace(file, Path(file).name)
-            return [gradio.Markdown(sentence, visible=True), None, None, None, None]
+            return [gradio.Markdown(sentence, visible=True), *[None] * 4]
         crop, heat, top = explanation.pixels, None, explanation.top
         if explain:
             heat = blend(crop, HEAT(heat_norm([explanation])(explanation.heat.values)))

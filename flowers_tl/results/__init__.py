@@ -1,1 +1,1 @@
-"""What a run leaves behind, and what several runs say together."""
+"""Load runs and predictions, compute scores and statistics, and print them."""

@@ -84,7 +84,7 @@ class Search:
         while True:
             ended = self.ended()
             number, untried = len(ended), self.space.untried([settings(trial) for trial in ended], trials)
-            if not untried if untried is not None else number >= trials:
+            if untried == [] or (untried is None and number >= trials):
                 break
             if untried and not self.study.get_trials(states=(TrialState.WAITING,)):
                 self.study.enqueue_trial(untried[0])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from flowers_tl.inference.explanations import Explanation, Heat, explain_images, explain_same_classes, prepare_first
-from flowers_tl.inference.figures import PANEL, draw_answers, draw_heat
+from flowers_tl.inference.figures import PANEL, draw_explanations
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.utils.errors import UserError
@@ -109,7 +109,7 @@ def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_
         )
         for values in (top_left, right)
     ]
-    draw_heat([views[:1], views[1:]], tmp_path / "f.png", ["one", "two"])
+    draw_explanations([views[:1], views[1:]], tmp_path / "f.png", ["one", "two"])
     _, first, second, difference = figures[0].axes[:4]
     hot = first.images[0].get_array().sum(axis=2)
     assert hot[20:60, 20:60].min() > hot[80:, 80:].max()
@@ -133,9 +133,9 @@ def test_all_text_is_inside_and_none_lies_on_another(kind, count, names, drawn_i
     inputs = dict(list(prepared(network, drawn_images).items())[:count])
     views = explain_images(network, inputs, heat=kind != "answers", targets=[names[1]] * count, stage="layer1", top=50)
     if kind.startswith("answers"):
-        draw_answers(views, path, network.name)
+        draw_explanations([views], path, [network.name], bars=True)
     else:
-        draw_heat([views, views] if kind == "pair" else [views], path, [network.name] * (1 + (kind == "pair")))
+        draw_explanations([views, views] if kind == "pair" else [views], path, [network.name] * (1 + (kind == "pair")))
     (figure,) = figures
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
     frame = figure.bbox.padded(1)
@@ -165,7 +165,7 @@ def all_text(figure: Figure) -> list:
 def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(drawn_images, tmp_path, figures):
     first, second = make(), make(seed=1)
     seen = explain_same_classes([first, second], prepared(first, drawn_images), stage="layer1")
-    draw_heat(seen, tmp_path / "f.png", ["one", "two"])
+    draw_explanations(seen, tmp_path / "f.png", ["one", "two"])
     heat, apart = figures[0].axes[-2:]
     most = max(view.heat.values.max() for views in seen for view in views)
     assert heat.get_xlim() == pytest.approx((0, most))
