@@ -99,10 +99,9 @@ def side(summary: ComparisonSummary, strategy: StrategySummary, counts: np.ndarr
     images = np.flatnonzero(summary.test.labels == label)
     example = None
     if len(images):
-        shares = strategy.predictions.probabilities
-        # A network may have fewer outputs than the data has classes.
-        confidence = shares[images, label] if label < shares.shape[1] else np.zeros(len(images))
-        example = summary.test.images[images[np.argmax(np.nan_to_num(confidence))]]
+        # A diverged run has NaN for probabilities.
+        confidence = np.nan_to_num(strategy.predictions.probabilities[images, label])
+        example = summary.test.images[images[np.argmax(confidence)]]
     return Side(summary.class_name(label), summary.class_name(other), count, len(images), example)
 
 

@@ -113,3 +113,22 @@ def test_the_png_has_a_panel_for_each_curve_in_the_colours_of_the_page(groups, t
     for colour, expected in ((COLOURS[0], [True, True, True]), (COLOURS[1], [False, True, True])):
         wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
         assert [bool((third == wanted).all(axis=2).any()) for third in thirds] == expected
+
+
+def test_points_and_bands_stand_at_their_values():
+    """The axes is 212 points high and 44 above the lower edge of 270; its upper limit is 5 % above the highest value."""
+
+    def height(value, highest):
+        return pytest.approx(270 - 44 - 212 * value / (1.05 * highest), abs=0.01)
+
+    point = curves_svg([curve(2), curve(1)], "train loss", 1)
+    assert [float(y) for y in re.findall(r'class="series dot".*?translate\(48 ([\d.]+)\)', point, re.DOTALL)] == [
+        height(2, 2),
+        height(1, 2),
+    ]
+    band = curves_svg([curve(3, 2, spread=0.5)], "train loss", 2)
+    path, shift = re.search(
+        r'class="series band".*?d="(.*?)" transform="translate\(0 (\d+)\)"', band, re.DOTALL
+    ).groups()
+    heights = {float(shift) + float(y) for y in re.findall(r"[ML] [\d.]+ (-?[\d.]+)", path)}
+    assert sorted(heights) == [height(3.5, 3.5), height(2.5, 3.5), height(1.5, 3.5)]
