@@ -51,12 +51,12 @@ class RunFolder:
         folder: str | Path,
         config: str,
         record: bool = True,
-        continues: str | Path | None = None,
+        continues: Path | None = None,
         first_epoch: int = 0,
         clock: PhaseTimer | None = None,
     ) -> None:
         self.folder, self.config, self.record = Path(folder), config, record
-        self.continues, self.first_epoch = None if continues is None else Path(continues), first_epoch
+        self.continues, self.first_epoch = continues, first_epoch
         self.result: dict[str, Any] = {"status": "running"}
         self.clock = clock or PhaseTimer()
         self.history: list[dict[str, float]] = []
