@@ -81,7 +81,7 @@ class Option:
             raise UserError(f"{self.key}= names nothing: say {self.key}={self.placeholder}, or leave it out.")
         if self.choices:
             if text not in self.choices:
-                raise UserError(f"{self.key}={text} is not one of {', '.join(self.choices)}.")
+                raise UserError(f"{self.key}={text} must be {' or '.join(self.choices)}.")
             return text == "true" if self.kind is bool else text
         try:
             return self.kind(text)
@@ -143,6 +143,8 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
         key, equals, text = word.partition("=")
         if word.startswith("--"):
             raise UserError(explain_flag(key, text or " ".join(arguments[number + 1 : number + 2]), by_key))
+        if word in by_key:
+            raise UserError(f"{word} names nothing: say {by_key[word].typed}.")
         if equals and key in by_key:
             option, value = by_key[key], by_key[key].read(text)
         else:
