@@ -15,7 +15,7 @@ from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.runs.record import versions
-from flowers_tl.training.feature_data import FeatureDataModule
+from flowers_tl.training.feature_data import FeatureDataModule, Inputs
 
 
 def make_cache(config: Mapping[str, Any]) -> Cache | None:
@@ -42,7 +42,7 @@ def has_validation(config: dict[str, Any]) -> bool:
 
 def with_frozen_prefix(
     config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: Trainer, first_epoch: int
-) -> ImageDataModule | FeatureDataModule:
+) -> Inputs:
     """The data as the network takes them: behind the frozen prefix, where the strategy leaves one and the cache is on."""
     if data.cache is None:
         return data
@@ -55,7 +55,7 @@ def with_frozen_prefix(
     return inputs if any(inputs.entry_stages) or model.strategy.head == "solved" else data
 
 
-def prepare_features(data: ImageDataModule | FeatureDataModule, *splits: str) -> None:
+def prepare_features(data: Inputs, *splits: str) -> None:
     """Compute now, counted as the phase ``prefix``, what the cache keeps of the splits."""
     if isinstance(data, FeatureDataModule):
         data.prepare(*splits)
@@ -94,7 +94,7 @@ def describe_run(
     config: dict[str, Any],
     model: TransferClassifier,
     data: ImageDataModule,
-    inputs: ImageDataModule | FeatureDataModule,
+    inputs: Inputs,
 ) -> dict[str, Any]:
     """What ``result.json`` says of a run before it has trained; ``inputs`` are the data as the network takes them."""
     images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes

@@ -190,6 +190,10 @@ class FeatureDataModule(LightningDataModule):
         )
 
 
+# The data as a network takes them.
+Inputs = ImageDataModule | FeatureDataModule
+
+
 class FeatureDataset(Dataset):
     """A split behind the prefix as it is in the running epoch, a batch of keys at a time; changed at random, or not."""
 

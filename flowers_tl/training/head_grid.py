@@ -86,10 +86,10 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
             stack = fit(config, heads, model, inputs, run) if model.groups else solve(config, heads, model, inputs)
         logits = measure(heads, stack, inputs, run)
         shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint")} | {"proof": None}
-        of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
+        heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
-            head.result |= describe_run(head.config, model, data, inputs) | shared | {"heads_of": of}
+            head.result |= describe_run(head.config, model, data, inputs) | shared | {"heads_of": heads_of}
             if model.groups:
                 head.result["learning_rates"] = {model.groups[0].name: head.config["strategy"]["table"][0]["lr"]}
             if head in unfinished:

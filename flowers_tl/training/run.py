@@ -39,7 +39,7 @@ from flowers_tl.training.factory import (
     set_up_data,
     with_frozen_prefix,
 )
-from flowers_tl.training.feature_data import FeatureDataModule
+from flowers_tl.training.feature_data import FeatureDataModule, Inputs
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.head_choices import wants_many_heads
 from flowers_tl.training.head_grid import train_heads
@@ -47,8 +47,6 @@ from flowers_tl.training.trainer import log_hyperparameters, make_trainer, quiet
 from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.errors import validate_not_empty
 from flowers_tl.utils.notes import log
-
-Inputs = ImageDataModule | FeatureDataModule
 
 
 def train(
