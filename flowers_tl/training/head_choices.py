@@ -20,6 +20,9 @@ OBEYED = (
     "log_every_n_steps", "enable_model_summary", "num_sanity_val_steps", "inference_mode", "benchmark",
 )  # fmt: skip
 
+# What ``heads`` says in the config of a run of one head.
+ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
+
 
 @dataclass
 class Head:
@@ -39,8 +42,7 @@ class Head:
 
 def wants_many_heads(config: dict[str, Any]) -> bool:
     """Whether the config names many heads."""
-    options = config["heads"]
-    return options["lr"] is not None or options["weight_decay"] is not None or options["seeds"] != 1
+    return config["heads"] != ONE_HEAD
 
 
 def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:
@@ -90,7 +92,7 @@ def head_configs(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     options, heads = config["heads"], []
     seeds = range(config["seed"], config["seed"] + options["seeds"])
     for seed, lr, decay in product(seeds, options["lr"] or [None], options["weight_decay"] or [None]):
-        single = copy.deepcopy(config) | {"heads": {"lr": None, "weight_decay": None, "seeds": 1}, "seed": seed}
+        single = copy.deepcopy(config) | {"heads": ONE_HEAD, "seed": seed}
         if single["cache"]["view_seed"] is None and options["seeds"] > 1:
             single["cache"]["view_seed"] = config["seed"]
         named = {key: value for key, value in (("lr", lr), ("weight_decay", decay)) if value is not None}
@@ -98,7 +100,7 @@ def head_configs(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
             row |= named
         # A solved head has no row: the candidates for its decay are this one.
         if not single["strategy"]["table"]:
-            single["heads"]["weight_decay"] = [decay]
+            single["heads"] = ONE_HEAD | {"weight_decay": [decay]}
         heads.append((",".join(f"{key}={short(value)}" for key, value in (named | {"seed": seed}).items()), single))
     return heads
 

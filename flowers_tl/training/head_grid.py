@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.head_stack import HeadStack
@@ -32,7 +31,6 @@ from flowers_tl.training.divergence import Diverged
 from flowers_tl.training.factory import (
     describe_run,
     initial_model,
-    make_model,
     prepare_features,
     set_up_data,
     with_frozen_prefix,
@@ -40,7 +38,7 @@ from flowers_tl.training.factory import (
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.head_choices import Head, head_configs, validate_heads
 from flowers_tl.training.trainer import make_trainer, quiet, record_predictions
-from flowers_tl.training.validate import validate_balance
+from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PHASES
 
@@ -62,11 +60,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     Raises:
         UserError: if more than the head is trainable, or the config names what can't be done for many heads at once.
     """
-    validate_ranges(config)
-    with torch.device("meta"):
-        model = make_model(config, num_classes=2)
-    validate_heads(config, model)
-    validate_balance(config, model)
+    validate_heads(config, validate_config(config))
     data = data or set_up_data(config)
     with quiet(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))

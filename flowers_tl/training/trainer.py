@@ -105,13 +105,14 @@ def make_trainer(
     if not has_validation(config):
         arguments["limit_val_batches"] = 0
     plugins = arguments.pop("plugins", [])
-    logger = {"purge_step": first_step} if first_step else {}
     try:
         return Trainer(
             **arguments,
             plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), WholeCheckpoints()],
             callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
-            logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, **logger),
+            logger=TensorBoardLogger(
+                run.folder, name="", version="", default_hp_metric=False, purge_step=first_step or None
+            ),
             default_root_dir=run.folder,
             # The data module deals the images out itself, none twice in val and test.
             use_distributed_sampler=False,
