@@ -39,13 +39,13 @@ class RowConfig:
     lr: Any = MISSING
     """Learning rate of the parameters there, or a factor of the row above (`x0.5`), applied again from stage to stage."""
     from_epoch: int = 0
-    """Epoch, counted from 0, from which on they learn."""
+    """Epoch, counted from 0, from which on they are trained."""
     every: int | None = None
-    """The row's stages begin one after the other, so many epochs apart; null: all at once."""
+    """The row's stages begin one after the other, this many epochs apart; null: all at once."""
     weight_decay: float | None = None
     """Decay of these weights; null: optimizer.weight_decay."""
     only: list[str] | None = None
-    """Kinds of parameters that learn: `norm`, `bias`, `weight` (the rest); null: all."""
+    """Kinds of parameters that are trained: `norm`, `bias`, `weight` (the rest); null: all."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class StrategyConfig:
     name: str = MISSING
     """What the strategy is called in records and comparisons."""
     table: list[RowConfig] = MISSING
-    """The stages that learn; all others are frozen."""
+    """The trainable stages; all others are frozen."""
     weights: str = "pretrained"
     """`pretrained` begins from backbone.weights; `random` wins over it."""
     head: str = "random"
@@ -67,7 +67,7 @@ class OptimizerConfig:
     name: str = MISSING
     """adam, adamw or sgd. The rates are the strategy's."""
     weight_decay: float = 0.0
-    """Decay of all learning weights for which the strategy's row names none."""
+    """Weight decay of the parameters whose row of the strategy names none."""
     betas: list[float] | None = None
     """Of adam and adamw; null: PyTorch's, 0.9 and 0.999."""
     momentum: float | None = None
@@ -81,7 +81,7 @@ class OptimizerConfig:
 @dataclass
 class SchedulerConfig:
     name: str = MISSING
-    """constant, cosine or onecycle: what becomes of the rates from step to step."""
+    """constant, cosine or onecycle: how the learning rates change from step to step."""
     warmup_epochs: float | None = None
     """Of cosine: epochs over which the rates rise from nearly nothing."""
     final: float | None = None
@@ -105,7 +105,7 @@ class RegularisationConfig:
     ema: float | None = None
     """Validate, test and keep an exponential moving average of the weights with this decay by step; null: off."""
     early_stopping: int | None = None
-    """Stop after so many epochs without a better val accuracy; null: never."""
+    """Stop after this many epochs without a better val accuracy; null: never."""
 
 
 @dataclass
@@ -125,18 +125,18 @@ class CacheConfig:
     dir: str | None = None
     """Folder; null: flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and clears it."""
     max_gb: float = 20.0
-    """Bound in gigabytes: what was not used for longest makes room."""
+    """Bound in gigabytes: what was unused for the longest time is removed."""
     views: int | None = 4
     """Crops and flips of each training image that frozen stages see, taken in turn; null: fresh ones each epoch."""
     view_seed: int | None = None
     """Seed of these crops and flips; null: the run's. One number for many seeds shares the work between them."""
     precision: str = "fp32"
-    """Of the frozen stages before the first that learns: `fp32`, or `bf16`, faster where the machine has it."""
+    """Precision of the frozen stages before the first trainable one: `fp32`, or `bf16`, faster where the machine has it."""
 
 
 @dataclass
 class HeadsConfig:
-    """Many heads in one run, where only the head learns: each combination of these is one, recorded as a run."""
+    """Many heads in one run, where only the head is trained: each combination of these is one, recorded as a run."""
 
     lr: list[float] | None = None
     """Learning rates of the head; null: the strategy's."""
@@ -151,7 +151,7 @@ class ComputeConfig:
     channels_last: bool = True
     """Order of memory in which convolutions are faster; results differ by rounding."""
     compile: bool = False
-    """Let torch.compile make the learning stages faster, after minutes of compiling; results differ by rounding."""
+    """Compile the trainable stages with torch.compile: faster, after minutes of compiling; results differ by rounding."""
 
 
 @dataclass
@@ -195,7 +195,7 @@ class TrainerConfig:
 @dataclass
 class TrainConfig:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    """Which stages learn, how fast, and from when on."""
+    """Which stages are trained, how fast, and from when on."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """Which network, from which weights."""
     data: Any = MISSING
@@ -205,7 +205,7 @@ class TrainConfig:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     """How the learning rates change over the run."""
     regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
-    """What keeps the network from learning the few images by heart."""
+    """What reduces overfitting to the few images."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     """What is kept from being computed twice."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
@@ -227,7 +227,7 @@ class TrainConfig:
     proof: bool = True
     """Check while training that frozen tensors keep every bit and that the table is what happens."""
     print_strategy: bool = False
-    """Only show what would learn: no images, no weights, no training, no folder."""
+    """Only show which stages would be trained: no images, no weights, no training, no folder."""
 
 
 store = ConfigStore.instance()

@@ -3,7 +3,8 @@
 Every network becomes ``stem | feature stages | neck | head``. A feature stage is what works at one resolution (in a
 ViT: one encoder layer). The neck is what lies between the features and the head: pooling, in some networks
 pretrained layers of the classifier, in SqueezeNet nothing. The head is the final Linear or Conv with the dropout before
-it; the final layer is replaced by one with the data's number of classes. The torchvision module stays whole, so its state dict has the plain torchvision names.
+it; the final layer is replaced by one with the data's number of classes. The torchvision module stays whole, so its
+state dict has the plain torchvision names.
 """
 
 from collections.abc import Callable, Iterator

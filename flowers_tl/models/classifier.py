@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]
 
 
 class TransferClassifier(L.LightningModule):
-    """A backbone of which the strategy's stages learn, each from its epoch on, and the rest is frozen.
+    """A backbone of which the strategy's stages are trained, each from its epoch on; the rest is frozen.
 
     Frozen means: no gradient, no step of the optimizer, and in eval mode, so that neither weights nor BatchNorm
     statistics move (``frozen_batchnorm: train`` exempts the statistics). The constructor leaves the weights random;
@@ -32,7 +32,7 @@ class TransferClassifier(L.LightningModule):
         backbone: name of an architecture, see :data:`flowers_tl.config.backbones.ARCHITECTURES`.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python.
-        class_names, image_size: one name a class, and the side in pixels of the images it learns from; kept in the
+        class_names, image_size: one name a class, and the side in pixels of its training images; kept in the
             checkpoint for whoever predicts with it.
         class_weights: by which the training loss of each class's images is multiplied; None: all count alike.
         seed: from which the randomness of training (dropout, mixing) follows, epoch by epoch.
@@ -81,7 +81,7 @@ class TransferClassifier(L.LightningModule):
             )
 
     def enter_epoch(self, epoch: int | None) -> None:
-        """Let learn what the table lets learn in ``epoch`` (None: in any), and freeze the rest."""
+        """Make trainable what the table trains in ``epoch`` (None: in any), and freeze the rest."""
         begun = [group for group in self.groups if epoch is None or group.from_epoch <= epoch]
         self.learning = {stage for group in begun for stage in group.stages}
         names = {name for group in begun for name in group.parameters}
@@ -112,7 +112,7 @@ class TransferClassifier(L.LightningModule):
         return self.backbone.run(inputs.to(next(self.backbone.parameters()).dtype), start)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """One parameter group for each of the table's, all from the start, whether it learns yet or not."""
+        """One parameter group for each of the table's, all from the start, whether they are trained yet or not."""
         optimizer = make_optimizer(self.parameters_by_group(), self.hparams.optimizer)
         if self.hparams.scheduler["name"] == "constant":
             return {"optimizer": optimizer}
@@ -131,7 +131,7 @@ class TransferClassifier(L.LightningModule):
     def stage_rows(self) -> list[tuple[str, int, int, bool, list[ParameterGroup]]]:
         """For each stage: name, parameters, how many of them are trainable, whether it is solved first, and its groups.
 
-        Trainable are those that learn in any epoch, and those of a head that is solved.
+        Trainable are those that are trained in any epoch, and those of a head that is solved.
         """
         trainable = {name for group in self.groups for name in group.parameters}
         rows = []

@@ -1,4 +1,4 @@
-"""The frozen prefix: all stages before the first that learns. It has no memory, so what it makes of an image can be kept.
+"""The frozen prefix: all stages before the first trainable one. It has no memory, so its outputs can be kept.
 
 Where it ends follows from the strategy's table and the epoch. It runs as one function of its own, faster than the network
 that it stands for: BatchNorm is folded into the convolutions, and channels lie last in memory. In fp32 both differ from
@@ -26,7 +26,7 @@ BATCH = {"cpu": 4, "cuda": 256}
 def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
     """Name of the stage at which ``epoch``'s images can enter, since all before it is frozen; None: at the first.
 
-    A prefix ends before the first stage that learns or draws at random while it trains, before the first BatchNorm whose
+    A prefix ends before the first stage that is trained or draws random numbers in training, before the first BatchNorm whose
     statistics follow the batches (``frozen_batchnorm: train``), and before the head at the latest.
     """
     begun = [group for group in model.groups if group.from_epoch <= epoch]

@@ -1,4 +1,4 @@
-"""How learning goes: the loss, the optimizer, its rates over time, and the mixing of images. The table says how fast.
+"""The loss, the optimizer, its learning rates over time, and the mixing of images. The rates are the table's.
 
 Everything here is built from plain Python, one mapping a config group; a key that is None is left to the library.
 """

@@ -1,4 +1,4 @@
-"""A strategy is a table over a network's stages: which learn, how fast, from when on. What is not named is frozen.
+"""A strategy is a table over a network's stages: which are trained, how fast, from when on. What is not named is frozen.
 
     resnet18:            stem | layer1 | layer2 | layer3 | layer4 | neck | head
     feature_extraction     .       .        .        .        .       .    1e-3
@@ -31,10 +31,10 @@ class Row:
             them (``"2:"``), a slice that names stages and runs over the whole row (``":head"``, ``"neck::-1"``), or ``all``.
         lr: learning rate there, or a factor of the rate above: with ``x0.5`` each stage of the row learns half as fast as
             the one before it, beginning from the row above.
-        from_epoch: the epoch, counted from 0, with which learning begins.
-        every: the row's stages begin one after the other, so many epochs apart; None: all at once.
+        from_epoch: the epoch, counted from 0, from which on they are trained.
+        every: the row's stages begin one after the other, this many epochs apart; None: all at once.
         weight_decay: decay of these weights; None: the optimizer's.
-        only: kinds of parameters that learn, out of ``norm``, ``bias`` and ``weight``; None: all.
+        only: kinds of parameters that are trained, out of ``norm``, ``bias`` and ``weight``; None: all.
     """
 
     stage: str | int
@@ -94,7 +94,7 @@ class Strategy:
         """Apply the table to a network's row of ``stages``, of which ``features`` are those that an index counts.
 
         Raises:
-            UserError: if the table lets nothing learn, names a stage that is not there or a parameter twice, or has a
+            UserError: if the table trains nothing, names a stage that is not there or a parameter twice, or has a
                 value that makes no sense; the sentence says what would be right.
         """
         if not self.table and self.head != "solved":
@@ -116,7 +116,7 @@ class Strategy:
         return tuple(groups)
 
     def _select(self, row: Row, stages: Kinds, features: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Names of the parameters that the row lets learn, by stage."""
+        """Names of the parameters that the row trains, by stage."""
         names = self._resolve(row.stage, tuple(stages), features)
         selected = {
             n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names
@@ -131,7 +131,7 @@ class Strategy:
     def _apply(
         self, row: Row, selected: Mapping[str, tuple[str, ...]], above: float | None
     ) -> Iterator[ParameterGroup]:
-        """Turn a row into its groups: one, or where rate or beginning go stage by stage, one a stage."""
+        """Turn a row into its groups: one, or one a stage where the rate or the first epoch differs from stage to stage."""
         lr, factor = self._rate(row, above)
         one_by_one = factor is not None or row.every is not None
         for k, part in enumerate([(name,) for name in selected] if one_by_one else [tuple(selected)]):
@@ -202,7 +202,7 @@ class Strategy:
 
 
 def validate_start_epochs(strategy: str, groups: Sequence[ParameterGroup], epochs: int) -> None:
-    """Raise UserError if a group would begin to learn only after the run's last epoch."""
+    """Raise UserError if the training of a group would begin only after the run's last epoch."""
     for group in groups:
         if group.from_epoch >= epochs:
             last = max(group.from_epoch for group in groups)
