@@ -5,7 +5,7 @@ DEMO := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 DRAWN := data=synthetic backbone=resnet18 data.num_workers=0 runs=$(DEMO)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format clean
+.PHONY: help install demo test test-fast lint format docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ install: .venv/installed  ## Make .venv and install the project into it, with th
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,search,explain,serve,export]'
 	@touch $@
 
-demo: install  ## Offline: pretrain on drawn flowers, carry over to other species, compare three strategies
+demo: install  ## Offline: pretrain on drawn flowers, transfer to other flowers, compare three strategies
 	$(BIN)/python -m flowers_tl.train $(DRAWN) strategy=from_scratch hydra.run.dir=$(DEMO)/source \
 	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 data.test_per_class=5 trainer.max_epochs=8
 	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1 hydra.sweep.dir=$(DEMO)/target \
@@ -38,6 +38,9 @@ lint: install  ## Check style and formatting
 format: install  ## Mend style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## Write the tables of keys in docs/ anew from the schema
+	$(BIN)/python tests/generated_docs.py
 
 clean:  ## Remove .venv and caches; outputs and data stay
 	rm -rf .venv .pytest_cache .ruff_cache
