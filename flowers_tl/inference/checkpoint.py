@@ -119,7 +119,7 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
         UserError: if it is one of many heads, whose file holds weights alone, or if its run is going on.
     """
     if trained.path.name == "head.pt":
-        raise UserError(f"{trained.path} holds a head's weights alone: train it as a run of its own to calibrate it.")
+        raise UserError(f"{trained.path} holds a head's weights alone: train it as a separate run to calibrate it.")
     folder = trained.path.parent.parent
     lock = FileLock(folder / ".lock")
     if (folder / "config.yaml").is_file():

@@ -23,7 +23,7 @@ from flowers_tl.utils.errors import UserError
 Panel = Callable[[Axes], Any]
 
 FORMATS = (".png", ".svg", ".pdf")
-# In the file's metadata, by which a figure is told from the user's images.
+# In the metadata of a figure; the user's images lack it.
 MADE_HERE = "flowers_tl figure"
 # Side of a panel and height of a line, in inches; letters per inch.
 PANEL, LINE, LETTERS = 2.3, 0.15, 12

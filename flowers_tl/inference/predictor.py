@@ -24,6 +24,8 @@ from flowers_tl.utils.errors import UserError, first_line
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 # Its name; None takes a GPU if there is one.
 Device = str | torch.device | None
+# Is called with the error of each file that can't be read, and the file is left out; None raises the error.
+OnUnreadable = Callable[[UserError], None] | None
 
 
 @dataclass(frozen=True)
@@ -132,24 +134,16 @@ class Predictor:
         return list(self.stream(images, top, batch_size))
 
     def stream(
-        self,
-        images: Iterable[ImageInput],
-        top: int = 5,
-        batch_size: int = 32,
-        unreadable: Callable[[UserError], None] | None = None,
+        self, images: Iterable[ImageInput], top: int = 5, batch_size: int = 32, unreadable: OnUnreadable = None
     ) -> Iterator[Prediction]:
-        """Predict one after another as :meth:`predict` does, in the memory of three batches however many there are.
-
-        Args:
-            unreadable: is called with the error of each file that can't be read, and the file is left out; None raises it.
-        """
+        """Predict one after another as :meth:`predict` does, in the memory of three batches however many there are."""
         validate_count("batch_size", batch_size)
         for paths, inputs in self.batches(images, batch_size, unreadable):
             for path, classes in zip(paths, self.top_classes(self.probabilities(inputs), top), strict=True):
                 yield Prediction(path, *zip(*classes, strict=True))
 
     def batches(
-        self, images: Iterable[ImageInput], batch_size: int, unreadable: Callable[[UserError], None] | None = None
+        self, images: Iterable[ImageInput], batch_size: int, unreadable: OnUnreadable = None
     ) -> Iterator[tuple[list[str | None], Tensor]]:
         """Read and prepare images, two batches ahead on all cores: their paths, and inputs (n, 3, size, size)."""
         source, waiting = iter(images), deque()

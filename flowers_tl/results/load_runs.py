@@ -86,7 +86,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
             notes.append(f"{file.parent} is left out: its files can't be read ({type(error).__name__}: {error}).")
             continue
         status, why = run.result["status"], str(run.result.get("error") or "").partition("\n")[0]
-        # A folder of many heads is no run of its own: each head is a run below it.
+        # A folder of many heads is no run: each head is a run below it.
         if "heads" in run.result and status in ("finished", "diverged"):
             continue
         if status == "finished":

@@ -19,7 +19,10 @@ from flowers_tl.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Parameter:
-    """One key and its values: ``choices`` without order, else numbers from ``low`` to ``high``, both included."""
+    """One key and its values: ``choices`` without order, else numbers from ``low`` to ``high``, both included.
+
+    Numbers without a ``step`` are floats of any value between; integers have one.
+    """
 
     key: str
     choices: tuple[str, ...] | None = None
@@ -28,17 +31,12 @@ class Parameter:
     step: float | None = None
     log: bool = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether its numbers are integers."""
-        return isinstance(self.low, int)
-
     def suggest(self, trial: Any) -> str:
         """The override with a value that Optuna's ``trial`` selects."""
         if self.choices is not None:
             return self.override(trial.suggest_categorical(self.key, self.choices))
-        suggest, step = (trial.suggest_int, self.step or 1) if self.whole else (trial.suggest_float, self.step)
-        return self.override(suggest(self.key, self.low, self.high, step=step, log=self.log))
+        suggest = trial.suggest_int if isinstance(self.low, int) else trial.suggest_float
+        return self.override(suggest(self.key, self.low, self.high, step=self.step, log=self.log))
 
     def override(self, value: str | float) -> str:
         """The override that sets a value, of a float four digits."""
@@ -48,11 +46,11 @@ class Parameter:
         """All its values as Optuna knows them; None if they can't be counted."""
         if self.choices is not None:
             return list(self.choices)
-        if self.log or not (self.whole or self.step):
+        if self.log or self.step is None:
             return None
-        step = self.step or 1
+        count = round((self.high - self.low) / self.step) + 1
         # A float's last step may lie a rounding above the end.
-        return [min(self.low + k * step, self.high) for k in range(round((self.high - self.low) / step) + 1)]
+        return [min(self.low + k * self.step, self.high) for k in range(count)]
 
     def ends(self) -> list[str]:
         """Overrides by which to check whether the config takes its values."""
@@ -125,7 +123,7 @@ def parameter(override: Override) -> Parameter:
             raise UserError(f"{key}: interval({low:g},{high:g}) holds nothing: the first end must be the lower.")
         if tags and low <= 0:
             raise UserError(f"{key}: on a log scale interval({low:g},{high:g}) must begin above 0.")
-        return Parameter(key, None, low, high, log=bool(tags))
+        return Parameter(key, None, low, high, 1 if isinstance(low, int) else None, bool(tags))
     if tags:
         raise UserError(f"{key}: tag(log,...) goes with an interval, as in tag(log,interval(1e-5,1e-2)).")
     if isinstance(values, RangeSweep):

@@ -108,7 +108,7 @@ class Search:
         state, value = TrialState.FAIL, None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # In a trial's folder, whose number Optuna gives once, below the search's own.
+            # Nothing is overwritten: Optuna gives each number once.
             with (
                 open(folder / "log.txt", "w") as out,
                 redirect_stdout(out),
