@@ -108,7 +108,9 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
         # A logarithm needs costs above zero; no comparison with NaN is true.
         if known := [strategy for strategy in tested if cost(strategy) > 0]:
             cost_charts[title] = charts.cost_svg(known, cost, title, text)
-    calibrated = [strategy for strategy in summary.with_predictions if np.isfinite(strategy.calibration.mean)]
+    calibrated = [
+        strategy for strategy in summary.with_predictions if np.isfinite(strategy.scores["calibration_error"].mean)
+    ]
     return {
         "ordered": strategies,
         "epochs": epochs,

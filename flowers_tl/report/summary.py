@@ -11,20 +11,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from flowers_tl.results import statistics
+from flowers_tl.results import scores, statistics
 from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.utils.errors import UserError, shorten
 
 TOP = 5
-# Where a measure stands in result.json. With predictions on record the scores are computed from them instead.
-RECORDED = {
-    "accuracy": ("test", "accuracy"),
-    "balanced": ("test", "balanced_accuracy"),
-    "val": ("val", "accuracy"),
-    "seconds": ("seconds", "total"),
-    "epochs": ("epochs",),
-}
+# Where a measure stands in result.json.
+RECORDED = {"val": ("val", "accuracy"), "seconds": ("seconds", "total"), "epochs": ("epochs",)}
 
 
 @dataclass(frozen=True)
@@ -61,15 +55,17 @@ class TestPredictions:
 
 @dataclass(frozen=True, eq=False)
 class StrategySummary:
-    """The numbers of a group of runs. ``number`` is its place among the groups, from which its colour follows."""
+    """The numbers of a group of runs.
+
+    Attributes:
+        number: its place among the groups, from which its colour follows.
+        scores: on the test images, by the name of the metric.
+    """
 
     group: RunGroup
     number: int
     predictions: TestPredictions | None
-    accuracy: Measure
-    balanced: Measure
-    top5: Measure
-    calibration: Measure
+    scores: dict[str, Measure]
     val: Measure
     seconds: Measure
     epochs: Measure
@@ -80,6 +76,10 @@ class StrategySummary:
     @property
     def label(self) -> str:
         return self.group.label
+
+    @property
+    def accuracy(self) -> Measure:
+        return self.scores["accuracy"]
 
     @property
     def seeds(self) -> list[int]:
@@ -178,40 +178,50 @@ def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions 
 
 def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictions]) -> StrategySummary:
     """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
-    first, unknown = group.runs[0].result, Measure(np.full(len(group.runs), np.nan))
-    measures = {name: Measure(recorded(group.runs, *path)) for name, path in RECORDED.items()}
-    measures |= {"top5": unknown, "calibration": unknown}
+    first = group.runs[0].result
+    measures = {metric.name: Measure(recorded(group.runs, "test", metric.name)) for metric in compared_metrics()}
     predictions = None
     if tests:
         labels = tests[0].labels
         correct = np.stack([statistics.top_k(split.logits, labels, 1) for split in tests])
         predictions = TestPredictions(np.stack([split.logits for split in tests]), correct)
-        measures |= compute_scores(predictions, labels)
+        measures = compute_scores(predictions, labels)
     return StrategySummary(
         group,
         number,
         predictions,
-        **measures,
+        measures,
+        **{name: Measure(recorded(group.runs, *path)) for name, path in RECORDED.items()},
         trainable=first["parameters"]["trainable"],
         total=first["parameters"]["total"],
         train_images=first.get("data", {}).get("train"),
     )
 
 
+def compared_metrics() -> list[scores.Metric]:
+    """The metrics of the report: all but the loss, which the comparison's first table has."""
+    return [metric for metric in scores.METRICS if metric.name != "loss"]
+
+
 def compute_scores(predictions: TestPredictions, labels: np.ndarray) -> dict[str, Measure]:
-    """Scores of the predictions, with their confidence intervals."""
-    correct, weights = predictions.correct, statistics.class_weights(labels)
-    errors = [statistics.calibration_error(x, labels) if np.isfinite(x).all() else np.nan for x in predictions.logits]
-    scores = {
-        "accuracy": Measure(correct.mean(axis=1), statistics.mean_interval(correct)),
-        "balanced": Measure(correct @ weights, statistics.mean_interval(correct, weights)),
-        "calibration": Measure(np.array(errors)),
+    """Scores of the predictions by metric, with the confidence intervals of those that are shares of images."""
+    correct, logits = predictions.correct, predictions.logits
+    among_first = np.stack([statistics.top_k(one, labels, TOP) for one in logits])
+    intervals = {
+        "accuracy": statistics.mean_interval(correct),
+        "balanced_accuracy": statistics.mean_interval(correct, statistics.class_weights(labels)),
+        "top5": statistics.mean_interval(among_first),
     }
+    measures = {}
+    for metric in compared_metrics():
+        # The logits of a diverged run may be NaN, and so its score.
+        with np.errstate(invalid="ignore"):
+            values = np.array([metric.function(one, labels) for one in logits])
+        measures[metric.name] = Measure(values, intervals.get(metric.name))
     # Of five classes or fewer each is among the first five.
-    if predictions.logits.shape[-1] > TOP:
-        among_first = np.stack([statistics.top_k(logits, labels, TOP) for logits in predictions.logits])
-        scores["top5"] = Measure(among_first.mean(axis=1), statistics.mean_interval(among_first))
-    return scores
+    if logits.shape[-1] <= TOP:
+        measures["top5"] = Measure(np.full(len(logits), np.nan))
+    return measures
 
 
 def find_contradictions(strategy: StrategySummary) -> list[str]:

@@ -9,11 +9,15 @@ import numpy as np
 
 from flowers_tl.report.paired_tests import PairedDifference, points
 from flowers_tl.report.recommendation import seconds
-from flowers_tl.report.summary import TOP, ComparisonSummary, Measure, StrategySummary
+from flowers_tl.report.summary import ComparisonSummary, Measure, StrategySummary, compared_metrics
 from flowers_tl.results.load_runs import mean_and_spread, percent
+from flowers_tl.results.scores import Metric
 from flowers_tl.results.statistics import Interval
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.utils.errors import shorten
+
+# Metrics that have other names in report.csv since its first version.
+CSV_NAMES = {"balanced_accuracy": "balanced", "calibration_error": "calibration"}
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,17 @@ class Column:
     hint: str = ""
 
 
-def score(measure: Measure) -> Cell:
-    """Mean and spread over the seeds, and below them the confidence interval."""
+def score(measure: Measure, form: str = "%") -> Cell:
+    """Mean and spread over the seeds, in percent if ``form`` ends with it, and below them the confidence interval."""
     interval = measure.interval
     below = f"{points(interval.low)} to {points(interval.high)}" if interval else ""
-    return Cell(percent(measure.values), measure.mean, below)
+    text = percent(measure.values) if form.endswith("%") else mean_and_spread(measure.values, 3)
+    return Cell(text, measure.mean, below)
+
+
+def metric_column(metric: Metric) -> Column:
+    """The column of a metric on the test images."""
+    return Column(f"test {metric.title}", lambda s: score(s.scores[metric.name], metric.format), hint=metric.hint)
 
 
 def seconds_per_run(measure: Measure) -> Cell:
@@ -64,19 +74,11 @@ def train_images(count: int | None) -> Cell:
     return Cell("-" if count is None else f"{count:,}", count)
 
 
-COLUMNS = (
+FIRST = (
     Column("strategy", lambda s: Cell(s.label), number=False),
     Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False),
-    Column("test accuracy", lambda s: score(s.accuracy), hint="share of the test images that are classified correctly"),
-    Column("balanced accuracy", lambda s: score(s.balanced), hint="mean of the recalls of the classes"),
-    Column(
-        f"top-{TOP} accuracy", lambda s: score(s.top5), hint=f"the true class is among the {TOP} most probable classes"
-    ),
-    Column(
-        "calibration error",
-        lambda s: Cell(mean_and_spread(s.calibration.values, 3), s.calibration.mean),
-        hint="expected calibration error, 15 bins: how far confidence is from accuracy",
-    ),
+)
+LAST = (
     Column(
         "validation accuracy",
         lambda s: score(s.val),
@@ -100,7 +102,7 @@ OPTIONAL = (
 def table_columns(summary: ComparisonSummary) -> list[Column]:
     """The columns of this comparison."""
     optional = [c for c in OPTIONAL if len({c.cell(strategy).text for strategy in summary.strategies}) > 1]
-    return [*COLUMNS, *optional]
+    return [*FIRST, *map(metric_column, compared_metrics()), *LAST, *optional]
 
 
 def describe_intervals(summary: ComparisonSummary) -> str:
@@ -141,8 +143,8 @@ def csv_row(
         "learning_parameters": strategy.trainable,
         "parameters": strategy.total,
     }
-    for name in ("val", "accuracy", "balanced", "top5", "calibration", "seconds"):
-        measure: Measure = getattr(strategy, name)
+    scores = {CSV_NAMES.get(name, name): measure for name, measure in strategy.scores.items()}
+    for name, measure in ({"val": strategy.val} | scores | {"seconds": strategy.seconds}).items():
         row |= {f"{name}_mean": number(measure.mean), f"{name}_sd": number(measure.spread)}
         if name in ("accuracy", "balanced", "top5"):
             row |= limits(name, measure.interval)

@@ -16,8 +16,8 @@ from written_runs import NAMES, TRUTH, logits_of, write_run
 
 from flowers_tl.compare import main as compare
 from flowers_tl.report import summarize, write_report
-from flowers_tl.report import summary as report_summary
 from flowers_tl.report.paired_tests import holm
+from flowers_tl.results import scores
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.statistics import difference, mcnemar, mean_interval, paired_difference
@@ -97,6 +97,18 @@ def test_the_numbers_are_those_counted_by_hand(run, report):
     assert float(table[0]["accuracy_low"]) == pytest.approx(interval.low, abs=1e-5)
     assert float(table[0]["accuracy_sd"]) == pytest.approx(0.005**0.5, abs=1e-6)
     assert float(table[1]["calibration_mean"]) == pytest.approx(np.exp(3) / (np.exp(3) + 2) - 0.6, abs=1e-5)
+
+
+def test_a_metric_is_one_row_and_a_column_of_page_markdown_and_csv(run, report, monkeypatch):
+    half = scores.Metric("half", lambda logits, labels: labels.size / 20, "half", "one half of ten images", ".3f")
+    monkeypatch.setattr(scores, "METRICS", (*scores.METRICS, half))
+    planted(run)
+    page, markdown, table = report()
+    assert [row[6] for row in rows(section(page, "table"))] == ["0.500 ± 0.000", "0.500"]
+    for text in (words(section(page, "table")), markdown):
+        assert "test half" in text
+    assert "one half of ten images" in page
+    assert [(row["half_mean"], row["half_sd"]) for row in table] == [("0.5", "0.0"), ("0.5", "")]
 
 
 def test_top_5_counts_the_first_five(run, report):
@@ -542,8 +554,11 @@ def test_missing_and_damaged_images_leave_a_name(run, report, tmp_path):
 def test_compare_reads_and_measures_the_answers_once(run, tmp_path, monkeypatch, capsys):
     run("a", logits=logits_of(1 - np.minimum(TRUTH, 1)))
     run("b", strategy="other", val=0.8)
-    measured, error, read = [], report_summary.calibration_error, Predictions.read
-    monkeypatch.setattr(report_summary, "calibration_error", lambda *given: measured.append("error") or error(*given))
+    measured, read = [], Predictions.read
+    *others, error = scores.METRICS
+    assert error.name == "calibration_error"
+    counted = error._replace(function=lambda *given: measured.append("error") or error.function(*given))
+    monkeypatch.setattr(scores, "METRICS", (*others, counted))
     monkeypatch.setattr(Predictions, "read", lambda folder: measured.append(folder.name) or read(folder))
     compare([str(tmp_path / "runs"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'report'}"])
     assert sorted(measured) == ["a", "b", "error", "error"]
