@@ -12,10 +12,13 @@ class CheckedSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all jobs. Raises HydraException or OmegaConf's errors if one can't be composed."""
+        from flowers_tl.cli.sweep_summary import begin_records
+
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         for batch in self.split_arguments(overrides, self.max_batch_size):
             super().validate_batch_is_legal(batch)
+        begin_records(self.config)
         return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

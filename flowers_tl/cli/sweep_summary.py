@@ -10,8 +10,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.cli.exit import is_first_process, print_error
-from flowers_tl.utils.errors import UserError
+from flowers_tl.cli.exit import is_first_process
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write, dumps
 
@@ -38,17 +37,6 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         SweepSummary.failed = False
-        folder = Path(config.hydra.sweep.dir) / JOBS
-        folder.mkdir(parents=True, exist_ok=True)
-        SweepSummary.lock = FileLock(folder / ".lock")  # until this process ends, or begins another sweep
-        try:
-            claim(SweepSummary.lock, f"the sweep in {folder.parent}")
-        except UserError as error:
-            print_error(error)
-            raise SystemExit(1) from None  # of other exceptions Hydra makes warnings
-        for file in folder.glob("*.json"):
-            if file.stem.isdecimal():  # of an earlier sweep here, whose runs have records of their own
-                file.unlink()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if in_sweep(config.hydra) and is_first_process():
@@ -65,6 +53,22 @@ class SweepSummary(Callback):
         settings = drop_common_overrides([record["overrides"] for record in records])
         for record, overrides in zip(records, settings, strict=True):
             print(f"  {record['number']:>3}  {' '.join(overrides)}  {describe_record(record)}")
+
+
+def begin_records(config: DictConfig) -> None:
+    """Claim a sweep's folder, and remove the job records of an earlier sweep there, whose runs are recorded elsewhere.
+
+    Raises:
+        UserError: if another process runs a sweep in the folder.
+    """
+    folder = Path(config.hydra.sweep.dir) / JOBS
+    folder.mkdir(parents=True, exist_ok=True)
+    # Held until this process ends, or begins another sweep.
+    SweepSummary.lock = FileLock(folder / ".lock")
+    claim(SweepSummary.lock, f"the sweep in {folder.parent}")
+    for file in folder.glob("*.json"):
+        if file.stem.isdecimal():
+            file.unlink()
 
 
 def in_sweep(hydra: DictConfig) -> bool:

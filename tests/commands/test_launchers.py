@@ -16,8 +16,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from flowers_tl.cli.sweep_summary import Failure, SweepSummary, read_records
+from flowers_tl.cli.sweep_summary import Failure, SweepSummary, begin_records, read_records
 from flowers_tl.config import error_messages as refusals
+from flowers_tl.utils.errors import UserError
 from hydra_plugins import flowers_tl_parallel
 from hydra_plugins.flowers_tl_parallel import find_devices
 
@@ -186,6 +187,7 @@ def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, caps
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     for values in ([0.5, Failure("No."), None], [0.25]):
         SweepSummary().on_multirun_start(config)
+        begin_records(config)
         for number, value in enumerate(values):
             job(number, value)
         SweepSummary().on_multirun_end(config)
@@ -201,15 +203,13 @@ def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, caps
         assert line in printed
 
 
-def test_two_sweeps_never_work_in_one_folder_and_nothing_but_records_is_removed(tmp_path, capsys):
+def test_two_sweeps_never_work_in_one_folder_and_nothing_but_records_is_removed(tmp_path):
     config, jobs = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}), tmp_path / ".jobs"
     jobs.mkdir()
     for name in ("0.json", "mine.json", "notes.txt"):
         (jobs / name).write_text("{}")
-    with FileLock(jobs / ".lock"), pytest.raises(SystemExit) as end:
-        SweepSummary().on_multirun_start(config)
-    assert end.value.code == 1
-    assert "Another process works on the sweep in" in capsys.readouterr().err
+    with FileLock(jobs / ".lock"), pytest.raises(UserError, match="Another process works on the sweep in"):
+        begin_records(config)
     assert {file.name for file in jobs.iterdir()} >= {"0.json", "mine.json", "notes.txt"}
-    SweepSummary().on_multirun_start(config)
+    begin_records(config)
     assert {file.name for file in jobs.iterdir()} == {".lock", "mine.json", "notes.txt"}
