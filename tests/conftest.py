@@ -60,6 +60,9 @@ def messages():
     yield
     logger.removeHandler(PRINTER)
     logger.setLevel(logging.NOTSET)
+    # Hydra, where a test has run it in this process, leaves a handler that writes into the test's own stream.
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from flowers_tl import __version__
 from flowers_tl.cli.exit import exit_on_error
-from flowers_tl.utils.errors import UserError, suggest
+from flowers_tl.utils.errors import UserError, suggest, validate_not_empty
 
 WIDTH = 110
 
@@ -77,8 +77,7 @@ class Option:
 
     def read(self, text: str) -> Any:
         """The value of a text. Raises UserError if it is none."""
-        if not text:
-            raise UserError(f"{self.key}= names nothing: say {self.key}={self.placeholder}, or leave it out.")
+        validate_not_empty(text, self.words.shown.rstrip(".") if self.words else self.key)
         if self.choices:
             if text not in self.choices:
                 raise UserError(f"{self.key}={text} must be {' or '.join(self.choices)}.")

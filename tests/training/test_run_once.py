@@ -191,7 +191,9 @@ def test_heads_that_were_finished_stay_and_half_written_ones_are_made_again(once
     assert "Begins anew" in capsys.readouterr().out
     assert {file: content for file, content in contents(tmp_path / "first").items() if file in before} == before
     assert (second / "notes.txt").read_text() == "mine"
-    assert [result[key] for key in ("heads", "best_head", "val")] == [whole[key] for key in ("heads", "best_head", "val")]
+    assert [result[key] for key in ("heads", "best_head", "val")] == [
+        whole[key] for key in ("heads", "best_head", "val")
+    ]
     for head in (first, second, third):
         own, other = (
             json.loads((folder / head.name / "result.json").read_text()) for folder in (head.parent, tmp_path / "whole")
