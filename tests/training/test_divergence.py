@@ -247,7 +247,7 @@ def test_heads_that_all_diverge_end_the_run(config, tiny, tmp_path):
 
 def test_a_trial_that_diverged_has_failed_and_is_not_the_best(tiny, tmp_path, capsys):
     pytest.importorskip("optuna")
-    from flowers_tl.search import search
+    from flowers_tl.tuning.search import search
 
     words = tiny(**SMALL | {"optimizer": "adam", "strategy.table.0.lr": "0.01,1e37"})
     study = search(words, trials=2, folder=tmp_path / "search")
