@@ -216,8 +216,9 @@ class TrainConfig:
     """Epochs, devices, precision: arguments of lightning.Trainer."""
     seed: int = 0
     """From which all randomness follows."""
-    runs: str = "outputs"
-    """Folder of all runs: what is finished there is not run again, and what was interrupted goes on."""
+    runs: str = "${oc.env:FLOWERS_TL_RUNS,outputs}"
+    """Folder of all runs, by default the one that FLOWERS_TL_RUNS names, else outputs. A run that is finished there is not
+    run again, and one that was interrupted goes on."""
     force: bool = False
     """Run anew what is finished, or was interrupted."""
     test_best: bool = False

@@ -29,8 +29,11 @@ def atomic_write(file: str | Path) -> Iterator[Path]:
 
 
 def new_folder(kind: str) -> Path:
-    """Make a folder ``outputs/KIND_TIME`` that nobody else has, even if several begin in the same second."""
-    name = f"outputs/{kind}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    """Make a folder ``outputs/KIND_TIME`` that nobody else has, even if several begin in the same second.
+
+    FLOWERS_TL_RUNS names another place than ``outputs``.
+    """
+    name = f"{os.environ.get('FLOWERS_TL_RUNS') or 'outputs'}/{kind}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     for number in count(1):
         try:
             folder = Path(name if number == 1 else f"{name}_{number}")

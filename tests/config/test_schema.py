@@ -13,6 +13,7 @@ from flowers_tl.config.schema import CONF, find_conf
 from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.models.backbone import ARCHITECTURES
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import new_folder
 
 
 def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_path):
@@ -97,3 +98,11 @@ def test_every_key_says_what_it_means(name):
     source = inspect.getsource(SCHEMAS[name])
     for key in re.findall(r"^    (\w+):", source, re.MULTILINE):
         assert re.search(rf"^    {key}: .*\n    \"\"\"", source, re.MULTILINE), f"{name}.{key} has no docstring"
+
+
+def test_the_folder_of_all_runs_is_that_of_the_environment(config, tiny, monkeypatch, tmp_path):
+    assert config(tiny())["runs"] == "outputs"
+    monkeypatch.setenv("FLOWERS_TL_RUNS", str(tmp_path / "mine"))
+    assert config(tiny())["runs"] == str(tmp_path / "mine")
+    assert config(tiny(runs="named"))["runs"] == "named"
+    assert new_folder("evaluation").parent == tmp_path / "mine"
