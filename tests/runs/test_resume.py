@@ -190,7 +190,7 @@ def test_other_settings_are_refused_and_the_run_is_left_alone(run, tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()}
     for keys, message in (
         ({"strategy": "fine_tuning"}, r"other settings: its settings were strategy.name=feature_extraction"),
-        ({"seed": 5}, r"which were seed=0"),
+        ({"seed": 5}, r"its settings were seed=0"),
         ({"trainer.max_epochs": 9}, r"trainer.max_epochs can't change while scheduler=cosine"),
     ):
         with pytest.raises(UserError, match=message):
