@@ -18,6 +18,7 @@ from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.results.load_runs import find_runs
 from flowers_tl.runs.registry import find_same
 from flowers_tl.runs.resume import read_checkpoint
+from flowers_tl.training import head_grid
 from flowers_tl.training.callbacks import GroupCurves
 from flowers_tl.training.divergence import Diverged, DivergenceCheck
 from flowers_tl.training.freeze_check import FreezeCheck
@@ -73,22 +74,25 @@ def spoil_loss(monkeypatch, at: int, value: float) -> None:
     [("loss", math.inf), ("gradients", math.inf), ("weights", -math.inf), ("BatchNorm statistics", math.nan)],
 )
 def test_the_first_step_is_named_and_what_was_good_stays(config, tiny, tmp_path, monkeypatch, kind, value):
-    """Of three steps an epoch the fifth is spoiled; infinite gradients that are clipped by value leave no other trace."""
-    if kind == "loss":
-        spoil_loss(monkeypatch, 5, value)
+    """In the second epoch a step is spoiled; infinite gradients that are clipped by value leave no other trace."""
     more = {"trainer.gradient_clip_val": 1.0, "trainer.gradient_clip_algorithm": "value", "trainer.max_epochs": 3}
+    at, kept = 5, ("last", "best")
+    # Without a validation it is found at the epoch's end alone, before the epoch is recorded.
+    if kind == "loss":
+        at, kept, more["data.protocol"] = 8, ("last",), "trainval"
+        spoil_loss(monkeypatch, at, value)
     composed = config(tiny(strategy="from_scratch", **SMALL, **more))
     with pytest.raises(Diverged) as error:
-        train(composed, tmp_path / "run", callbacks=[Plant(kind, 5, value)])
+        train(composed, tmp_path / "run", callbacks=[Plant(kind, at, value)])
     sentence, last = str(error.value), tmp_path / "run" / "checkpoints" / "last.ckpt"
-    first = re.fullmatch(r"The run diverged: (.*?) became NaN or infinite at step 5 in epoch 1, with .*", sentence)
+    first = re.fullmatch(rf"The run diverged: (.*?) became NaN or infinite at step {at} in epoch 1, with .*", sentence)
     assert first[1].removeprefix("the ") == kind
     assert "with the learning rates " in sentence
     assert "head 0.001" in sentence
     assert f"the last good checkpoint is {last}" in sentence
     record = strictly(tmp_path / "run")
     assert (record["status"], record["error"]) == ("diverged", sentence)
-    for name in ("last", "best"):
+    for name in kept:
         state = torch.load(last.with_stem(name), weights_only=True)
         assert state["epoch"] == 0
         assert all(tensor.isfinite().all() for tensor in state["state_dict"].values())
@@ -237,10 +241,13 @@ def test_one_head_of_many_may_diverge(config, tiny, tmp_path, capsys):
     assert "1e+37,seed=0 diverged" in capsys.readouterr().out
 
 
-def test_heads_that_all_diverge_end_the_run(config, tiny, tmp_path):
+def test_heads_that_all_diverge_end_the_run(config, tiny, tmp_path, monkeypatch):
+    evaluated = []
+    monkeypatch.setattr(head_grid, "evaluate", lambda *a, own=head_grid.evaluate: evaluated.append(a[2]) or own(*a))
     more = SMALL | {"optimizer": "adam", "heads.lr": "[1e37,2e37]", "trainer.max_epochs": 50}
     with pytest.raises(Diverged, match="at step 1 in epoch 0"):
         train(config(tiny(**more)), tmp_path / "heads")
+    assert evaluated == ["val"]
     assert strictly(tmp_path / "heads")["status"] == "diverged"
     assert {strictly(file.parent)["status"] for file in tmp_path.glob("heads/*/result.json")} == {"diverged"}
 
