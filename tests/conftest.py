@@ -126,6 +126,21 @@ def photos(tmp_path):
     return drawn
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """All figures that are saved, and saved they are."""
+    from matplotlib.figure import Figure
+
+    kept, save = [], Figure.savefig
+
+    def keep(figure, *arguments, **more):
+        kept.append(figure)
+        return save(figure, *arguments, **more)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return kept
+
+
 @pytest.fixture(scope="session")
 def door(tmp_path_factory):
     """Run a door as a user does, in another process and another folder; return the finished process."""

@@ -19,19 +19,6 @@ def flowers(photos):
     return photos({"a": 2, "b": 1})
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """All figures that are saved, and saved they are."""
-    kept, save = [], Figure.savefig
-
-    def keep(figure, *arguments, **more):
-        kept.append(figure)
-        return save(figure, *arguments, **more)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
 def flat(text: str) -> str:
     return text.replace("\n", " ")
 

@@ -37,19 +37,6 @@ def drawn_images(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """All figures that are saved, and saved they are."""
-    kept, save = [], Figure.savefig
-
-    def keep(figure, *arguments, **more):
-        kept.append(figure)
-        return save(figure, *arguments, **more)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
 def make(names=NAMES, seed=0, size=64, name="the network") -> Predictor:
     torch.manual_seed(seed)
     return Predictor(Backbone("resnet18", len(names)), names, size, device="cpu", name=name)
