@@ -11,18 +11,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from flowers_tl.utils.errors import UserError
 
-READING = 2  # part of the key of decoded images: a change of what follows here makes them anew
-ENDINGS = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".ppm",
-    ".bmp",
-    ".pgm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)  # those of torchvision's ImageFolder
+# Part of the key of decoded images: a change of what follows here makes them anew.
+READING = 2
+# Those of torchvision's ImageFolder.
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
 # nobody means. JPEG stands for MPO too, which many cameras write; some public sets hold GIFs that are called .jpg.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -43,13 +35,15 @@ def read_image(path: str | Path, side: int | None = None) -> Image.Image:
         UserError: if it can't be read; it names the file. Where that is the content's fault it is :class:`Undecodable`.
     """
     try:
-        if Path(path).is_fifo():  # opening it would wait for someone to write
+        # Opening it would wait for someone to write.
+        if Path(path).is_fifo():
             raise ValueError("it is a pipe")
         with Image.open(path, formats=FORMATS) as image:
             if side:
                 image.draft("RGB", (side, side))
             return to_rgb(image)
-    except Exception as error:  # decoders raise nearly anything on a damaged file
+    # Decoders raise nearly anything on a damaged file.
+    except Exception as error:
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if passing else Undecodable
         why = f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
@@ -61,7 +55,8 @@ def read_image_size(path: str | Path) -> tuple[int, int] | None:
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.size
-    except Exception:  # as above; whoever decodes it will say so
+    # As above; whoever decodes it will say so.
+    except Exception:
         return None
 
 
@@ -75,13 +70,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
         raise UserError(
             f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
-    with suppress(
-        SyntaxError, TypeError, LookupError, struct.error
-    ):  # damaged notes of the camera: it stays as it lies
+    # Damaged notes of the camera: it stays as it lies.
+    with suppress(SyntaxError, TypeError, LookupError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+    # Pillow would cut 16 bits off at 255.
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:  # beneath it lies any colour, mostly black
+    # Beneath it lies any colour, mostly black.
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")

@@ -8,7 +8,8 @@ from itertools import zip_longest
 log = logging.getLogger("flowers_tl")
 
 
-@cache  # a process sets the same data up more than once
+# A process sets the same data up more than once.
+@cache
 def log_note(text: str) -> None:
     """Log a note for the user about something that is not wrong, once a process."""
     log.warning(f"Note: {text}")
