@@ -24,6 +24,14 @@ WITHOUT_EFFECT = (
 # that a run keeps its id when a key is added.
 LATER_KEYS: dict[str, Any] = {}
 
+# What ``heads`` says in the config of a run of one head.
+ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
+
+
+def wants_many_heads(config: Mapping[str, Any]) -> bool:
+    """Whether the config names many heads."""
+    return config["heads"] != ONE_HEAD
+
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings and lists as one mapping with dotted keys."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from flowers_tl.config.keys import ONE_HEAD
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.training.divergence import Diverged
 from flowers_tl.training.factory import has_validation
@@ -19,9 +20,6 @@ OBEYED = (
     "max_epochs", "accelerator", "deterministic", "enable_progress_bar", "gradient_clip_val", "gradient_clip_algorithm",
     "log_every_n_steps", "enable_model_summary", "num_sanity_val_steps", "inference_mode", "benchmark",
 )  # fmt: skip
-
-# What ``heads`` says in the config of a run of one head.
-ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
 
 
 @dataclass
@@ -38,11 +36,6 @@ class Head:
         """Note that the head has diverged, if the ``number`` is not finite and none was before."""
         if not math.isfinite(number) and self.diverged is None:
             self.diverged = Diverged(what, step, epoch, {"head": rate}, "of many heads no checkpoint is kept")
-
-
-def wants_many_heads(config: dict[str, Any]) -> bool:
-    """Whether the config names many heads."""
-    return config["heads"] != ONE_HEAD
 
 
 def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:

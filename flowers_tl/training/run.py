@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
+from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
@@ -41,7 +42,6 @@ from flowers_tl.training.factory import (
 )
 from flowers_tl.training.feature_data import FeatureDataModule, Inputs
 from flowers_tl.training.freeze_check import FreezeCheck
-from flowers_tl.training.head_choices import wants_many_heads
 from flowers_tl.training.head_grid import train_heads
 from flowers_tl.training.trainer import log_hyperparameters, make_trainer, quiet, record_predictions, without_loggers
 from flowers_tl.training.validate import validate_config
@@ -63,7 +63,7 @@ def train(
         folder: where config.yaml, history.csv, result.json, the checkpoints and TensorBoard's events go.
         given: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.runs.resume.restore_config`;
             all others are taken from the run that goes on.
-        callbacks: further ones of the Trainer, which act first.
+        callbacks: further ones of the Trainer, which act before the run's own, but after the check for divergence.
         data: what the config names, where it is set up already.
 
     Returns:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.tuning.search_space import read_space
 from flowers_tl.utils.errors import UserError, needs_extra, validate_not_empty
 from flowers_tl.utils.notes import log
@@ -63,13 +64,12 @@ def search(
 
 def validate_trial_config(config: Mapping[str, Any]) -> None:
     """Raise UserError for settings that a trial can't have."""
-    heads = config["heads"]
     conflicts = {
         "trainer.devices": str(config["trainer"]["devices"]) != "1",
         "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
         "trainer.limit_val_batches": config["trainer"]["limit_val_batches"] == 0,
         "data.protocol": config["data"].get("protocol") == "trainval",
-        "heads": heads["lr"] is not None or heads["weight_decay"] is not None or heads["seeds"] != 1,
+        "heads": wants_many_heads(config),
         **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
     }
     for key, conflict in conflicts.items():
