@@ -1,6 +1,7 @@
 """Load a trained network from its checkpoint: the weights, the config of its run, and its scores."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,11 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
     if trained.path.name == "head.pt":
         raise UserError(f"{trained.path} holds a head's weights alone: train it as a separate run to calibrate it.")
     folder = trained.path.parent.parent
-    lock = FileLock(folder / ".lock")
-    if (folder / "config.yaml").is_file():
-        claim(lock, f"the run in {folder}")
-    content = torch.load(trained.path, map_location="cpu", weights_only=True)
-    with atomic_write(trained.path) as beside:
-        torch.save(content | {"temperature": temperature}, beside)
-    lock.release()
+    in_run = (folder / "config.yaml").is_file()
+    with claim(FileLock(folder / ".lock"), f"the run in {folder}") if in_run else nullcontext():
+        content = torch.load(trained.path, map_location="cpu", weights_only=True)
+        with atomic_write(trained.path) as beside:
+            torch.save(content | {"temperature": temperature}, beside)
 
 
 def read_yaml(file: Path) -> Any:

@@ -89,14 +89,10 @@ def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:
 
 def clear_unfinished(folder: Path) -> None:
     """Remove the files of a run that kept no epoch, and its unfinished heads; other runs and all other files stay."""
-    lock = FileLock(folder / ".lock")
-    claim(lock, f"the run in {folder}")
-    try:
+    with claim(FileLock(folder / ".lock"), f"the run in {folder}"):
         run_id = read_result(folder).get("id")
         for head in [file.parent for file in folder.glob("*/result.json")]:
             record = read_result(head)
             if run_id and head_of(record) == run_id and record["status"] in UNFINISHED:
                 remove_files(head)
         remove_files(folder)
-    finally:
-        lock.release()

@@ -3,22 +3,23 @@
 Locks' files hold nothing, are called ``.lock`` or ``.HASH.lock``, and are never removed: another process may wait for one.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.notes import log
 
-log = logging.getLogger(__name__)
 
+def claim(lock: FileLock, what: str) -> AcquireReturnProxy:
+    """Take the lock; raise UserError where another process works on ``what`` it stands for.
 
-def claim(lock: FileLock, what: str) -> None:
-    """Take the lock; raise UserError where another process works on ``what`` it stands for."""
+    Used in a with statement, the result lets go of it at the end.
+    """
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"Another process works on {what}: wait for its end.") from error
 
