@@ -1,6 +1,7 @@
 """Every kind of data by its name: ``data=NAME``."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,3 +26,12 @@ def make_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDat
     if name not in DATA:
         raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
+
+
+def find_data(config: Mapping[str, Any]) -> ImageDataModule | None:
+    """The data that a run's config names, set up; None where the images are not on this machine, or can't be read."""
+    with suppress(UserError, OSError, RuntimeError):
+        data = make_data(config)
+        data.setup()
+        return data
+    return None

@@ -4,14 +4,13 @@ import copy
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.image_io import find_images
-from flowers_tl.data.registry import make_data
+from flowers_tl.data.registry import find_data
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import resized
 from flowers_tl.exporting.formats import FORMATS, find_formats
@@ -101,10 +100,7 @@ def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str
         return f"{len(readable):,} images of the exporter's choice", readable
     if trained.config:
         limit = min(COMPARED, trained.config["data"]["limit"] or COMPARED)
-        # The images may not be on this machine.
-        with suppress(UserError, RuntimeError, OSError):
-            data = make_data({**trained.config, "data": trained.config["data"] | {"limit": limit}})
-            data.setup()
+        if data := find_data({**trained.config, "data": trained.config["data"] | {"limit": limit}}):
             return f"{data.sizes['val']:,} val images of {data.name}", data.images["val"].files
     side = resized(trained.model.hparams.image_size)
     drawn = [draw_flower(Species.from_number(k), side, np.random.default_rng(k)) for k in range(DRAWN)]

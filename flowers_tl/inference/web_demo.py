@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flowers_tl.data.registry import make_data
+from flowers_tl.data.registry import find_data
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.explanations import explain_images
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
@@ -62,12 +62,8 @@ def validate_address(host: str, port: int) -> None:
 def find_examples(ckpt: str | Path) -> dict[str, Path]:
     """A training image of each class of the network's run; none if the images are not on this machine."""
     config = load_trained(ckpt).config
-    if config is None:
-        return {}
-    data = make_data(config)
-    try:
-        data.setup()
-    except (UserError, OSError, RuntimeError):
+    data = config and find_data(config)
+    if not data:
         return {}
     train = data.images["train"]
     # Backwards, so that the first image of a class stays.
