@@ -58,12 +58,8 @@ def evaluate(
     if uses_of_val:
         validate_val_use(uses_of_val[0], split, trained, config)
     predictions, data = predict_splits(trained, config, sorted({split, *(["val"] if uses_of_val else [])}))
-    val, measured, temperature, sets = (
-        predictions.splits.get("val"),
-        predictions.splits[split],
-        trained.temperature,
-        None,
-    )
+    val, measured = predictions.splits.get("val"), predictions.splits[split]
+    temperature, sets = trained.temperature, None
     if calibrate:
         temperature = fit_temperature(val.logits, val.labels)
     if conformal is not None:

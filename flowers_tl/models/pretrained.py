@@ -92,7 +92,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
             raise ValueError("it holds no tensors by name")
     # torch.load raises nearly anything on a file that is no state dict.
     except Exception as error:
-        reason = first_line(str(error) or type(error).__name__)
+        reason = first_line(error)
         # PyTorch would advise to unpickle anything.
         if isinstance(error, pickle.UnpicklingError):
             reason = "it holds something else than tensors"

@@ -109,12 +109,8 @@ def count_by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, A
     wrong = counts - np.diag(counts.diagonal())
     rows = []
     for k in np.flatnonzero(counts.sum(axis=1)):
-        right, images, predicted, worst = (
-            int(counts[k, k]),
-            int(counts[k].sum()),
-            int(counts[:, k].sum()),
-            wrong[k].argmax(),
-        )
+        right, images, predicted = int(counts[k, k]), int(counts[k].sum()), int(counts[:, k].sum())
+        worst = wrong[k].argmax()
         rows.append(
             {
                 "class": names[k],

@@ -137,8 +137,8 @@ def fit(
             optimizer.step()
             schedule.step()
             sums.append(torch.stack([losses * batch.shape[1], hits, losses + stack.sums()]))
-        loss, right, _ = (torch.stack(sums).sum(dim=0) / len(labels)).tolist()
-        finite, seconds = torch.stack(sums)[:, 2].tolist(), run.clock.elapsed("fit") / len(heads)
+        steps, seconds = torch.stack(sums), run.clock.elapsed("fit") / len(heads)
+        (loss, right, _), finite = (steps.sum(dim=0) / len(labels)).tolist(), steps[:, 2].tolist()
         for number, (head, val) in enumerate(zip(heads, evaluate(stack, inputs, "val")[0], strict=True)):
             for step in range(batches):
                 place = epoch * batches + step + 1, epoch, rates[step][number]
