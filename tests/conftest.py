@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -30,7 +31,10 @@ TINY = {
 
 def pytest_collection_modifyitems(items):
     missing = [name for name in ("FLOWERS102_ROOT", "FLOWERS_TL_WEIGHTS") if not os.environ.get(name)]
+    no_gpu = not torch.cuda.is_available() and not os.environ.get("FLOWERS_TL_REHEARSE")
     for item in items:
+        if "gpu" in item.keywords and no_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU; FLOWERS_TL_REHEARSE=1 runs it on a CPU"))
         if "real_data" in item.keywords and missing:
             item.add_marker(pytest.mark.skip(reason=f"needs the real data: {' and '.join(missing)} not set"))
 
@@ -95,6 +99,12 @@ def run_folder(tiny, config, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
     train(config(tiny(strategy="fine_tuning")), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def gpu() -> str:
+    """The accelerator that tests marked gpu compare with a CPU: the GPU, or in a rehearsal the CPU itself."""
+    return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_ev
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find_callback
 from flowers_tl.training.factory import prepare_features, set_up_data, with_frozen_prefix
+from flowers_tl.training.gpu_memory import enough_memory
 from flowers_tl.training.trainer import collect_predictions, quiet
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder, validate_new_folder
@@ -154,8 +155,9 @@ def predict_splits(
         trainer = make_trainer(config["trainer"])
         inputs = with_frozen_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
         for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
-            prepare_features(inputs, split)
-            trainer.test(model, dataloaders=inputs.in_order(split), verbose=False)
+            with enough_memory(f"take fewer images at a time than data.batch_size={data.batch_size}"):
+                prepare_features(inputs, split)
+                trainer.test(model, dataloaders=inputs.in_order(split), verbose=False)
             logits[split] = find_callback(trainer, PredictionCollector).gathered("test")
     predictions = {
         split: replace(one, labels=places[one.labels])

@@ -19,6 +19,7 @@ from flowers_tl.data.transforms import eval_transform
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.pretrained import read_weights
+from flowers_tl.training.gpu_memory import enough_memory
 from flowers_tl.utils.errors import UserError, first_line
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
@@ -178,8 +179,9 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
         """Map prepared images (n, 3, size, size) to logits, float32 (n, classes), on the CPU."""
-        inputs = inputs.to(self.device, memory_format=torch.channels_last)
-        return self.backbone(inputs).float().cpu()
+        with enough_memory(f"take fewer than {len(inputs)} images at a time, or device=cpu"):
+            inputs = inputs.to(self.device, memory_format=torch.channels_last)
+            return self.backbone(inputs).float().cpu()
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Map prepared images (n, 3, size, size) to probabilities, float32 (n, classes), on the CPU."""

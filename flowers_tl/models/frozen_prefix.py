@@ -7,6 +7,8 @@ the network by rounding alone.
 
 import copy
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,20 @@ def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
 
     first = next(k for k, stage in enumerate(model.backbone.stages) if moves(stage))
     return model.backbone.stage_names[first] if first else None
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """Compute fp32 in fp32 on a GPU too, where PyTorch rounds what enters a convolution to the 10 bits of TF32."""
+    kinds = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 class StageChain(nn.Module):
@@ -78,6 +94,7 @@ class FrozenPrefix:
 
     # Not inference mode: its tensors can't enter a trainable layer.
     @torch.no_grad()
+    @full_fp32()
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
         outputs, size = [], BATCH.get(self.device.type, BATCH["cuda"])

@@ -116,15 +116,16 @@ class FreezeCheck(Callback):
     def check_moved(self, module: TransferClassifier, unmoved: set[str], epoch: int) -> None:
         """A trainable parameter that did not move in ``epoch`` must have a reason."""
         parameters = dict(module.backbone.network.named_parameters())
+        # Else the run would have ended as diverged.
+        if unmoved and not all(map(math.isfinite, self.gradients.values())):
+            rank_zero_warn(f"fp16's gradient scaler skipped the last step of epoch {epoch}.")
+            return
         for group in module.groups:
             rate = self.rates.get(group.name, 0.0)
             for name in sorted(unmoved.intersection(group.parameters)):
                 gradient = self.gradients.get(name, 0.0)
                 if gradient == 0:
                     reason = "its gradient was exactly zero"
-                # Else the run would have ended as diverged.
-                elif not math.isfinite(gradient):
-                    reason = "fp16's gradient scaler skipped its steps"
                 # A step below the spacing of floats is lost without a fault anywhere.
                 elif 0 < rate * gradient < torch.finfo(torch.float32).eps * parameters[name].abs().max().item():
                     reason = f"rate {rate:g} times gradient {gradient:g} is too little"

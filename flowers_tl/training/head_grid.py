@@ -36,6 +36,7 @@ from flowers_tl.training.factory import (
     with_frozen_prefix,
 )
 from flowers_tl.training.feature_data import FeatureDataModule
+from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs, validate_heads
 from flowers_tl.training.trainer import make_trainer, quiet, record_predictions
 from flowers_tl.training.validate import validate_config
@@ -75,11 +76,14 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
         inputs = with_frozen_prefix(config, data, model, make_trainer(config, run, model), first_epoch=0)
-        prepare_features(inputs, "train", "val")
-        with run.clock.timed("fit" if model.groups else "solve"):
-            stack = fit(config, heads, model, inputs, run) if model.groups else solve(config, heads, model, inputs)
-        logits = measure(heads, stack, inputs, run)
-        shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint")} | {"proof": None}
+        with peak_memory_recorded(run, inputs.device, config["data"]["batch_size"]):
+            prepare_features(inputs, "train", "val")
+            with run.clock.timed("fit" if model.groups else "solve"):
+                stack = fit(config, heads, model, inputs, run) if model.groups else solve(config, heads, model, inputs)
+            logits = measure(heads, stack, inputs, run)
+        shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")} | {
+            "proof": None
+        }
         heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):

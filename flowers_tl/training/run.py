@@ -42,6 +42,7 @@ from flowers_tl.training.factory import (
 )
 from flowers_tl.training.feature_data import FeatureDataModule, Inputs
 from flowers_tl.training.freeze_check import FreezeCheck
+from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
 from flowers_tl.training.trainer import log_hyperparameters, make_trainer, quiet, record_predictions, without_loggers
 from flowers_tl.training.validate import validate_config
@@ -98,8 +99,9 @@ def train(
         # Early: a run that stops here is known when it is started again.
         run.update(identify(config, data))
         model, trainer, inputs = prepare(config, run, data, start, [interruption, *callbacks])
-        fit(run, model, trainer, inputs, start)
-        test(config, run, model, trainer, inputs, data)
+        with peak_memory_recorded(run, trainer.strategy.root_device, config["data"]["batch_size"]):
+            fit(run, model, trainer, inputs, start)
+            test(config, run, model, trainer, inputs, data)
         log_hyperparameters(trainer, run.result)
     if run.record:
         print_outcome(run.result, run.folder)

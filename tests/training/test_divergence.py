@@ -152,10 +152,23 @@ def fit_in_fp16(scale: float, *callbacks: Callback) -> TransferClassifier:
 
 def test_a_step_that_the_gradient_scaler_skips_is_no_divergence():
     """In the first epoch all steps are skipped, so nothing moves, which the proof takes for no fault."""
-    with pytest.warns(UserWarning, match="did not move in epoch 0: fp16's gradient scaler skipped its steps"):
+    with pytest.warns(UserWarning, match="fp16's gradient scaler skipped the last step of epoch 0"):
         assert fit_in_fp16(2.0**120).scale < 2.0**120
     with pytest.raises(Diverged, match="the weights became NaN or infinite at step 3"):
         fit_in_fp16(1.0, Plant("weights", 3))
+
+
+class OneInfiniteGradient(Callback):
+    """Of the head's bias alone, in each step of the first epoch."""
+
+    def on_after_backward(self, trainer: L.Trainer, module: TransferClassifier) -> None:
+        if trainer.current_epoch == 0:
+            module.backbone.network.fc.bias.grad.fill_(math.inf)
+
+
+def test_one_infinite_gradient_skips_the_step_of_all_weights():
+    with pytest.warns(UserWarning, match="fp16's gradient scaler skipped the last step of epoch 0"):
+        fit_in_fp16(1.0, OneInfiniteGradient())
 
 
 @pytest.mark.parametrize("more", [{}, pytest.param({"trainer.devices": 2}, marks=pytest.mark.slow)])
