@@ -3,12 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 DRAWN := data=synthetic backbone=resnet18 data.num_workers=0 runs=$(DEMO)
+# What the article's network begins from: torchvision's own weights, which are downloaded, or a file.
+WEIGHTS ?= IMAGENET1K_V1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format docs clean
+.PHONY: help install demo reproduce-article test test-fast lint format docs clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## Make .venv and install the project into it, with the tested versions
 
@@ -24,6 +26,9 @@ demo: install  ## Offline: pretrain on drawn flowers, transfer to other flowers,
 	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1 hydra.sweep.dir=$(DEMO)/target \
 	    data.first_species=0 data.num_classes=12 data.train_per_class=10 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
 	$(BIN)/python -m flowers_tl.compare $(DEMO)/target
+
+reproduce-article: install  ## Train the article's two strategies with three seeds and check its accuracies; WEIGHTS=FILE for other weights
+	$(BIN)/python -m benchmarks.article weights=$(WEIGHTS) claims=false check=true out=outputs/article_$(basename $(notdir $(WEIGHTS)))
 
 test: install  ## Pass all tests; those on real images run where FLOWERS102_ROOT and FLOWERS_TL_WEIGHTS are set
 	$(BIN)/python -m pytest

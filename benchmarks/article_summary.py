@@ -1,0 +1,217 @@
+"""What article.json says: tables beside the article's figures, an answer to each claim, and the figure of the curves."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from scipy.stats import t
+
+from benchmarks.article import STRATEGIES
+from flowers_tl.cli.options import Words, command
+from flowers_tl.report.charts import draw_curves
+from flowers_tl.report.paired_tests import points
+from flowers_tl.results.load_runs import Run, RunGroup, mean_and_spread, percent
+from flowers_tl.results.statistics import Interval, paired_difference
+from flowers_tl.utils.files import atomic_write
+
+# What the article reports (Melo 2026): one run of each strategy.
+ARTICLE = {
+    "feature_extraction": {"parameters": 52_326, "val": 0.857, "test": 0.837, "loss": 0.7367},
+    "fine_tuning": {"parameters": 8_446_054, "val": 0.925, "test": 0.902, "loss": 0.3378},
+}
+LEVEL = 0.95
+# The article's accuracies have three digits. A tolerance of more than three points would check nothing.
+ROUNDED, WIDEST = 0.0005, 0.03
+
+# A variant, and what frozen BatchNorm does.
+Group = tuple[str, str]
+EXTRACTION, TUNING = ("feature_extraction", "train"), ("fine_tuning", "train")
+
+
+class Claim(NamedTuple):
+    """A sentence that is true if the first group is better than the second on the test images."""
+
+    text: str
+    better: Group
+    worse: Group
+
+
+CLAIMS = (
+    Claim("Fine-tuning layer4 is better than feature extraction.", TUNING, EXTRACTION),
+    Claim("One rate of 1e-3 for layer4 and head is worse than 1e-4 and 1e-3.", TUNING, ("one rate of 1e-3", "train")),
+    Claim("One rate of 1e-3 for layer4 and head destroys what layer4 had learned: with layer4 frozen the network is better.",
+          EXTRACTION, ("one rate of 1e-3", "train")),
+    Claim("One rate of 1e-4 for layer4 and head is worse than 1e-4 and 1e-3.", TUNING, ("one rate of 1e-4", "train")),
+    Claim("Pretrained weights with only a new head are better than training from scratch.",
+          EXTRACTION, ("from_scratch", "train")),
+    Claim("All layers at 1e-4, head at 1e-3, are better than layer4 and head alone.", ("all layers", "train"), TUNING),
+    Claim("One rate of 1e-3 for all layers destroys what was learned: a frozen network with a new head is better.",
+          EXTRACTION, ("all layers, one rate of 1e-3", "train")),
+    Claim("Feature extraction is better with frozen BatchNorm in eval mode.", ("feature_extraction", "eval"), EXTRACTION),
+    Claim("Fine-tuning is better with frozen BatchNorm in eval mode.", ("fine_tuning", "eval"), TUNING),
+)  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class SummaryOptions:
+    """Print the tables and answers that follow from an article.json."""
+
+    file: Annotated[Path, Words("FILE", lambda word: "=" not in word or Path(word).exists())]
+    """What benchmarks.article wrote."""
+    figure: Path | None = None
+    """Also draw the article's figure into this PNG."""
+    check: bool = False
+    """Check the article's four accuracies; exit code 1 unless all are met."""
+
+
+@command
+def main(options: SummaryOptions) -> int | None:
+    """Print the summary of a file."""
+    return report(json.loads(options.file.read_text()), None, options.figure, options.check)
+
+
+def report(data: Mapping[str, Any], page: Path | None, figure: Path | None, check: bool) -> int | None:
+    """Print the summary, write it and the figure; return the exit code where the accuracies are checked."""
+    lines, met = summarize(data), True
+    for weights in data["weights"] if check else ():
+        checked = check_accuracies(find_groups(data, weights))
+        met &= all(good for _, good in checked)
+        lines += ["", f"The article's accuracies with {Path(weights).name}:", *(f"- {line}" for line, _ in checked)]
+    print("\n".join(lines))
+    if page:
+        with atomic_write(page) as beside:
+            beside.write_text("\n".join(lines) + "\n")
+    if figure:
+        draw(find_groups(data, data["weights"][0]), figure)
+    return int(not met) if check else None
+
+
+def find_groups(data: Mapping[str, Any], weights: str) -> dict[Group, list[dict[str, Any]]]:
+    """The finished runs that begin from these weights, or from random ones, by group and in the order of their seeds."""
+    groups: dict[Group, list[dict[str, Any]]] = {}
+    for row in sorted(data["runs"], key=lambda row: row["seed"]):
+        if row["weights"] in (Path(weights).name, "random"):
+            groups.setdefault((row["variant"], row["frozen_batchnorm"]), []).append(row)
+    return groups
+
+
+def as_group(label: str, rows: Sequence[Mapping[str, Any]]) -> RunGroup:
+    """Rows of one group as the comparison's charts and tables take them."""
+    histories = [{key: np.array(values, dtype=float) for key, values in row.get("history", {}).items()} for row in rows]
+    runs = [Run(Path(), {}, dict(row), history) for row, history in zip(rows, histories, strict=True)]
+    return RunGroup(label, tuple(runs))
+
+
+def draw(groups: Mapping[Group, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """The article's figure: train loss, validation loss and accuracy by epoch, with the spread of the seeds."""
+    shown = [as_group(name, groups[name, "train"]) for name in STRATEGIES if (name, "train") in groups]
+    if shown:
+        draw_curves(shown, path)
+
+
+def summarize(data: Mapping[str, Any]) -> list[str]:
+    """Markdown: a table of accuracies and an answer to each claim, for each weights file."""
+    lines = []
+    for weights in data["weights"]:
+        groups = find_groups(data, weights)
+        lines += ["", f"## {Path(weights).name}", "", *table(groups), ""]
+        lines += [f"- {answer(claim, groups)}" for claim in CLAIMS]
+        if view := data["imagenet"].get(Path(weights).name):
+            seen = ", ".join(f"{name} {share:.1%}" for name, share in list(view["top5"].items())[:8])
+            lines += ["", f"Among the first five of ImageNet's classes, in {view['images']} images: {seen}; "]
+            lines[-1] += f"daisy {view['daisy']['top5']:.1%}, as the first {view['daisy']['top1']:.1%}."
+    return lines[1:]
+
+
+def table(groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A row for each group, the article's figures above the two that it measured; in brackets the difference from them."""
+    rows = [
+        "| strategy | frozen BatchNorm | seeds | trainable parameters | val accuracy | test accuracy | final val loss |"
+    ]
+    rows += ["|---|---|---|---|---|---|---|"]
+    for (variant, mode), members in groups.items():
+        group, article = as_group(variant, members), ARTICLE.get(variant)
+        cells = [percent(group.values(split, "accuracy")) for split in ("val", "test")]
+        cells += [mean_and_spread(group.values("val", "loss"), 4)]
+        if article and mode == "train":
+            a = article
+            rows += [
+                f"| {variant}, the article | | | {a['parameters']:,} | {a['val']:.1%} | {a['test']:.1%} | {a['loss']} |"
+            ]
+            for k, split in enumerate(("val", "test")):
+                cells[k] += f" ({signed(group.values(split, 'accuracy').mean() - a[split])})"
+        seeds = ", ".join(str(row["seed"]) for row in members)
+        rows += [f"| {variant} | {mode} | {seeds} | {members[0]['parameters']['trainable']:,} | {' | '.join(cells)} |"]
+    return rows
+
+
+def signed(share: float) -> str:
+    """A difference in percentage points, with its sign."""
+    return f"+{text}" if (text := points(share))[0] != "\N{MINUS SIGN}" and float(text) else text
+
+
+def answer(claim: Claim, groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> str:
+    """The claim, what became of it, and from which numbers that follows."""
+    a, b = ({row["seed"]: row for row in groups.get(group, ())} for group in (claim.better, claim.worse))
+    if not (seeds := sorted(a.keys() & b.keys())):
+        return f"{claim.text} **Not measured.**"
+    interval = paired_difference(*(np.stack([hits(side[seed]) for seed in seeds]) for side in (a, b)), level=LEVEL)
+    names = " less ".join(describe(group) for group in (claim.better, claim.worse))
+    limits = f"95 % CI {points(interval.low)} to {points(interval.high)}, {len(seeds)} seeds"
+    return f"{claim.text} **{decide(interval)}.** {names}: {points(interval.value)} points ({limits})."
+
+
+def describe(group: Group) -> str:
+    """A group in words; train mode is the article's."""
+    return group[0] if group[1] == "train" else f"{group[0]} in {group[1]} mode"
+
+
+def decide(interval: Interval) -> str:
+    """The rule: a claim holds if its interval lies above 0, does not hold if it lies below, and else is not decided.
+
+    The interval must be over new images and new seeds: one seed decides nothing.
+    """
+    if interval.over == "images and seeds":
+        if interval.low > 0:
+            return "Holds"
+        if interval.high < 0:
+            return "Does not hold"
+    return "Not decided"
+
+
+def hits(row: Mapping[str, Any]) -> np.ndarray:
+    """Whether each test image was classified rightly, bool (images,)."""
+    bits = np.frombuffer(base64.b64decode(row["hits"]), dtype=np.uint8)
+    return np.unpackbits(bits, count=row["images"]).astype(bool)
+
+
+def check_accuracies(groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> list[tuple[str, bool]]:
+    """Whether the article's four accuracies are met: a sentence for each, and the answer.
+
+    The article's figure is one run with a seed of its own. Of n seeds with standard deviation s, one more run lies within
+    t * s * sqrt(1 + 1/n) of their mean in 95 of 100 cases (the prediction interval of a normal sample). The article's
+    rounding is added, and the tolerance is never wider than :data:`WIDEST`.
+    """
+    checked = []
+    for strategy, figures in ARTICLE.items():
+        rows = groups.get((strategy, "train"), ())
+        for split in ("val", "test"):
+            values = np.array([row[split]["accuracy"] for row in rows])
+            title = f"{strategy}, {split}: the article {figures[split]:.1%}"
+            if len(values) < 2:
+                checked.append((f"{title}; not checked, which takes two seeds", False))
+                continue
+            spread = values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
+            tolerance = min(WIDEST, t.ppf((1 + LEVEL) / 2, len(values) - 1) * spread + ROUNDED)
+            met = bool(abs(values.mean() - figures[split]) <= tolerance)
+            distance = f"{signed(values.mean() - figures[split])} points, tolerance {points(tolerance)}"
+            checked.append((f"{title}, here {percent(values)} ({distance}): {'met' if met else 'not met'}", met))
+    return checked
+
+
+if __name__ == "__main__":
+    main()
