@@ -100,7 +100,7 @@ def solve_head(
     """
     validate_solvable(train[0], val[0], weight_decays)
     final = backbone.network.get_submodule(backbone.final)
-    backbone.eval()
+    backbone.eval().to(train[0].device)
     final.double().requires_grad_(True)
     # Elsewhere a ReLU follows, which has no slope at zero.
     if isinstance(final, nn.Linear):

@@ -19,7 +19,7 @@ from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log
 
 # What may differ from the resumed run: it changes no result, or only what comes after.
-FREE = (*WITHOUT_EFFECT, "trainer.max_epochs")
+FREE = (*WITHOUT_EFFECT, "trainer.max_epochs", "trainer.accelerator")
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,9 @@ class FeatureDataModule(LightningDataModule):
                 self.outputs(*key)
 
     def before_head(self, split: str, *views: CropView) -> tuple[Tensor, Tensor]:
-        """What enters the head, float32 (n, ...), and labels (n,): all images of a split in one view after another."""
-        parts = [self.outputs(split, view, "head").float() for view in views]
+        """What enters the head, float32 (n, ...), and labels (n,): all images of a split, view by view, on the device."""
+        # Of a set with no room on a GPU the features wait on the CPU.
+        parts = [self.outputs(split, view, "head").float().to(self.device) for view in views]
         return torch.cat(parts), self.labels(split).repeat(len(views)).to(self.device)
 
     @property

@@ -168,7 +168,6 @@ def clip(stack: HeadStack, options: dict[str, Any]) -> None:
 def solve(config: dict[str, Any], heads: list[Head], model: TransferClassifier, inputs: FeatureDataModule) -> HeadStack:
     """Solve the head once for each weight decay."""
     train, val = inputs.before_head("train", "centre", "mirrored"), inputs.before_head("val", "centre")
-    model.backbone.to(inputs.device)
     final, states = model.backbone.network.get_submodule(model.backbone.final), []
     hidden = not config["trainer"]["enable_progress_bar"]
     for head in track(heads, f"Solving {len(heads)} heads", transient=True, disable=hidden):
