@@ -1,5 +1,6 @@
 """What tests share: drawn flowers, composed configs, and small runs made once."""
 
+import json
 import logging
 import os
 import shutil
@@ -105,6 +106,16 @@ def run_folder(tiny, config, tmp_path_factory) -> Path:
 def gpu() -> str:
     """The accelerator that tests marked gpu compare with a CPU: the GPU, or in a rehearsal the CPU itself."""
     return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(scope="session")
+def tested(run_folder):
+    """The test split's predictions that this run has kept, and the images' files."""
+    from flowers_tl.results.predictions import Predictions
+
+    split = Predictions.read(run_folder).splits["test"]
+    root = json.loads((run_folder / "result.json").read_text())["data"]["root"]
+    return split, [Path(root, name) for name in split.images]
 
 
 @pytest.fixture(scope="session")

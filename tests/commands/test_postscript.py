@@ -1,5 +1,6 @@
 """A file of a format that is not meant, whatever it is called, is never decoded: Pillow would run PostScript in Ghostscript."""
 
+import json
 import os
 import re
 from contextlib import suppress
@@ -109,10 +110,17 @@ def test_the_page_tells_of_it(bait, run_folder):
 @pytest.mark.usefixtures("safe")
 def test_commands_on_a_run_whose_images_were_exchanged(bait, train, tmp_path, capsys):
     train(bait)
-    for file in sorted(bait.rglob("*.jpg"))[::2]:
+    capsys.readouterr()
+    # A note names ten files at most.
+    for file in sorted(bait.rglob("*.jpg"))[::3]:
         file.write_bytes(ENDLESS)
+    exchanged = [file for file in bait.rglob("*.jpg") if file.read_bytes() == ENDLESS]
     assert command("evaluate", f"ckpt={tmp_path / 'run'}", "split=all", f"out={tmp_path / 'evaluated'}") == 0
-    assert "bait.jpg" in capsys.readouterr().out
+    told = capsys.readouterr().err
+    assert f"Note: {len(exchanged)} of 21 images left out" in told
+    assert all(f"{file} can't be read as an image" in told for file in exchanged)
+    measured = json.loads((tmp_path / "evaluated" / "evaluation.json").read_text())
+    assert measured["scores"]["pictures"] == 21 - len(exchanged)
     for file in bait.rglob("*.jpg"):
         file.write_bytes(ENDLESS)
     assert command("compare", tmp_path / "run", f"report={tmp_path / 'report'}") == 0

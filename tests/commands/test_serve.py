@@ -90,10 +90,9 @@ def opened(chromium, address: str):
 
 
 @pytest.fixture(scope="module")
-def flower(run_folder, drawings):
-    split = Predictions.read(run_folder).splits["test"]
-    (root,) = [p for p in drawings.iterdir() if (p / split.images[0]).is_file() and "-3x4-2-3-32px" in p.name]
-    return root / split.images[0], split.logits[0]
+def flower(tested):
+    split, files = tested
+    return files[0], split.logits[0]
 
 
 def images(page, part: str) -> list[int]:

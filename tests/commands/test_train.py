@@ -225,7 +225,7 @@ BAD = [
 BAD_LATER = [
     (["strategy.table.0.stage=heda"], "did you mean 'head'"),
     (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file here"),
-    (["trainer.precision=99"], "Lightning's Trainer refuses"),
+    (["trainer.precision=99"], "Lightning's Trainer does not take the values under trainer"),
     (["trainer.max_epochs=0"], "must be at least 1"),
     (["data.test_per_class=0"], "data.test_per_class=0 must be at least 1"),
     (["seed=-1"], "seed=-1 must be at least 0"),

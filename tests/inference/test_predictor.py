@@ -11,21 +11,12 @@ from PIL import Image
 import flowers_tl
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import Backbone
-from flowers_tl.results.predictions import Predictions
 from flowers_tl.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def predictor(run_folder):
     return flowers_tl.load(run_folder)
-
-
-@pytest.fixture(scope="module")
-def tested(run_folder, drawings):
-    """The test split's answers as training kept them, and the pictures' files."""
-    split = Predictions.read(run_folder).splits["test"]
-    (root,) = [p for p in drawings.iterdir() if (p / split.images[0]).is_file() and "-3x4-2-3-32px" in p.name]
-    return split, [root / name for name in split.images]
 
 
 def test_it_answers_as_training_tested(predictor, tested):

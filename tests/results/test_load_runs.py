@@ -158,7 +158,7 @@ def test_a_solved_head_has_no_epochs_and_is_a_level(write, tmp_path, capsys):
     (folder / "result.json").write_text(json.dumps(result | {"epochs": 0, "learning_rates": {}, "solved_head": {}}))
     write("tuned", val=0.95)
     main([str(tmp_path), f"out={tmp_path}"])
-    assert "is left out" not in capsys.readouterr().out
+    assert "is left out" not in "".join(capsys.readouterr())
     assert (
         "| linear_probe | 0 | 250 (25 %) | head solved | 90.0 % | 80.0 % | 0.400 |"
         in (tmp_path / "comparison.md").read_text()
