@@ -7,6 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+# Between two of the many small steps OpenMP's threads spin by default: twice the time, more where others use the machine.
+# It reads this when torch is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
@@ -163,14 +168,37 @@ def figures(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def door(tmp_path_factory):
+def command_server():
+    """Run a module in a process that has torch and Lightning already; see command_server.py."""
+    program = [sys.executable, str(Path(__file__).with_name("command_server.py"))]
+    server = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(module: str, arguments: tuple[str, ...], cwd: Path, environment: dict) -> subprocess.CompletedProcess:
+        with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
+            request = {"module": module, "arguments": arguments, "environment": environment}
+            request |= {"cwd": str(cwd), "out": out.name, "err": err.name}
+            print(json.dumps(request), file=server.stdin, flush=True)
+            code = int(server.stdout.readline())
+            texts = [Path(file.name).read_text() for file in (out, err)]
+        return subprocess.CompletedProcess([module, *arguments], code, *texts)
+
+    yield run
+    server.stdin.close()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def door(tmp_path_factory, command_server):
     """Run a door as a user does, in another process and another folder; return the finished process."""
 
     def run(name: str, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", f"flowers_tl.{name}", *arguments]
         cwd = cwd or tmp_path_factory.mktemp("cwd")
-        env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"} | environment
-        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+        env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+        # Others may be read before a module of the package is imported.
+        if environment.keys() <= {"OMP_NUM_THREADS", "HYDRA_FULL_ERROR"} and sys.platform == "linux":
+            return command_server(f"flowers_tl.{name}", arguments, cwd, env | environment)
+        command = [sys.executable, "-m", f"flowers_tl.{name}", *arguments]
+        return subprocess.run(command, cwd=cwd, env=env | environment, capture_output=True, text=True, timeout=600)
 
     return run
 
