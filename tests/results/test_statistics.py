@@ -1,6 +1,6 @@
 """Intervals hold the truth as often as they say, and no number in a comparison is other than its definition.
 
-``python -m tests.test_statistics 10000`` prints how often they do in so many draws, by seeds and by how far those spread.
+``python tests/results/test_statistics.py 10000`` prints how often they do in so many draws, by seeds and by how far those spread.
 """
 
 import sys
