@@ -1,6 +1,7 @@
 """The keys of a config, for everybody who reads one: without Hydra."""
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 # Keys on which no result depends.
@@ -21,7 +22,7 @@ WITHOUT_EFFECT = (
 )
 
 # Keys that came after version 0.1.0, with their defaults. They enter a run's id only where they differ from them, so
-# that a run keeps its id when a key is added.
+# that a run keeps its id when a key is added; a config that was written before has them at their defaults.
 LATER_KEYS: dict[str, Any] = {}
 
 # What ``heads`` says in the config of a run of one head.
@@ -31,6 +32,14 @@ ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
 def wants_many_heads(config: Mapping[str, Any]) -> bool:
     """Whether the config names many heads."""
     return config["heads"] != ONE_HEAD
+
+
+def add_later_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Add to a config of an earlier version the keys that it lacks, with their defaults."""
+    for key, default in LATER_KEYS.items():
+        *groups, name = key.split(".")
+        reduce(lambda part, group: part.setdefault(group, {}), groups, config).setdefault(name, default)
+    return config
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

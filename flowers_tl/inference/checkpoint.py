@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock
 
+from flowers_tl.config.keys import add_later_keys
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.pretrained import initial_weights, load_weights, refuse_not_finite
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.runs.record import ELSEWHERE
+from flowers_tl.runs.record import ELSEWHERE, read_config, read_result
 from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import make_model
 from flowers_tl.utils.errors import UserError, shorten, validate_not_empty
@@ -77,14 +77,16 @@ def read_checkpoint(file: Path) -> TrainedModel:
     """Load a checkpoint that Lightning has written for a run."""
     content = torch.load(file, map_location="cpu", weights_only=True)
     provenance, arguments, folder = content.get("run", {}), dict(content["hyper_parameters"]), file.parent.parent
-    config = provenance.get("config") or read_yaml(folder / "config.yaml")
-    # Checkpoints of earlier versions lack it.
+    config = add_later_keys(provenance["config"]) if "config" in provenance else None
+    # Checkpoints of earlier versions lack config and image size.
+    if config is None and (folder / "config.yaml").is_file():
+        config = read_config(folder)
     if config:
         arguments["image_size"] = config["data"]["image_size"]
     refuse_not_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])
-    record = read_yaml(folder / "result.json") or {}
+    record = read_result(folder)
     begun = provenance.get("record") or {}
     # Another record: the file has left its run's folder.
     if record.get("id") != begun.get("id", record.get("id")):
@@ -94,7 +96,7 @@ def read_checkpoint(file: Path) -> TrainedModel:
 
 def read_head(file: Path) -> TrainedModel:
     """Load one of many heads, on the network that it was trained on."""
-    config, class_names = read_yaml(file.parent / "config.yaml"), Predictions.read(file.parent).class_names
+    config, class_names = read_config(file.parent), Predictions.read(file.parent).class_names
     state = torch.load(file, map_location="cpu", weights_only=True)
     refuse_not_finite(state, file)
     # If the backbone had random weights, it gets the same again.
@@ -103,7 +105,7 @@ def read_head(file: Path) -> TrainedModel:
         model = make_model(config, len(next(iter(state.values()))), class_names)
     weights = initial_weights(config)
     load_weights(model.backbone, weights)
-    record = read_yaml(file.parent / "result.json")
+    record = read_result(file.parent)
     now = fingerprint_weights(config["backbone"]["name"], weights)
     if record.get("weights_fingerprint", now) != now:
         raise UserError(
@@ -127,11 +129,6 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
         content = torch.load(trained.path, map_location="cpu", weights_only=True)
         with atomic_write(trained.path) as beside:
             torch.save(content | {"temperature": temperature}, beside)
-
-
-def read_yaml(file: Path) -> Any:
-    """The content of a yaml or json file; None if there is no file."""
-    return yaml.safe_load(file.read_text()) if file.is_file() else None
 
 
 def find_trained_checkpoint(path: Path) -> Path:

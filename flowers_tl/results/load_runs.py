@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.runs.record import ELSEWHERE, divergence_reason
+from flowers_tl.runs.record import ELSEWHERE, divergence_reason, read_config
 from flowers_tl.utils.errors import UserError
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
@@ -122,7 +121,7 @@ def read_run(folder: Path) -> Run:
     result = json.loads((folder / "result.json").read_text())
     if why := divergence_reason(result):
         result |= {"status": "diverged", "error": why}
-    config = flatten(yaml.safe_load((folder / "config.yaml").read_text()))
+    config = flatten(read_config(folder))
     # A file of the same name may have had other content.
     if "weights_fingerprint" in result:
         name, content = Path(str(config.get("backbone.weights"))).name, result["weights_fingerprint"]

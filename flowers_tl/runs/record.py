@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import yaml
 from filelock import FileLock
 
+from flowers_tl.config.keys import add_later_keys
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write, dumps
@@ -164,6 +166,11 @@ def read_result(folder: Path) -> dict[str, Any]:
         return {}
     is_record = isinstance(result, dict) and "status" in result and isinstance(result.get("seconds"), dict)
     return result if is_record else {}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of the run in a folder; keys that came later than the run have their defaults."""
+    return add_later_keys(dict(yaml.safe_load((folder / "config.yaml").read_text())))
 
 
 def head_of(result: Mapping[str, Any]) -> str | None:

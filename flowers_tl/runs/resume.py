@@ -14,7 +14,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import find_entry_stage
 from flowers_tl.models.pretrained import refuse_not_finite
-from flowers_tl.runs.record import divergence_reason
+from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log
 
@@ -91,7 +91,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str
     if not file.is_file():
         return config
     try:
-        saved = dict(yaml.safe_load(file.read_text()))
+        saved = read_config(file.parent)
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.data.registry import make_data
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.predictor import Predictor
@@ -39,6 +40,13 @@ def test_a_checkpoint_that_has_left_its_run_still_says_what_it_is(run_folder, tm
     assert away.config["data"]["image_size"] == away.model.hparams.image_size == 32
     for key in ("id", "protocol", "weights_fingerprint", "strategy", "seed", "versions"):
         assert away.record[key] == at_home.record[key]
+
+
+def test_a_checkpoint_from_before_a_key_existed_has_it_at_its_default(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(LATER_KEYS, "compute.new", 4)
+    shutil.copyfile(run_folder / "checkpoints" / "last.ckpt", tmp_path / "mine.ckpt")
+    for path in (run_folder, tmp_path / "mine.ckpt"):
+        assert load_trained(path).config["compute"]["new"] == 4
 
 
 def test_scores_belong_to_the_weights_that_were_measured(run_folder, config, tiny, tmp_path):

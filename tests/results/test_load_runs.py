@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from flowers_tl.compare import main
+from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.results.load_runs import find_runs, group_runs, mean_and_spread
 from flowers_tl.results.terminal_tables import table_rows
 from flowers_tl.utils.errors import UserError
@@ -198,6 +199,23 @@ def test_the_door_prints_the_table_and_writes_it_with_the_curves(write, tmp_path
     assert "(comparison.png)" in markdown
     image = Image.open(tmp_path / "sweep" / "comparison.png")
     assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines were drawn, not only axes
+
+
+def test_a_config_that_was_written_before_a_key_existed_has_it_at_its_default(write, tmp_path, monkeypatch):
+    write("before", seed=0)
+    write("same", seed=1, compute={"new": 4})
+    write("other", seed=2, compute={"new": 5})
+    assert [group.label for group in group_runs(find_runs([tmp_path])[0])[0]] == [
+        "fine_tuning",
+        "fine_tuning compute.new=4",
+        "fine_tuning compute.new=5",
+    ]
+    monkeypatch.setitem(LATER_KEYS, "compute.new", 4)
+    groups = group_runs(find_runs([tmp_path])[0])[0]
+    assert {group.label: len(group.runs) for group in groups} == {
+        "fine_tuning compute.new=4": 2,
+        "fine_tuning compute.new=5": 1,
+    }
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import pytest
 import torch
 import yaml
 
+from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.runs.resume import restore_config
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
@@ -196,6 +198,16 @@ def test_other_settings_are_refused_and_the_run_is_left_alone(run, tmp_path):
         with pytest.raises(UserError, match=message):
             run("one", ckpt_path="last", given=("ckpt_path", *keys), **keys)
     assert {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()} == before
+
+
+def test_a_run_from_before_a_key_existed_goes_on_with_its_default(config, tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(LATER_KEYS, "compute.new", 4)
+    old, checkpoint = config(tiny()), tmp_path / "checkpoints" / "last.ckpt"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    new = old | {"compute": old["compute"] | {"new": 5}}
+    assert restore_config(new, checkpoint, ["ckpt_path"])["compute"]["new"] == 4
+    with pytest.raises(UserError, match=r"its settings were compute.new=4"):
+        restore_config(new, checkpoint, ["ckpt_path", "compute.new"])
 
 
 def test_a_checkpoint_without_its_run_must_fit(run, tmp_path):
