@@ -26,10 +26,8 @@ class CacheOptions:
 @command
 def main(options: CacheOptions) -> None:
     """List the entries of the cache, or remove them."""
-    from rich.console import Console
-    from rich.table import Table
-
     from flowers_tl.data.cached.disk_cache import clear, default_folder, entries
+    from flowers_tl.utils.notes import log, log_table
 
     if not 0 <= options.unused_days < math.inf:
         raise UserError(f"unused_days={options.unused_days:g} is not a number of days, 0 or more.")
@@ -42,15 +40,12 @@ def main(options: CacheOptions) -> None:
         except OSError as error:
             raise UserError(f"{folder} can't be cleared ({error}): remove it as the user who owns it.") from error
         return
-    table = Table("entry", "what it is", title=f"Cache in {folder}", title_justify="left")
-    table.add_column("MB", justify="right")
-    table.add_column("last used")
-    known = sorted(entries(folder), key=lambda entry: -entry["used"])
+    known, rows = sorted(entries(folder), key=lambda entry: -entry["used"]), []
     for entry in known:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["used"]))
-        table.add_row(entry["folder"].name, entry["what"], f"{entry['bytes'] / 1e6:,.1f}", used)
-    Console().print(table)
-    print(f"{len(known)} entries, {sum(entry['bytes'] for entry in known) / 1e9:.2f} GB")
+        rows.append([entry["folder"].name, entry["what"], f"{entry['bytes'] / 1e6:,.1f}", used])
+    log_table(f"Cache in {folder}", ["entry", "what it is", "MB", "last used"], rows, left=["what it is", "last used"])
+    log.info(f"{len(known)} entries, {sum(entry['bytes'] for entry in known) / 1e9:.2f} GB")
 
 
 if __name__ == "__main__":

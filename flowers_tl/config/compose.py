@@ -1,6 +1,7 @@
 """Configs composed from ``conf/`` beside Hydra's own run, as plain Python."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -13,14 +14,21 @@ from flowers_tl.config.schema import CONF, TrainConfig
 from flowers_tl.utils.errors import UserError, validate_not_empty
 
 
-def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
-    """Compose ``conf/train.yaml`` with overrides. Raises UserError where that can't be done."""
+@contextmanager
+def hydra_initialized() -> Iterator[GlobalHydra]:
+    """Let Hydra know ``conf/``. Raises UserError where something can't be composed within."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = to_plain(compose("train", overrides=list(overrides)))
+            yield GlobalHydra.instance()
     except COMPOSE_ERRORS as error:
         raise UserError(explain_error(error)) from error
+
+
+def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose ``conf/train.yaml`` with overrides. Raises UserError where that can't be done."""
+    with hydra_initialized():
+        config = to_plain(compose("train", overrides=list(overrides)))
     validate_not_empty(config)
     return config
 

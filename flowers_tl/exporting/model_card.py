@@ -8,6 +8,7 @@ from flowers_tl.data.transforms import IMAGENET_MEAN, IMAGENET_STD, resized
 from flowers_tl.exporting.formats import Format
 from flowers_tl.exporting.verify import Agreement
 from flowers_tl.inference.checkpoint import TrainedModel
+from flowers_tl.results.protocol import fingerprints, split_sizes
 from flowers_tl.runs.record import versions
 from flowers_tl.utils.templates import render
 
@@ -103,11 +104,9 @@ def write_card(
 def describe_origin(provenance: Mapping[str, Any]) -> dict[str, str | None]:
     """Data, protocol, strategy and versions in words, None where they are not on record."""
     of, data, protocol = provenance, provenance["data"], provenance["protocol"]
-    sizes = ", ".join(f"{data[split]:,} {split}" for split in ("train", "val", "test") if split in data)
-    fingerprints = ", ".join(f"{split} {value}" for split, value in (protocol or {}).get("splits", {}).items())
     return {
-        "images": f"{data['name']}: {sizes}" if data else None,
-        "protocol": f"{protocol['name']}, fingerprints: {fingerprints}" if protocol else None,
+        "images": f"{data['name']}: {split_sizes(data)}" if data else None,
+        "protocol": f"{protocol['name']}, fingerprints: {fingerprints(protocol)}" if protocol else None,
         "initial weights": ", fingerprint ".join(filter(None, (of["weights"], of["weights_fingerprint"]))),
         "strategy": f"{of['strategy']}, {of['epochs']} epochs, seed {of['seed']}" if of["strategy"] else None,
         "checkpoint": f"{of['checkpoint']}, run {of['id'] or UNKNOWN}",

@@ -16,7 +16,7 @@ from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.report.table import describe_intervals, table_columns
 from flowers_tl.report.thumbnails import load_thumbnails
 from flowers_tl.results.load_runs import RunGroup
-from flowers_tl.results.protocol import describe
+from flowers_tl.results.protocol import describe, fingerprints, split_sizes
 from flowers_tl.results.terminal_tables import HEADER, table_rows
 from flowers_tl.utils.templates import render
 
@@ -197,8 +197,8 @@ def explain_tests(differences: Sequence[PairedDifference]) -> str:
 def describe_data(result: dict) -> str:
     """Name and sizes of a run's data."""
     data = result.get("data", {})
-    sizes = [f"{data[split]:,} {split}" for split in ("train", "val", "test") if split in data]
-    return f"{data.get('name', 'not on record')}: {', '.join(sizes)} images" if sizes else "not on record"
+    sizes = split_sizes(data)
+    return f"{data.get('name', 'not on record')}: {sizes} images" if sizes else "not on record"
 
 
 def describe_protocol(result: dict) -> str:
@@ -206,8 +206,8 @@ def describe_protocol(result: dict) -> str:
     protocol = result.get("protocol")
     if protocol is None:
         return "no recorded protocol"
-    fingerprints = ", ".join(f"{split} {value}" for split, value in protocol.get("splits", {}).items())
-    return f"{describe(protocol)}, metric {protocol.get('metric')}; fingerprints of the images: {fingerprints}"
+    metric, images = protocol.get("metric"), fingerprints(protocol)
+    return f"{describe(protocol)}, metric {metric}; fingerprints of the images: {images}"
 
 
 def describe_packages(result: dict) -> str:

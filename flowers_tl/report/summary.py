@@ -17,8 +17,6 @@ from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.utils.errors import UserError, shorten
 
 TOP = 5
-# Where a measure stands in result.json.
-RECORDED = {"val": ("val", "accuracy"), "seconds": ("seconds", "total"), "epochs": ("epochs",)}
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions 
     for run, of_run in zip(runs, predictions, strict=True):
         facts: dict[str, Any] = {}
         for name in ("val", "test"):
-            if np.isfinite(count := recorded([run], "data", name)[0]):
+            if (count := run.result.get("data", {}).get(name)) is not None:
                 facts[f"numbers of {name} images"] = count
         if of_run is not None:
             facts["classes"] = of_run.class_names
@@ -179,7 +177,7 @@ def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions 
 def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictions]) -> StrategySummary:
     """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
     first = group.runs[0].result
-    measures = {metric.name: Measure(recorded(group.runs, "test", metric.name)) for metric in compared_metrics()}
+    measures = {metric.name: Measure(group.values("test", metric.name)) for metric in compared_metrics()}
     predictions = None
     if tests:
         labels = tests[0].labels
@@ -191,7 +189,9 @@ def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictio
         number,
         predictions,
         measures,
-        **{name: Measure(recorded(group.runs, *path)) for name, path in RECORDED.items()},
+        val=Measure(group.values("val", "accuracy")),
+        seconds=Measure(group.values("seconds", "total")),
+        epochs=Measure(group.values("epochs")),
         trainable=first["parameters"]["trainable"],
         total=first["parameters"]["total"],
         train_images=first.get("data", {}).get("train"),
@@ -226,7 +226,7 @@ def compute_scores(predictions: TestPredictions, labels: np.ndarray) -> dict[str
 
 def find_contradictions(strategy: StrategySummary) -> list[str]:
     """A sentence if result.json and predictions.npz give different test accuracies: one of them is of another run."""
-    differ = np.abs(recorded(strategy.group.runs, "test", "accuracy") - strategy.accuracy.values) > 0.001
+    differ = np.abs(strategy.group.values("test", "accuracy") - strategy.accuracy.values) > 0.001
     folders = [run.folder.name for run, differs in zip(strategy.group.runs, differ, strict=True) if differs]
     why = "result.json and predictions.npz give different test accuracies; the report takes the latter"
     return [f"{strategy.label}: in {shorten(folders)} {why}."] if folders else []
@@ -236,17 +236,6 @@ def rank(strategy: StrategySummary) -> tuple[float, ...]:
     """Sort key: validation accuracy; of equals the one with fewer trainable parameters, then the faster one."""
     keys = (-strategy.val.mean, strategy.trainable, strategy.seconds.mean, strategy.number)
     return tuple(np.inf if np.isnan(key) else key for key in keys)
-
-
-def recorded(runs: Iterable[Run], *path: str) -> np.ndarray:
-    """One number per run, at ``path`` in its result; NaN where an earlier version recorded none."""
-    values = []
-    for run in runs:
-        value: Any = run.result
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        values.append(np.nan if value is None else float(value))
-    return np.array(values)
 
 
 def remove_folders(note: str, runs: Iterable[Run]) -> str:

@@ -4,8 +4,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +46,11 @@ class RunGroup:
     runs: tuple[Run, ...]
 
     def values(self, *path: str) -> np.ndarray:
-        """One number per run, at ``path`` in its result."""
-        return np.array([reduce(getitem, path, run.result) for run in self.runs], dtype=float)
+        """One number per run, at ``path`` in its result; NaN where an earlier version recorded none."""
+        parts: list[Any] = [run.result for run in self.runs]
+        for key in path:
+            parts = [part.get(key) if isinstance(part, dict) else None for part in parts]
+        return np.array(parts, dtype=float)
 
     def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Epochs, mean and standard deviation (0 for one run) of a history column, up to the last epoch of all runs.

@@ -34,6 +34,16 @@ def describe(protocol: Mapping[str, Any] | None) -> str:
     return "no recorded protocol" if protocol is None else f"the {protocol['name']} protocol"
 
 
+def split_sizes(data: Mapping[str, Any]) -> str:
+    """How many images each split has, of those that are on record."""
+    return ", ".join(f"{data[split]:,} {split}" for split in ("train", "val", "test") if split in data)
+
+
+def fingerprints(protocol: Mapping[str, Any]) -> str:
+    """The fingerprints of a protocol's images, split by split."""
+    return ", ".join(f"{split} {value}" for split, value in protocol.get("splits", {}).items())
+
+
 def difference(run: Run, other_run: Run) -> str:
     """In what the protocol of ``other_run`` differs from that of ``run``."""
     first, other = (one.result.get("protocol") for one in (run, other_run))

@@ -6,14 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from flowers_tl.config.compose import compose_config
-from flowers_tl.config.error_messages import COMPOSE_ERRORS, explain_error
-from flowers_tl.config.schema import CONF
+from flowers_tl.config.compose import compose_config, hydra_initialized
 from flowers_tl.utils.errors import UserError
 
 
@@ -92,16 +88,11 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
     Raises:
         UserError: if one can't be read, or none names several values.
     """
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-            overrides = parser.parse_overrides(list(arguments))
-            parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
-    except COMPOSE_ERRORS as error:
-        raise UserError(explain_error(error)) from error
-    if hydra := [override.key_or_group for override in overrides if override.is_hydra_override()]:
-        raise UserError(f"{hydra[0]} has no effect on a search: its trials run one after another below folder=DIR.")
+    with hydra_initialized() as hydra:
+        overrides = OverridesParser.create(hydra.config_loader()).parse_overrides(list(arguments))
+        parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
+    if of_hydra := [override.key_or_group for override in overrides if override.is_hydra_override()]:
+        raise UserError(f"{of_hydra[0]} has no effect on a search: its trials run one after another below folder=DIR.")
     if not parameters:
         raise UserError(
             "There is nothing to search: give a key several values, as in 'optimizer.weight_decay=0,1e-4' or "
