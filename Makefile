@@ -36,9 +36,10 @@ test: install  ## Pass all tests; those on real images run where FLOWERS102_ROOT
 test-fast: install  ## Pass the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not real_data"
 
-lint: install  ## Check style and formatting
+lint: install  ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: install  ## Mend style and formatting
 	$(BIN)/ruff check --fix .
@@ -48,5 +49,5 @@ docs: install  ## Write the tables of keys in docs/ anew from the schema
 	$(BIN)/python tests/generated_docs.py
 
 clean:  ## Remove .venv and caches; outputs and data stay
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

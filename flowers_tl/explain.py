@@ -1,5 +1,6 @@
 """See where a network's answer comes from: ``python -m flowers_tl.explain images=photos ckpt=RUN figure=heat.png``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,9 +35,9 @@ def main(options: ExplainOptions) -> int:
     from flowers_tl.inference.figures import draw_explanations, validate_figure
     from flowers_tl.inference.predictor import load_network
 
-    images = find_images(options.images)
+    images = find_images(list(map(str, options.images)))
     validate_figure(options.figure, images)
-    checkpoints = options.ckpt or [None]
+    checkpoints: Sequence[Path | None] = options.ckpt or [None]
     if len(checkpoints) > 2:
         raise UserError(f"ckpt=PATH names {len(checkpoints)} networks: name one, or two to compare.")
     networks = [load_network(path, options.backbone, options.backbone__weights, options.device) for path in checkpoints]

@@ -33,7 +33,9 @@ def main(options: ExportOptions) -> None:
 
     trained = load_trained(options.ckpt)
     with Console(stderr=True).status("Reading") as status:
-        images, agreements = export(trained, options.out, options.formats.split(","), options.images, status.update)
+        images, agreements = export(
+            trained, options.out, options.formats.split(","), list(map(str, options.images)), status.update
+        )
     for file, agreement in agreements.items():
         print(
             f"{file:18} same class first on {same_class(agreement)}; logits differ by {agreement.largest:.1g} at most"

@@ -34,7 +34,7 @@ def main(options: PredictOptions) -> int:
     from flowers_tl.inference.predictor import load_network
     from flowers_tl.inference.writers import write_predictions
 
-    images = find_images(options.images)
+    images = find_images(list(map(str, options.images)))
     if options.explain and not options.figure:
         raise UserError("explain=true draws heat maps, and no figure is named: figure=PATH.")
     if options.figure:

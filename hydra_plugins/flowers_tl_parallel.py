@@ -81,16 +81,21 @@ class ParallelLauncher(Launcher):
         device = self.slots.get()
         visible = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
         environment = {"OMP_NUM_THREADS": str(self.threads)} | os.environ | visible | {"HYDRA_FULL_ERROR": FULL_ERROR}
-        environment = {name: value for name, value in environment.items() if value is not None}
         command = [*this_command(), *self.arguments(config, folder, number, overrides)]
         result = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
         # Appended: the output of an earlier sweep in this folder stays.
         with open(folder / "log.txt", "a") as output:
-            pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             with self.lock:
                 if self.stopped:
                     return result
-                process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+                process = subprocess.Popen(
+                    command,
+                    env={name: value for name, value in environment.items() if value is not None},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
                 self.running.add(process)
             log.info(f"\t#{number} : {' '.join(overrides)}{f' on device {device}' if device else ''}")
             code = process.wait()

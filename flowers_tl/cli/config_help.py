@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import omegaconf
 from hydra.core.config_store import ConfigStore
@@ -39,7 +39,7 @@ def list_choices() -> dict[str, set[str]]:
     return {group: {name.stem for name in names if name.parent.name == group} for group in groups}
 
 
-def list_keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+def list_keys(schema: Any = TrainConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Every key of the config, its default (nothing where it is null, or a choice says it), and its meaning."""
     hints, texts = get_type_hints(schema), field_docstrings(schema)
     for one in fields(schema):

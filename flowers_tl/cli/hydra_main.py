@@ -65,7 +65,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
             # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
             flags, overrides = split_arguments(sys.argv[1:])
             with exit_on_error(lambda: how_to_resume(folder), explain_run_error):
-                exit_after_help(flags, lambda: config_help(config_name, job.__doc__))
+                exit_after_help(flags, lambda: config_help(config_name, job.__doc__ or ""))
                 sys.argv[1:] = [*flags, *overrides]
                 # With this set Hydra lets its exceptions through instead of printing them.
                 with environment("HYDRA_FULL_ERROR", "1"):
@@ -81,7 +81,9 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line into Hydra's flags (with their values) and the overrides."""
-    flags, overrides, rest = [], [], list(arguments)
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = list(arguments)
     while rest:
         argument = rest.pop(0)
         (flags if argument.startswith("-") else overrides).append(argument)

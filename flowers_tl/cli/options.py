@@ -121,11 +121,10 @@ def field_docstrings(schema: type) -> dict[str, str]:
     """The string that stands below each field of a class, its bases' too."""
     texts: dict[str, str] = {}
     for base in [base for base in reversed(schema.__mro__) if base is not object]:
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body
-        for one, below in pairwise(body):
-            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-            if isinstance(one, ast.AnnAssign) and is_text:
-                texts[one.target.id] = inspect.cleandoc(below.value.value).replace("\n", " ")
+        tree = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(base))))
+        for one, below in pairwise(next(node.body for node in tree if isinstance(node, ast.ClassDef))):
+            if isinstance(one, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                texts[ast.unparse(one.target)] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
     return texts
 
 
@@ -144,8 +143,9 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
             raise UserError(explain_flag(key, text or " ".join(arguments[number + 1 : number + 2]), by_key))
         if word in by_key:
             raise UserError(f"{word} names nothing: say {by_key[word].typed}.")
-        if equals and key in by_key:
-            option, value = by_key[key], by_key[key].read(text)
+        option = by_key.get(key) if equals else None
+        if option:
+            value = option.read(text)
         else:
             option = next((one for one in options if one.words and one.words.accepts(word)), None)
             if option is None or (equals and get_close_matches(key, by_key, cutoff=0.8) and not Path(word).exists()):
@@ -218,10 +218,10 @@ def command(
 
 def command_help(function: Callable, schema: type) -> str:
     """The help of a command that composes nothing."""
-    options, module = read_options(schema), sys.modules[function.__module__].__spec__.name
+    options, module = read_options(schema), getattr(sys.modules[function.__module__].__spec__, "name", "")
     usage = ["python -m", module, *(option.typed for option in options if option.words), "key=value ..."]
     rows = [*(option.line() for option in options), *FLAGS]
-    return format_help(" ".join(usage), schema.__doc__, [("Options", rows)])
+    return format_help(" ".join(usage), schema.__doc__ or "", [("Options", rows)])
 
 
 def exit_after_help(arguments: Sequence[str], text: Callable[[], str]) -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -49,7 +50,7 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
     return f"{first_line(str(error))}."
 
 
-def unknown_key(key: str, schema: type) -> str:
+def unknown_key(key: str, schema: Any) -> str:
     """Say that a part of the config has no such key, and which it has."""
     # A row is table[0] in OmegaConf's words, table.0 on the command line.
     key = re.sub(r"\[(\d+)\]", r".\1", key)

@@ -44,12 +44,9 @@ def add_later_keys(config: dict[str, Any]) -> dict[str, Any]:
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings and lists as one mapping with dotted keys."""
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
+    if not isinstance(value, Mapping | list):
         return {prefix: value}
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
     flat: dict[str, Any] = {}
     for key, inner in items:
         flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))

@@ -72,13 +72,15 @@ class ImageDataModule(L.LightningDataModule):
         super().__init__()
         self.root, self.strict, self.cache = Path(root).expanduser(), strict, cache
         self.clock = cache.clock if cache else PhaseTimer()
-        self.num_classes, self.class_names = num_classes, []
+        self.num_classes = num_classes
+        self.class_names: list[str] = []
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
         self.protocol, self.balance = protocol, balance
         self.shares, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
         self.images: dict[str, ImageSplit] = {}
-        self.undivided, self.cut = False, set()
+        self.undivided = False
+        self.cut: set[str] = set()
         self.left_out: list[Path] = []
 
     def find_splits(self) -> dict[str, ImageSplit]:
@@ -140,7 +142,9 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def class_weights(self) -> list[float] | None:
         """Weights of the classes in the training loss; None where all count alike."""
-        return balancing_weights(self.images["train"].labels, self.num_classes) if self.balance == "weights" else None
+        return (
+            balancing_weights(self.images["train"].labels, len(self.class_names)) if self.balance == "weights" else None
+        )
 
     def train_dataloader(self) -> DataLoader:
         return self.loader(self.crops("train", self.seed), self.sampler("train", shuffled=True))

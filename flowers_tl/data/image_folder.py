@@ -81,8 +81,8 @@ def read_folder(root: Path) -> dict[str, ImageSplit]:
                 "splits need the same."
             )
     if others:
-        names = shorten([str(file.relative_to(root)) for file in sorted(set(others))])
-        log_note(f"Left out below {root}, being no images ({', '.join(ENDINGS)}) or in no class folder: {names}.")
+        left_out = shorten([str(file.relative_to(root)) for file in sorted(set(others))])
+        log_note(f"Left out below {root}, being no images ({', '.join(ENDINGS)}) or in no class folder: {left_out}.")
     return splits
 
 

@@ -64,7 +64,7 @@ class SyntheticDataModule(TorchvisionDataModule):
     ) -> None:
         sizes = {"num_classes": num_classes, "image_size": image_size, "num_workers": num_workers}
         super().__init__("flowers", root or "data", **sizes, **others)
-        self.name, self.reader = "synthetic", DrawnFlowers
+        self.name, self.reader, self.known_classes = "synthetic", DrawnFlowers, num_classes
         self.first_species = first_species
         self.drawn = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counted = "-".join(str(count) for count in self.drawn.values())
@@ -78,7 +78,7 @@ class SyntheticDataModule(TorchvisionDataModule):
             self.root.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".drawing-", dir=self.root.parent) as beside:
                 drawn = Path(beside) / "drawn"
-                draw_dataset(drawn, self.num_classes, self.drawn, self.image_size, self.first_species)
+                draw_dataset(drawn, self.known_classes, self.drawn, self.image_size, self.first_species)
                 # Fails where anything lies there: a folder takes the place of an empty one alone.
                 os.rename(drawn, self.root)
         except OSError as error:
@@ -89,7 +89,7 @@ class SyntheticDataModule(TorchvisionDataModule):
                 ) from error
 
     def find_splits(self) -> dict[str, ImageSplit]:
-        names = [f"drawn species {self.first_species + k}" for k in range(self.num_classes)]
+        names = [f"drawn species {self.first_species + k}" for k in range(self.known_classes)]
         return {split: replace(images, classes=names) for split, images in super().find_splits().items()}
 
 
@@ -100,7 +100,8 @@ def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_
     images = [(split, k) for split in SPLITS for k in range(num_classes) for _ in range(per_class[split])]
     # Image ids are shuffled over the splits, as the original's are: nothing may depend on their order.
     ids = 1 + np.random.default_rng([first_species, len(images)]).permutation(len(images))
-    labels, splits = np.zeros(len(images), int), {split: [] for split in SPLITS}
+    labels = np.zeros(len(images), int)
+    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
     for number, (split, k) in zip(ids, track(images, "Drawing flowers", transient=True), strict=True):
         rng = np.random.default_rng([first_species + k, int(number)])
         canvas = draw_flower(Species.from_number(first_species + k), resized(image_size), rng)

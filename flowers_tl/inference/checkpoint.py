@@ -96,7 +96,8 @@ def read_checkpoint(file: Path) -> TrainedModel:
 
 def read_head(file: Path) -> TrainedModel:
     """Load one of many heads, on the network that it was trained on."""
-    config, class_names = read_config(file.parent), Predictions.read(file.parent).class_names
+    config, predictions = read_config(file.parent), Predictions.read(file.parent)
+    class_names = predictions.class_names if predictions else None
     state = torch.load(file, map_location="cpu", weights_only=True)
     refuse_not_finite(state, file)
     # If the backbone had random weights, it gets the same again.

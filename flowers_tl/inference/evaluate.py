@@ -59,8 +59,9 @@ def evaluate(
     if uses_of_val:
         validate_val_use(uses_of_val[0], split, trained, config)
     predictions, data = predict_splits(trained, config, sorted({split, *(["val"] if uses_of_val else [])}))
-    val, measured = predictions.splits.get("val"), predictions.splits[split]
-    temperature, sets = trained.temperature, None
+    measured, temperature, sets = predictions.splits[split], trained.temperature, None
+    if uses_of_val:
+        val = predictions.splits["val"]
     if calibrate:
         temperature = fit_temperature(val.logits, val.labels)
     if conformal is not None:
@@ -112,8 +113,8 @@ def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mappin
 
 def trained_on_val(trained: TrainedModel, config: Mapping[str, Any]) -> bool:
     """Whether the network was trained on these data's val images."""
-    same = all(config["data"][key] == trained.config["data"][key] for key in ("name", "root"))
-    return same and trained.config["data"]["protocol"] == "trainval"
+    measured, trained_on = config["data"], (trained.config or config)["data"]
+    return trained_on["protocol"] == "trainval" and all(measured[key] == trained_on[key] for key in ("name", "root"))
 
 
 def notes(

@@ -52,6 +52,11 @@ class Explanation:
     target: tuple[str, float]
     heat: Heat | None = None
 
+    @property
+    def evidence(self) -> np.ndarray:
+        """The values of the heat map; without one all are 0."""
+        return self.heat.values if self.heat else np.zeros((SIDE, SIDE), np.float32)
+
 
 def prepare_first(
     network: Predictor, images: Iterable[Path], most: int, unreadable: Callable[[UserError], None]

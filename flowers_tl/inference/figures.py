@@ -96,7 +96,7 @@ def draw_explanations(
             for row, one in zip(rows, network, strict=True):
                 row.append(partial(show_heat, one, norm, mark=mark, answers=not bars))
     if pair:
-        differences = [b.heat.values - a.heat.values for a, b in zip(*explanations, strict=True)]
+        differences = [b.evidence - a.evidence for a, b in zip(*explanations, strict=True)]
         most = np.abs(differences).max() or 1
         scales.append(Scale(Normalize(-most, most), DIFFERENCE, [3], "B less A: red, B looks more"))
         for row, one, values in zip(rows, first, differences, strict=True):
@@ -113,7 +113,7 @@ def headline(name: str, explanation: Explanation) -> str:
 
 def heat_norm(explanations: Iterable[Explanation]) -> Normalize:
     """The one scale of all maps, from 0 to the largest value of any."""
-    return Normalize(0, max(one.heat.values.max() for one in explanations) or 1)
+    return Normalize(0, max(one.evidence.max() for one in explanations) or 1)
 
 
 def draw(
@@ -183,7 +183,7 @@ def show_bars(explanation: Explanation, axis: Axes) -> None:
 
 def show_heat(explanation: Explanation, norm: Normalize, axis: Axes, mark: str = "", answers: bool = False) -> None:
     """The map over the grey image, with a line at half of its maximum."""
-    heat, (name, share) = explanation.heat.values, explanation.target
+    heat, (name, share) = explanation.evidence, explanation.target
     axis.imshow(blend(explanation.pixels, HEAT(norm(heat))), extent=FRAME)
     if heat.max() > heat.min():
         axis.contour(heat, levels=[heat.max() / 2], extent=(0, 1, 0, 1), colors="white", linewidths=1)
@@ -199,7 +199,7 @@ def show_difference(explanation: Explanation, values: np.ndarray, norm: Normaliz
 
 
 def blend(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colours (h, w, 4) laid over the image in grey, through which it can be seen: (h, w, 3)."""
+    """Colours (h, w, 4) laid over the image in grey, which shows through: (h, w, 3)."""
     grey = Image.fromarray((pixels * 255).astype(np.uint8)).convert("L").resize(colours.shape[1::-1])
     return 0.65 * colours[..., :3] + 0.35 * np.asarray(grey)[..., None] / 255
 

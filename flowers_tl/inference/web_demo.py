@@ -125,7 +125,7 @@ def answerer(
             return [gradio.Markdown(sentence, visible=True), *[None] * 4]
         crop, heat, top = explanation.pixels, None, explanation.top
         if explain:
-            heat = blend(crop, HEAT(heat_norm([explanation])(explanation.heat.values)))
+            heat = blend(crop, HEAT(heat_norm([explanation])(explanation.evidence)))
         gallery = [(str(examples[name]), name) for name, _ in top if name in examples]
         return [gradio.Markdown(visible=False), (255 * crop).astype(np.uint8), heat, dict(top), gallery]
 

@@ -55,6 +55,6 @@ def write_predictions(
     console = Console(stderr=True)
     for prediction in track(predictions, "Predicting", total, console=console, transient=True, disable=not progress):
         write(prediction, out)
-        if len(files) < keep:
+        if prediction.image and len(files) < keep:
             files.append(Path(prediction.image))
     return files

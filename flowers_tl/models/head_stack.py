@@ -41,11 +41,10 @@ class HeadStack:
             self.stacked[name].grad = torch.zeros_like(self.stacked[name])
         self.heads: list[list[nn.Parameter]] = [[] for _ in range(self.size)]
         for stacked in self.stacked.values():
-            for head, weights, gradient in zip(
-                self.heads, stacked.detach().flatten(0, 1), stacked.grad.flatten(0, 1), strict=True
-            ):
-                head.append(nn.Parameter(weights))
-                head[-1].grad = gradient
+            rows = zip(self.heads, stacked.detach().flatten(0, 1), stacked.grad.flatten(0, 1), strict=True)
+            for parameters, weights, gradient in rows:
+                parameters.append(nn.Parameter(weights))
+                parameters[-1].grad = gradient
         self.random: list[Tensor] = []
 
     def state(self, number: int) -> dict[str, Tensor]:

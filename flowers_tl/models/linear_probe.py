@@ -86,7 +86,7 @@ def solve_head(
     Args:
         backbone: whose head is replaced.
         train: what enters the head, (n, ...), and labels (n,), as :func:`compute_features` returns them.
-        val: the same of the images by which the best is chosen.
+        val: the same of the images by which the best is selected.
         weight_decays: candidates.
         class_weights: of the classes in the mean over ``train``, (classes,); None: all count alike.
         progress: wraps the candidates, to show how far the search is.

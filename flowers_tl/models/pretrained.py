@@ -46,8 +46,8 @@ def load_weights(backbone: Backbone, weights: str | None) -> None:
         "has the unknown": state.keys() - current.keys() - classifier,
         "has another shape in": wrong_shape - classifier,
     }
-    if problems := [f"{what} {shorten(sorted(keys))}" for what, keys in problems.items() if keys]:
-        raise UserError(f"backbone.weights={weights} does not fit {backbone.name}: it {', and it '.join(problems)}.")
+    if wrong := [f"{what} {shorten(sorted(keys))}" for what, keys in problems.items() if keys]:
+        raise UserError(f"backbone.weights={weights} does not fit {backbone.name}: it {', and it '.join(wrong)}.")
     if neck := sorted((lacking | wrong_shape) - head):
         log_note(f"{weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
     fitting = {key: state[key] for key in (current.keys() & state.keys()) - head - wrong_shape}

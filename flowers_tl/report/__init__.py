@@ -10,7 +10,7 @@ from flowers_tl.report.table import to_csv
 from flowers_tl.utils.files import validate_overwrite
 
 FILES = ("report.html", "report.csv", "report.md")
-# Words in the page by which it is told from a user's own file.
+# Words in the page that a user's file does not have.
 SIGN = "Report of flowers_tl</title>"
 
 __all__ = ["FILES", "SIGN", "recommendation_lines", "summarize", "write_report"]

@@ -185,10 +185,10 @@ def draw_labels(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     # Right and left of the point, then above and below, ever farther.
     offsets = [(9, 0, "left"), (-9, 0, "right")]
     offsets += [(0, dy, align) for dy in (13, -13, 26, -26) for align in ("center", "right", "left")]
-    for label, *place in points:
+    for label, x_data, y_data in points:
         short = label if len(label) <= 26 else f"{label[:25]}…"
         for x, y, align in offsets:
-            text = axes.annotate(short, place, (x, y), textcoords="offset points", ha=align, va="center")
+            text = axes.annotate(short, (x_data, y_data), (x, y), textcoords="offset points", ha=align, va="center")
             box = text.get_window_extent(renderer)
             inside = box.x0 >= axes.bbox.x0 and box.y0 >= axes.bbox.y0 and box.x1 <= right and box.y1 <= top
             if inside and not box.count_overlaps(taken):
@@ -201,7 +201,7 @@ def reliability_svg(strategy: StrategySummary, labels: np.ndarray) -> Markup:
     """Accuracy by confidence, all seeds together; a dot's area grows with its number of images."""
     logits, style = strategy.predictions.logits, line_style(strategy.number)
     bins = reliability(np.concatenate(logits), np.tile(labels, len(logits)))
-    most = max(b.count for b in bins)
+    most = max(b.images for b in bins)
     with rc_context(SETTINGS):
         figure, axes = new_figure(230, 230)
         axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
@@ -211,9 +211,9 @@ def reliability_svg(strategy: StrategySummary, labels: np.ndarray) -> Markup:
         axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], linewidth=2, **style)
         for b in bins:
             tooltip = (
-                f"confidence {100 * b.confidence:.0f} %, accuracy {100 * b.accuracy:.0f} %, {b.count:,} predictions"
+                f"confidence {100 * b.confidence:.0f} %, accuracy {100 * b.accuracy:.0f} %, {b.images:,} predictions"
             )
-            dot = {"marker": "o", "markersize": 4 + 12 * (b.count / most) ** 0.5, "color": style["color"]}
+            dot = {"marker": "o", "markersize": 4 + 12 * (b.images / most) ** 0.5, "color": style["color"]}
             axes.plot([b.confidence], [b.accuracy], clip_on=False, gid=mark(title=tooltip), **dot)
         return to_svg(figure, f"Accuracy by confidence of {strategy.label}", VARIABLES)
 

@@ -30,7 +30,7 @@ class Side(NamedTuple):
 
     name: str
     other: str
-    count: str
+    confused: str
     images: int
     # The image of the class that is predicted with the highest confidence, None where the class has none.
     example: str | None
@@ -58,7 +58,7 @@ def class_data(summary: ComparisonSummary) -> dict[str, Any]:
     """Names, images and accuracies by group of the classes that have test images, for the page's script too."""
     labels = summary.test.labels
     counts = np.bincount(labels)
-    present = np.flatnonzero(counts)
+    present = np.flatnonzero(counts).tolist()
     return {
         "labels": {str(s.number): s.label for s in summary.with_predictions},
         "names": [summary.class_name(k) for k in present],
@@ -90,7 +90,7 @@ def most_confused(summary: ComparisonSummary, strategy: StrategySummary) -> list
             break
         if counts[first, second] < counts[second, first]:
             first, second = second, first
-        pairs.append(tuple(side(summary, strategy, counts, *pair) for pair in ((first, second), (second, first))))
+        pairs.append((side(summary, strategy, counts, first, second), side(summary, strategy, counts, second, first)))
     return pairs
 
 

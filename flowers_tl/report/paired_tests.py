@@ -55,7 +55,7 @@ def compare(first: StrategySummary, second: StrategySummary) -> PairedDifference
     Returns:
         None if the predictions by image of one group are not on record.
     """
-    if first.predictions is None or second.predictions is None:
+    if not (first.predictions and second.predictions):
         return None
     a, b = first.predictions.correct, second.predictions.correct
     interval = paired_difference(a, b) if first.seeds == second.seeds else difference(a, b)

@@ -80,7 +80,10 @@ def recommend(
     It is compared with the last step that was significantly better than its own reference: a step whose gain is not
     significant is no reference.
     """
-    steps, no_better, best, reference = [], [], None, None
+    steps: list[Step] = []
+    no_better: list[str] = []
+    best: StrategySummary | None = None
+    reference: StrategySummary | None = None
     for strategy in sorted(strategies, key=lambda strategy: (cost(strategy), -strategy.val.mean)):
         if best is not None and strategy.val.mean <= best.val.mean:
             no_better.append(strategy.label)

@@ -38,10 +38,13 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """A group's predictions for the test images: logits (seeds, images, classes), correct (seeds, images)."""
+    """Predictions for the test images: logits (seeds, images, classes), correct (seeds, images). Without any it is false."""
 
     logits: np.ndarray
     correct: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.logits)
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -62,7 +65,7 @@ class StrategySummary:
 
     group: RunGroup
     number: int
-    predictions: TestPredictions | None
+    predictions: TestPredictions
     scores: dict[str, Measure]
     val: Measure
     seconds: Measure
@@ -90,8 +93,8 @@ class ComparisonSummary:
 
     strategies: list[StrategySummary]
     class_names: list[str]
-    # Labels and images; the logits are those of some run.
-    test: SplitPredictions | None
+    # Labels and images; the logits are those of some run. Empty if no run has predictions.
+    test: SplitPredictions
     notes: list[str]
 
     @property
@@ -102,7 +105,7 @@ class ComparisonSummary:
     @property
     def with_predictions(self) -> list[StrategySummary]:
         """The strategies whose predictions by image are on record."""
-        return [strategy for strategy in self.strategies if strategy.predictions is not None]
+        return [strategy for strategy in self.strategies if strategy.predictions]
 
     @property
     def runs(self) -> list[Run]:
@@ -136,10 +139,11 @@ def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> Comparis
             f"Without predictions for the test images, so without confidence intervals and tests: {', '.join(without)}."
         )
     known = [one for one in predictions if one is not None]
+    tested = [one.splits["test"] for one in known if "test" in one.splits]
     return ComparisonSummary(
         sorted(strategies, key=rank),
         known[0].class_names if known else [],
-        next((one.splits["test"] for one in known if "test" in one.splits), None),
+        tested[0] if tested else SplitPredictions(np.empty((0, 0)), np.empty(0, int), []),
         [remove_folders(note, runs) for note in notes],
     )
 
@@ -178,7 +182,7 @@ def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictio
     """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
     first = group.runs[0].result
     measures = {metric.name: Measure(group.values("test", metric.name)) for metric in compared_metrics()}
-    predictions = None
+    predictions = TestPredictions(np.empty((0, 0, 0)), np.empty((0, 0)))
     if tests:
         labels = tests[0].labels
         correct = np.stack([statistics.top_k(split.logits, labels, 1) for split in tests])

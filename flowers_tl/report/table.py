@@ -108,8 +108,9 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
 def describe_intervals(summary: ComparisonSummary) -> str:
     """What the confidence intervals of the table are over."""
     labels: dict[str, list[str]] = {}
-    for strategy in summary.with_predictions:
-        labels.setdefault(strategy.accuracy.interval.over, []).append(strategy.label)
+    for strategy in summary.strategies:
+        if interval := strategy.accuracy.interval:
+            labels.setdefault(interval.over, []).append(strategy.label)
     if not labels:
         return "No confidence intervals: the predictions by image of these runs are not on record."
     if len(labels) == 1:

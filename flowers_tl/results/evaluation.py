@@ -80,12 +80,12 @@ def print_evaluation(result: Evaluation, most: int) -> None:
     """Print the scores, the coverage of the prediction sets, and the ``most`` classes with the lowest recall."""
     right, count = result.scores["right"], result.scores["pictures"]
     log.info(f"{result.checkpoint} on {result.split}: {right:,} of {count:,} images right")
-    columns = {
+    measured = {
         result.split: result.scores,
         "as trained": result.reported,
         f"temperature {result.temperature:.3f}": result.calibrated,
     }
-    columns = {title: values for title, values in columns.items() if values}
+    columns = {title: values for title, values in measured.items() if values}
     rows = []
     for metric in scores.METRICS:
         numbers = [values.get(metric.name) for values in columns.values()]
@@ -110,9 +110,9 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
         writer.writeheader()
         writer.writerows(result.classes)
     with open(folder / "confusion.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ answered", *result.class_names])
-        writer.writerows([name, *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True))
+        table = csv.writer(file)
+        table.writerow(["true \\ answered", *result.class_names])
+        table.writerows([name, *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True))
     Image.fromarray(confusion_image(result.predictions)).save(folder / "confusion.png")
     Predictions(result.class_names, {result.split: result.predictions}).write(folder)
     (folder / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")

@@ -69,7 +69,9 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     Raises:
         UserError: if a path is not a folder, or no finished run is in any of them.
     """
-    runs, notes, files = [], [], {}
+    runs: list[Run] = []
+    notes: list[str] = []
+    files: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")

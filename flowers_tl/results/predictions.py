@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Predictions:
 
     def write(self, folder: Path) -> None:
         """Write :data:`FILE` into a folder."""
-        arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
+        arrays: dict[str, Any] = {"class_names": np.array(self.class_names)}
         for name, split in self.splits.items():
             arrays[f"{name}_logits"] = split.logits.astype(np.float32)
             arrays[f"{name}_labels"] = split.labels.astype(np.int64)

@@ -108,9 +108,9 @@ def count_by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, A
     """
     wrong = counts - np.diag(counts.diagonal())
     rows = []
-    for k in np.flatnonzero(counts.sum(axis=1)):
+    for k in np.flatnonzero(counts.sum(axis=1)).tolist():
         right, images, predicted = int(counts[k, k]), int(counts[k].sum()), int(counts[:, k].sum())
-        worst = wrong[k].argmax()
+        worst = int(wrong[k].argmax())
         rows.append(
             {
                 "class": names[k],

@@ -43,7 +43,7 @@ class Bin(NamedTuple):
 
     confidence: float
     accuracy: float
-    count: int
+    images: int
 
 
 def mean_interval(hits: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
@@ -181,5 +181,5 @@ def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> list[Bi
 
 def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over images."""
-    confidence, accuracy, count = np.array(reliability(logits, labels, bins)).T
-    return float(np.average(np.abs(confidence - accuracy), weights=count))
+    confidence, accuracy, images = np.array(reliability(logits, labels, bins)).T
+    return float(np.average(np.abs(confidence - accuracy), weights=images))

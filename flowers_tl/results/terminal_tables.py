@@ -32,7 +32,7 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
         rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in groups]
         cells = [", ".join(str(getattr(group, key)) for group in groups if group.parameters) for key in extra]
         lines.append([name, f"{parameters:,}", f"{trainable:,}", ", ".join(rates) or "frozen", *cells])
-    total, trainable = (sum(row[k] for row in rows) for k in (1, 2))
+    total, trainable = sum(row[1] for row in rows), sum(row[2] for row in rows)
     footer = ["all", f"{total:,}", f"{trainable:,} ({share(trainable, total)})"]
     header = ["stage", "parameters", "trainable", "learning rate", *(key.replace("_", " ") for key in extra)]
     log_table(f"{strategy} on {backbone}", header, lines, footer)
@@ -53,7 +53,7 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
 
 def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
     """The article's table, one row per group under :data:`HEADER`: mean ± standard deviation if there are several seeds."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for group in groups:
         first = group.runs[0].result
         rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]

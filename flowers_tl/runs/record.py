@@ -108,7 +108,7 @@ class RunFolder:
             failed = isinstance(error, Exception)
             self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")
             if failed:
-                self.result["error"] = str(error) or kind.__name__
+                self.result["error"] = str(error) or type(error).__name__
         self.write()
         self.lock.release()
 

@@ -147,7 +147,7 @@ def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> 
     """Read a checkpoint. Raises UserError where it has more epochs than the run, or the run's test is not made here."""
     start = Start(checkpoint, read_checkpoint(checkpoint))
     epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
-    complete, here = start.epoch >= epochs, start.folder.resolve() == Path(folder).resolve()
+    complete, here = start.epoch >= epochs, checkpoint.parent.parent.resolve() == Path(folder).resolve()
     if (epochs and start.epoch > epochs) or (complete and not here):
         raise UserError(
             f"{checkpoint} has {start.epoch} epochs behind it already: set trainer.max_epochs above that to train on."

@@ -62,13 +62,13 @@ class SearchSpace:
 
     def untried(self, tried: Sequence[Sequence[str]], most: int) -> list[dict[str, Any]] | None:
         """The combinations of values that are not among the ``tried`` overrides; None if there are more than ``most`` in all."""
-        values = [parameter.values() for parameter in self.parameters]
-        if None in values or math.prod(map(len, values)) > most:
+        values = [values for parameter in self.parameters if (values := parameter.values()) is not None]
+        if len(values) < len(self.parameters) or math.prod(map(len, values)) > most:
             return None
         pairs = (list(zip(self.parameters, combination, strict=True)) for combination in itertools.product(*values))
         by_overrides = {tuple(p.override(value) for p, value in pair): pair for pair in pairs}
-        tried = set(map(tuple, tried))
-        return [{p.key: value for p, value in pair} for key, pair in by_overrides.items() if key not in tried]
+        known = set(map(tuple, tried))
+        return [{p.key: value for p, value in pair} for key, pair in by_overrides.items() if key not in known]
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The config of one trial as plain Python. Raises UserError if it can't be composed."""
@@ -105,7 +105,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
 def parameter(override: Override) -> Parameter:
     """The values of a key. Raises UserError if they make no sense."""
     key, values = override.get_key_element(), override.value()
-    tags = getattr(values, "tags", set())
+    tags: set[str] = getattr(values, "tags", set())
     if tags - {"log"}:
         raise UserError(f"{key}: there is no tag '{sorted(tags - {'log'})[0]}'; known: log.")
     if isinstance(values, IntervalSweep):

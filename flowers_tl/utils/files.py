@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,14 @@ def new_folder(kind: str) -> Path:
     FLOWERS_TL_RUNS names another place than ``outputs``.
     """
     name = f"{os.environ.get('FLOWERS_TL_RUNS') or 'outputs'}/{kind}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    for number in count(1):
+    folder, number = Path(name), 1
+    while True:
         try:
-            folder = Path(name if number == 1 else f"{name}_{number}")
             folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            continue
+            number += 1
+            folder = Path(f"{name}_{number}")
 
 
 def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) -> None:

@@ -21,7 +21,7 @@ def log_table(
     rows: Iterable[Sequence[str]],
     footer: Sequence[str] = (),
     left: Container[str] = (),
-    padding: tuple[int, ...] = (0, 1),
+    padding: tuple[int, int] | tuple[int, int, int, int] = (0, 1),
 ) -> None:
     """Log a table as it looks in this terminal.
 

@@ -26,8 +26,8 @@ def render(package: str, name: str, **values: object) -> str:
 
 def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> Markup:
     """A Markdown table; templates call it ``table``."""
-    header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
+    titles = list(header)
+    lines: list[Sequence[object]] = [titles, ["---"] * len(titles), *rows]
     return Markup("\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines))
 
 

@@ -217,9 +217,7 @@ def entries(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
     With the prefix ``BUILDING`` those that are being built, or were when their process was killed.
     """
     listed = []
-    for path in folder.glob(f"{prefix}*-*"):
-        if not prefix and not ENTRY.fullmatch(path.name):
-            continue
+    for path in (path for path in folder.glob(f"{prefix}*-*") if prefix or ENTRY.fullmatch(path.name)):
         # Another process may remove the entry meanwhile.
         with suppress(OSError):
             files = {file.name: file.stat() for file in path.iterdir()}
