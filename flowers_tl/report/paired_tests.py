@@ -33,20 +33,18 @@ class PairedDifference:
 
     def sentence(self) -> str:
         """The outcome in words, the better one first."""
-        first, second, value, low, high = self.first.label, self.second.label, *self.limits()
-        over = "" if self.interval.over == "images and seeds" else f", over {self.interval.over} only"
+        first, second, interval = self.first.label, self.second.label, self.interval
+        over = "" if interval.over == "images and seeds" else f", over {interval.over} only"
         if not self.significant:
-            ci = f"95 % CI {points(low)} to {points(high)}{over}"
-            return f"{first} and {second} do not differ significantly (difference {points(value)} points, {ci})"
-        if value < 0:
-            first, second, value, low, high = second, first, -value, -high, -low
+            difference = f"difference {points(interval.value)} points, 95 % CI {span(interval)}{over}"
+            return f"{first} and {second} do not differ significantly ({difference})"
+        if interval.value < 0:
+            first, second = second, first
+            interval = Interval(-interval.value, -interval.high, -interval.low, interval.over)
         # A limit above zero must not read as 0.0.
-        digits = 1 if low >= 0.0005 else 2
-        ci = f"95 % CI {points(low, digits)} to {points(high, digits)}{over}"
-        return f"{first} is better than {second} by {points(value, digits)} points ({ci})"
-
-    def limits(self) -> tuple[float, float, float]:
-        return self.interval.value, self.interval.low, self.interval.high
+        digits = 1 if interval.low >= 0.0005 else 2
+        gain = f"{points(interval.value, digits)} points (95 % CI {span(interval, digits)}{over})"
+        return f"{first} is better than {second} by {gain}"
 
 
 def compare(first: StrategySummary, second: StrategySummary) -> PairedDifference | None:
@@ -83,6 +81,11 @@ def holm(ps: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(ps))
     adjusted[order] = np.minimum(1, stepped)
     return adjusted.tolist()
+
+
+def span(interval: Interval, digits: int = 1) -> str:
+    """The limits of an interval, in percentage points."""
+    return f"{points(interval.low, digits)} to {points(interval.high, digits)}"
 
 
 def points(share: float, digits: int = 1) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowers_tl.report.paired_tests import compare, points
+from flowers_tl.report.paired_tests import compare, points, span
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.results.load_runs import percent
 from flowers_tl.results.terminal_tables import share
@@ -118,7 +118,7 @@ def headline(summary: ComparisonSummary) -> str:
         return "No run was validated, so no strategy is recommended; the table has the test accuracies."
     among = f"With {first.train_images:,} training images: " if smaller and first.train_images is not None else ""
     interval = best.accuracy.interval
-    ci = f" (95 % CI {points(interval.low)} to {points(interval.high)}, over {interval.over})" if interval else ""
+    ci = f" (95 % CI {span(interval)}, over {interval.over})" if interval else ""
     tested = f"a test accuracy of {percent(best.accuracy.values)}{ci}"
     tested = tested if np.isfinite(best.accuracy.mean) else "no test accuracy: it was not tested"
     if len(first.strategies) == 1:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 import flowers_tl.report.charts as charts
 import flowers_tl.report.class_errors as class_errors
-from flowers_tl.report.paired_tests import PairedDifference, compare, points
+from flowers_tl.report.paired_tests import PairedDifference, compare, points, span
 from flowers_tl.report.recommendation import by_train_images, cautions, headline
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.report.table import describe_intervals, table_columns
@@ -54,8 +54,7 @@ def difference_row(difference: PairedDifference) -> list[str]:
     """The numbers behind a sentence of the Markdown; p-values as corrected by Holm's method."""
     interval = difference.interval
     p_values = ", ".join(f"{one.seed}: {one.adjusted:.3g}" for one in difference.tests)
-    limits = f"{points(interval.low)} to {points(interval.high)}"
-    return [difference.second.label, points(interval.value), limits, interval.over, p_values or "-"]
+    return [difference.second.label, points(interval.value), span(interval), interval.over, p_values or "-"]
 
 
 def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
@@ -86,6 +85,7 @@ def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDiffer
         "protocols": sorted(set(map(describe_protocol, results))),
         "packages": sorted({describe_packages(result) for result in results}),
         "points": points,
+        "span": span,
     }
 
 

@@ -1,13 +1,11 @@
 """The table of groups: its columns on the page and in Markdown, and the CSV."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from flowers_tl.report.paired_tests import PairedDifference, points
+from flowers_tl.report.paired_tests import PairedDifference, span
 from flowers_tl.report.recommendation import seconds
 from flowers_tl.report.summary import ComparisonSummary, Measure, StrategySummary, compared_metrics
 from flowers_tl.results.load_runs import mean_and_spread, percent
@@ -15,6 +13,7 @@ from flowers_tl.results.scores import Metric
 from flowers_tl.results.statistics import Interval
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.utils.errors import shorten
+from flowers_tl.utils.files import format_csv
 
 # Metrics that have other names in report.csv since its first version.
 CSV_NAMES = {"balanced_accuracy": "balanced", "calibration_error": "calibration"}
@@ -48,7 +47,7 @@ class Column:
 def score(measure: Measure, form: str = "%") -> Cell:
     """Mean and spread over the seeds, in percent if ``form`` ends with it, and below them the confidence interval."""
     interval = measure.interval
-    below = f"{points(interval.low)} to {points(interval.high)}" if interval else ""
+    below = span(interval) if interval else ""
     text = percent(measure.values) if form.endswith("%") else mean_and_spread(measure.values, 3)
     return Cell(text, measure.mean, below)
 
@@ -122,12 +121,7 @@ def describe_intervals(summary: ComparisonSummary) -> str:
 def to_csv(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
     """One row per group, shares from 0 to 1; an empty cell was not measured."""
     by_number = {difference.second.number: difference for difference in differences}
-    rows = [csv_row(strategy, summary, by_number.get(strategy.number)) for strategy in summary.strategies]
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    return format_csv([csv_row(strategy, summary, by_number.get(strategy.number)) for strategy in summary.strategies])
 
 
 def csv_row(

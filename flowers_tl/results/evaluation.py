@@ -14,7 +14,7 @@ from flowers_tl.results import scores
 from flowers_tl.results.conformal import Coverage
 from flowers_tl.results.images import confusion_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.utils.files import dumps
+from flowers_tl.utils.files import dumps, format_csv
 from flowers_tl.utils.notes import log, log_table
 
 
@@ -105,14 +105,11 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
     """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into an empty folder."""
     # Nothing is overwritten: `evaluate` has made the folder just now, or it was missing or empty.
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "classes.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, result.classes[0])
-        writer.writeheader()
-        writer.writerows(result.classes)
+    (folder / "classes.csv").write_text(format_csv(result.classes), newline="")
     with open(folder / "confusion.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["true \\ answered", *result.class_names])
-        table.writerows([name, *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True))
+        writer = csv.writer(file)
+        writer.writerow(["true \\ answered", *result.class_names])
+        writer.writerows([name, *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True))
     Image.fromarray(confusion_image(result.predictions)).save(folder / "confusion.png")
     Predictions(result.class_names, {result.split: result.predictions}).write(folder)
     (folder / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")

@@ -1,7 +1,6 @@
 """What a run leaves in its folder: the resolved config, ``history.csv`` and ``result.json``."""
 
 import csv
-import io
 import json
 import math
 import platform
@@ -17,7 +16,7 @@ from filelock import FileLock
 from flowers_tl.config.keys import add_later_keys
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
-from flowers_tl.utils.files import atomic_write, dumps
+from flowers_tl.utils.files import atomic_write, dumps, format_csv
 from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -125,12 +124,7 @@ class RunFolder:
     def append_history(self, row: Mapping[str, float]) -> None:
         """Add one epoch's row to ``history.csv``; a cell stays empty where an epoch has no value (no validation, say)."""
         self.history.append(dict(row))
-        columns = dict.fromkeys(key for row in self.history for key in row)
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self.history)
-        self._replace("history.csv", text.getvalue())
+        self._replace("history.csv", format_csv(self.history))
 
     def _replace(self, name: str, text: str) -> None:
         if self.record:

@@ -1,9 +1,11 @@
-"""Files that are whole whenever somebody reads them and never replace a user's, new folders, and strict JSON."""
+"""Files that are whole whenever somebody reads them and never replace a user's, new folders, CSV and strict JSON."""
 
+import csv
+import io
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,15 @@ def validate_new_folder(out: str | Path | None) -> None:
     """Raise UserError if the folder of the option ``out`` holds anything; None is a new one."""
     if out is not None and Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
         raise UserError(f"out={out} is there already, and not empty: name a new folder, so that nothing in it is lost.")
+
+
+def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as CSV under a header of all their keys; a cell stays empty where a row has no value."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, dict.fromkeys(key for row in rows for key in row))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def dumps(value: Any, **options: Any) -> str:
