@@ -188,8 +188,8 @@ def command_server():
 
 
 @pytest.fixture(scope="session")
-def door(tmp_path_factory, command_server):
-    """Run a door as a user does, in another process and another folder; return the finished process."""
+def run_command(tmp_path_factory, command_server):
+    """Run a command as a user does, in another process and another folder; return the finished process."""
 
     def run(name: str, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
         cwd = cwd or tmp_path_factory.mktemp("cwd")

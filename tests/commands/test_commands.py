@@ -119,8 +119,8 @@ def test_a_wrong_key_is_told_with_the_nearest_right_one(name, capsys):
         assert error.count("\n") == 1
 
 
-def test_of_a_key_of_train_that_is_named_twice_the_last_value_counts(door):
-    done = door("train", "seed=1", "seed=2", "--cfg", "job")
+def test_of_a_key_of_train_that_is_named_twice_the_last_value_counts(run_command):
+    done = run_command("train", "seed=1", "seed=2", "--cfg", "job")
     assert "\nseed: 2\n" in done.stdout
 
 

@@ -245,7 +245,7 @@ def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
         evaluate(**options(ckpt=tmp_path / "run", calibrate=True, out=None))
 
 
-def test_the_door_says_what_it_found(run_folder, tmp_path, capsys):
+def test_the_command_says_what_it_found(run_folder, tmp_path, capsys):
     main([f"ckpt={run_folder}", f"out={tmp_path / 'out'}"])
     text = capsys.readouterr().out
     for words in ("of 9 images right", "balanced accuracy", "as trained", "Lowest recall", "evaluation.json"):

@@ -1,4 +1,4 @@
-"""The door to heat maps and the figures of predict, used as a user does; what is drawn, and what is left alone."""
+"""The command explain and the figures of predict, used as a user does; what is drawn, and what is left alone."""
 
 import sys
 from importlib.util import find_spec
@@ -29,11 +29,11 @@ def titles(figure: Figure) -> list[str]:
 
 @pytest.fixture
 def ask(capsys):
-    """Run a door; return its exit code, output and errors."""
+    """Run a command; return its exit code, output and errors."""
 
-    def asked(door, *words: object):
+    def asked(command, *words: object):
         with pytest.raises(SystemExit) as end:
-            door.main([str(word) for word in words])
+            command.main([str(word) for word in words])
         return end.value.code, *capsys.readouterr()
 
     return asked
@@ -64,8 +64,10 @@ def test_a_sheet_has_twelve_images_and_says_what_it_leaves_out(run_folder, tmp_p
     for k in range(14):
         Image.new("RGB", (40, 40), (10 * k, 90, 30)).save(tmp_path / f"{k:02d}.png")
     (tmp_path / "00.png").write_text("no image")
-    for door in (explain, predict):
-        code, _, told = ask(door, f"images={tmp_path}/*.png", f"ckpt={run_folder}", f"figure={tmp_path / 'sheet.svg'}")
+    for command in (explain, predict):
+        code, _, told = ask(
+            command, f"images={tmp_path}/*.png", f"ckpt={run_folder}", f"figure={tmp_path / 'sheet.svg'}"
+        )
         assert code == 1
         assert "00.png can't be read" in told
         assert "sheet.svg, the first 12 of 13 images" in told
@@ -76,8 +78,8 @@ def test_a_sheet_has_twelve_images_and_says_what_it_leaves_out(run_folder, tmp_p
 
 def test_without_a_readable_image_nothing_is_drawn(run_folder, tmp_path, ask):
     (tmp_path / "bad.jpg").write_text("no image")
-    for door in (explain, predict):
-        code, _, told = ask(door, f"images={tmp_path}", f"ckpt={run_folder}", f"figure={tmp_path / 'sheet.png'}")
+    for command in (explain, predict):
+        code, _, told = ask(command, f"images={tmp_path}", f"ckpt={run_folder}", f"figure={tmp_path / 'sheet.png'}")
         assert code == 1
         assert "1 of 1 images could not be read" in told
         assert not (tmp_path / "sheet.png").exists()
@@ -94,8 +96,8 @@ def test_nothing_but_an_earlier_figure_is_overwritten(flowers, run_folder, tmp_p
         (own, own, "is one of the images"),
         (tmp_path, sheet, "is one of the images"),  # the folder holds the figure of the last time
     ):
-        for door in (explain, predict):
-            code, out, told = ask(door, f"images={images}", f"ckpt={run_folder}", f"figure={figure}")
+        for command in (explain, predict):
+            code, out, told = ask(command, f"images={images}", f"ckpt={run_folder}", f"figure={figure}")
             assert (code, out) == (1, "")
             assert sentence in told
     assert (own.read_bytes(), sheet.read_bytes()) == kept

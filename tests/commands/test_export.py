@@ -338,8 +338,8 @@ def test_a_folder_that_holds_something_is_left_as_it_is(calibrated, tmp_path):
     assert (tmp_path / "empty" / "model.safetensors").is_file()
 
 
-def test_the_door_says_in_a_few_lines_what_it_did(door, run_folder, tmp_path):
-    done = door("export", f"ckpt={run_folder}", f"out={tmp_path / 'a=b, c'}")
+def test_the_command_says_in_a_few_lines_what_it_did(run_command, run_folder, tmp_path):
+    done = run_command("export", f"ckpt={run_folder}", f"out={tmp_path / 'a=b, c'}")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:3]] == FILES

@@ -58,10 +58,10 @@ def results(folder: Path) -> dict[int, dict]:
     return {result["seed"]: result for result in found if "seed" in result}
 
 
-def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(door, tiny, config, witness, tmp_path):
+def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(run_command, tiny, config, witness, tmp_path):
     environment, seen = witness
     launcher = ["hydra/launcher=parallel", "hydra.launcher.devices=[3,5]", "hydra.sweep.dir='my sweep'"]
-    process = door("train", *tiny(seed="0,1"), "-m", *launcher, cwd=tmp_path, **environment)
+    process = run_command("train", *tiny(seed="0,1"), "-m", *launcher, cwd=tmp_path, **environment)
     assert process.returncode == 0, process.stderr
     first, second = seen()
     assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"3", "5"}
@@ -78,11 +78,11 @@ def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(door, tiny, confi
     assert "2 of 2 jobs finished in my sweep" in process.stdout
 
 
-def test_a_job_that_fails_and_one_that_dies_take_no_other_along(door, tiny, witness, tmp_path):
+def test_a_job_that_fails_and_one_that_dies_take_no_other_along(run_command, tiny, witness, tmp_path):
     environment, _ = witness
     environment |= {"KILLED": "seed=7"}
     launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2"]
-    process = door("train", *launcher, *tiny(seed="7,-1,2"), cwd=tmp_path, **environment)
+    process = run_command("train", *launcher, *tiny(seed="7,-1,2"), cwd=tmp_path, **environment)
     assert process.returncode == 1
     told = sorted(process.stderr.splitlines())
     assert len(told) == 2
@@ -94,10 +94,10 @@ def test_a_job_that_fails_and_one_that_dies_take_no_other_along(door, tiny, witn
     assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
 
 
-def test_no_more_jobs_run_at_a_time_than_are_asked_for(door, tiny, witness, tmp_path):
+def test_no_more_jobs_run_at_a_time_than_are_asked_for(run_command, tiny, witness, tmp_path):
     environment, seen = witness
     launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=1"]
-    door("train", *launcher, *tiny(seed="-2,-1"), cwd=tmp_path, **environment)
+    run_command("train", *launcher, *tiny(seed="-2,-1"), cwd=tmp_path, **environment)
     first, second = seen()
     assert first["ended"] < second["begun"]
 
@@ -126,8 +126,8 @@ def test_an_interruption_reaches_every_job(tiny, tmp_path, signal, code):
 
 
 @pytest.mark.skipif(not find_spec("submitit"), reason="needs submitit: pip install 'flowers_tl[sweep]'")
-def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(door, tiny, tmp_path):
-    process = door("train", "-m", "hydra/launcher=submitit_local", *tiny(seed="0,-1"), cwd=tmp_path)
+def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(run_command, tiny, tmp_path):
+    process = run_command("train", "-m", "hydra/launcher=submitit_local", *tiny(seed="0,-1"), cwd=tmp_path)
     assert process.returncode == 1
     assert "1 of 2 jobs finished" in process.stdout
     assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
@@ -136,16 +136,16 @@ def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(door, tiny, t
 
 
 @pytest.mark.skipif(not find_spec("submitit"), reason="needs submitit: pip install 'flowers_tl[sweep]'")
-def test_the_slurm_preset_is_what_submitit_takes(door, tiny):
-    process = door("train", "hydra/launcher=slurm", "--cfg", "hydra", "--package", "hydra.launcher")
+def test_the_slurm_preset_is_what_submitit_takes(run_command, tiny):
+    process = run_command("train", "hydra/launcher=slurm", "--cfg", "hydra", "--package", "hydra.launcher")
     assert process.returncode == 0, process.stderr
     found = yaml.safe_load(process.stdout)
     assert found["_target_"].endswith("SlurmLauncher")
     assert (found["gpus_per_node"], found["tasks_per_node"], found["timeout_min"]) == (1, 1, 240)
 
 
-def test_a_sweep_without_a_launcher_has_a_summary_too(door, tiny, tmp_path):
-    process = door("train", "-m", *tiny(seed="-1,0"), cwd=tmp_path)
+def test_a_sweep_without_a_launcher_has_a_summary_too(run_command, tiny, tmp_path):
+    process = run_command("train", "-m", *tiny(seed="-1,0"), cwd=tmp_path)
     assert process.returncode == 1
     assert process.stderr.count("Error: seed=-1 must be at least 0") == 1
     assert "1 of 2 jobs finished" in process.stdout

@@ -110,14 +110,14 @@ def test_predict_gives_the_same_probabilities(old, command, run):
 
 
 @pytest.mark.parametrize("way", ["by its folder", "by the same command"])
-def test_a_stopped_run_goes_on_to_the_end_that_it_would_have_had(old, door, tmp_path, way):
+def test_a_stopped_run_goes_on_to_the_end_that_it_would_have_had(old, run_command, tmp_path, way):
     shutil.copytree(old / "outputs" / "stopped", tmp_path / "outputs" / "stopped")
     run, finished = tmp_path / "outputs" / "stopped", old / "outputs" / "finished"
     arguments = [f"hydra.run.dir={run}", "ckpt_path=last"]
     if way == "by the same command":  # then it is found by its id
         given = (old / "train.txt").read_text().split()
         arguments = [*given, *LATE, f"runs={tmp_path / 'outputs'}", f"hydra.run.dir={tmp_path / 'new'}"]
-    done = door("train", *arguments, cwd=old, OMP_NUM_THREADS="1")
+    done = run_command("train", *arguments, cwd=old, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "new" / "config.yaml").exists()
     # Bit for bit where the earlier version ran; elsewhere rounding differs.

@@ -25,26 +25,26 @@ def results(folder) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_the_whole_tool_works_on_them(door, own, tmp_path):
+def test_the_whole_tool_works_on_them(run_command, own, tmp_path):
     root, keys = own
     (root / "rose" / "3.jpg").write_bytes(b"")
-    trained = door("train", *keys, "strategy=fine_tuning", "hydra.run.dir=run", cwd=tmp_path)
+    trained = run_command("train", *keys, "strategy=fine_tuning", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert trained.stderr.count("Note: 1 of 32 images left out:") == 1
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     sizes = {"train": 22, "val": 5, "test": 4}
     assert result["data"] == {"name": "folder", "root": str(root), **sizes, "left_out": ["rose/3.jpg"]}
-    again = door("train", *keys, "strategy=fine_tuning", "runs=.", "hydra.run.dir=second", cwd=tmp_path)
+    again = run_command("train", *keys, "strategy=fine_tuning", "runs=.", "hydra.run.dir=second", cwd=tmp_path)
     assert "Finished already: run" in again.stdout
 
     longer = ["trainer.max_epochs=3", "hydra.run.dir=run", "ckpt_path=last"]
-    went_on = door("train", *[key for key in keys if "max_epochs" not in key], *longer, cwd=tmp_path)
+    went_on = run_command("train", *[key for key in keys if "max_epochs" not in key], *longer, cwd=tmp_path)
     assert went_on.returncode == 0, went_on.stderr
     assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 3
 
-    measured = door("evaluate", "ckpt=run", "split=val", "out=measured", cwd=tmp_path)
+    measured = run_command("evaluate", "ckpt=run", "split=val", "out=measured", cwd=tmp_path)
     assert measured.returncode == 0, measured.stderr
-    asked = door("predict", f"images={root / 'poppy=red'}", "ckpt=run", "format=jsonl", cwd=tmp_path)
+    asked = run_command("predict", f"images={root / 'poppy=red'}", "ckpt=run", "format=jsonl", cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
     answers = [json.loads(line) for line in asked.stdout.splitlines()]
     assert len(answers) == 8
@@ -52,24 +52,24 @@ def test_the_whole_tool_works_on_them(door, own, tmp_path):
 
 
 @pytest.mark.slow
-def test_sweeps_are_compared_where_they_are_comparable(door, own, tmp_path):
+def test_sweeps_are_compared_where_they_are_comparable(run_command, own, tmp_path):
     _, keys = own
-    swept = door(
+    swept = run_command(
         "train", "-m", *keys, "strategy=feature_extraction,linear_probe", "data.balance=none,weights", cwd=tmp_path
     )
     assert swept.returncode == 0, swept.stderr
-    compared = door("compare", "outputs", "report=report", cwd=tmp_path)
+    compared = run_command("compare", "outputs", "report=report", cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     assert "data.balance=weights" in (tmp_path / "outputs" / "comparison.md").read_text()
-    shares = door("train", "-m", *keys, "data.val_fraction=0.1,0.3", "runs=shares", cwd=tmp_path)
+    shares = run_command("train", "-m", *keys, "data.val_fraction=0.1,0.3", "runs=shares", cwd=tmp_path)
     assert shares.returncode == 0, shares.stderr
     found = [result for result in results(tmp_path / "shares") if "val" in result]
     assert len({result["id"] for result in found}) == 2
     assert len({result["protocol"]["splits"]["test"] for result in found}) == 1
-    refused = door("compare", "shares", cwd=tmp_path)
+    refused = run_command("compare", "shares", cwd=tmp_path)
     assert refused.returncode == 1
     assert "other val images" in refused.stderr
-    assert door("compare", "shares", "allow_mixed=true", cwd=tmp_path).returncode == 0
+    assert run_command("compare", "shares", "allow_mixed=true", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_sweeps_are_compared_where_they_are_comparable(door, own, tmp_path):
         (["data=fodler"], "There is no data 'fodler': did you mean 'folder'"),
     ],
 )
-def test_what_can_not_be_is_told_in_a_sentence(door, keys, sentence):
-    refused = door("train", *keys)
+def test_what_can_not_be_is_told_in_a_sentence(run_command, keys, sentence):
+    refused = run_command("train", *keys)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"Error: {sentence}"), refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_the_strategy_is_shown_for_them(door, own):
+def test_the_strategy_is_shown_for_them(run_command, own):
     _, keys = own
-    shown = door("train", *keys, "print_strategy=true")
+    shown = run_command("train", *keys, "print_strategy=true")
     assert shown.returncode == 0, shown.stderr
     assert "1,539" in shown.stdout  # a head for three classes
 

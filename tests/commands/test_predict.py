@@ -1,4 +1,4 @@
-"""The door to a network's answers, used as a user does: any path, any number of images, three formats."""
+"""The command predict, used as a user does: any path, any number of images, three formats."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def ask(run_folder, capsys):
-    """Run the door; return its exit code, output and errors."""
+    """Run the command; return its exit code, output and errors."""
 
     def asked(*words: str, network: str = "ckpt={}"):
         with pytest.raises(SystemExit) as end:
@@ -86,11 +86,11 @@ def test_a_image_that_can_not_be_read_is_told_and_the_others_are_answered(photos
     assert "1 of 7 images could not be read" in told
 
 
-def test_a_name_that_is_no_text_is_printed_with_escapes(photos, run_folder, door, tmp_path):
+def test_a_name_that_is_no_text_is_printed_with_escapes(photos, run_folder, run_command, tmp_path):
     name = os.fsencode(tmp_path) + b"/ros\xe9.jpg"
     shutil.copyfile(photos / NAMES[0], name)
     for form in ("table", "csv", "jsonl"):
-        done = door("predict", f"images={tmp_path}", f"ckpt={run_folder}", f"format={form}", PYTHONUTF8="1")
+        done = run_command("predict", f"images={tmp_path}", f"ckpt={run_folder}", f"format={form}", PYTHONUTF8="1")
         assert done.returncode == 0, done.stderr
         assert "ros\\udce9.jpg" in done.stdout
     assert os.fsencode(json.loads(done.stdout)["picture"]) == name

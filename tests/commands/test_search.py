@@ -260,7 +260,7 @@ def test_the_best_is_confirmed_with_other_seeds_and_tested(tiny, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_and_compare_reads_it(door, tiny, tmp_path):
+def test_a_killed_search_goes_on_and_compare_reads_it(run_command, tiny, tmp_path):
     keys = tiny(trainer__max_epochs=30)
     arguments = [*keys, RATE, "trials=3", f"folder={tmp_path / 's'}"]
     process = subprocess.Popen([sys.executable, "-m", "flowers_tl.search", *arguments], stdout=subprocess.DEVNULL)
@@ -272,7 +272,7 @@ def test_a_killed_search_goes_on_and_compare_reads_it(door, tiny, tmp_path):
     trials = tmp_path / "s" / "trials"
     first = (trials / "000" / "result.json").read_text()
     assert json.loads((trials / "001" / "result.json").read_text())["status"] == "running"
-    process = door("search", *arguments)
+    process = run_command("search", *arguments)
     assert process.returncode == 0, process.stderr
     assert (trials / "000" / "result.json").read_text() == first
     configs = [yaml.safe_load((trials / name / "config.yaml").read_text()) for name in ("001", "002")]
@@ -282,6 +282,6 @@ def test_a_killed_search_goes_on_and_compare_reads_it(door, tiny, tmp_path):
     best = shlex.split(process.stdout.split("The best: ")[1])
     assert best[:-1] == ["python", "-m", "flowers_tl.train", *keys]
     assert best[-1].startswith("strategy.table.0.lr=")
-    compared = door("compare", str(tmp_path / "s"))
+    compared = run_command("compare", str(tmp_path / "s"))
     assert compared.returncode == 0, compared.stderr
     assert compared.stdout.count("is left out") == 1

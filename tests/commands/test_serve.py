@@ -31,7 +31,7 @@ def free_port() -> int:
 
 @contextmanager
 def served(ckpt: Path, log: Path) -> Iterator[str]:
-    """Where the door serves the page, in a process of its own that takes files up to a megabyte."""
+    """Where the command serves the page, in a process of its own that takes files up to a megabyte."""
     port = free_port()
     command = [sys.executable, "-m", "flowers_tl.serve", f"ckpt={ckpt}", f"port={port}", "max_mb=1"]
     with open(log, "w") as out:
@@ -163,15 +163,15 @@ def test_only_this_machine_can_open_it(address):
     assert f"00000000:{port:04X}" not in listening
 
 
-def test_a_port_that_is_taken_is_told(run_folder, address, door):
-    done = door("serve", f"ckpt={run_folder}", f"port={address.rsplit(':', 1)[1]}")
+def test_a_port_that_is_taken_is_told(run_folder, address, run_command):
+    done = run_command("serve", f"ckpt={run_folder}", f"port={address.rsplit(':', 1)[1]}")
     assert done.returncode == 1
     assert "name another port=N" in done.stderr
 
 
 @pytest.mark.parametrize("word", ["port=70000", "max_mb=0"])
-def test_numbers_that_can_not_be_are_told(word, run_folder, door):
-    done = door("serve", f"ckpt={run_folder}", word)
+def test_numbers_that_can_not_be_are_told(word, run_folder, run_command):
+    done = run_command("serve", f"ckpt={run_folder}", word)
     assert done.returncode == 1
     assert word in done.stderr
     assert done.stderr.count("\n") == 1

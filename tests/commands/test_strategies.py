@@ -69,7 +69,7 @@ def test_each_file_says_when_why_and_what_to_expect():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["gradual_unfreezing", "lp_ft"])
-def test_two_processes_keep_equal_weights_through_every_unfreezing(door, tiny, tmp_path, strategy):
+def test_two_processes_keep_equal_weights_through_every_unfreezing(run_command, tiny, tmp_path, strategy):
     keys = {"strategy": strategy, "backbone": "resnet18", "trainer.max_epochs": 7, "trainer.devices": 2}
     folder = tmp_path / "run"
     program = tmp_path / "both.py"
@@ -96,8 +96,10 @@ def test_two_processes_keep_equal_weights_through_every_unfreezing(door, tiny, t
     assert json.loads((folder / "result.json").read_text())["proof"]["epochs"] == 7
 
 
-def test_print_strategy_shows_the_table_and_leaves_nothing(door, tmp_path):
-    process = door("train", "strategy=gradual_unfreezing", "print_strategy=true", "scheduler=cosine", cwd=tmp_path)
+def test_print_strategy_shows_the_table_and_leaves_nothing(run_command, tmp_path):
+    process = run_command(
+        "train", "strategy=gradual_unfreezing", "print_strategy=true", "scheduler=cosine", cwd=tmp_path
+    )
     assert process.returncode == 0, process.stderr
     lines = {line.split("│")[1].strip(): line for line in process.stdout.splitlines() if "│" in line}
     assert "from epoch" in process.stdout
@@ -110,7 +112,9 @@ def test_print_strategy_shows_the_table_and_leaves_nothing(door, tmp_path):
     ]
     assert "adam, cosine, none" in process.stdout
     assert not list(tmp_path.rglob("*.*"))
-    refused = door("train", "strategy=gradual_unfreezing", "print_strategy=true", "trainer.max_epochs=3", cwd=tmp_path)
+    refused = run_command(
+        "train", "strategy=gradual_unfreezing", "print_strategy=true", "trainer.max_epochs=3", cwd=tmp_path
+    )
     assert refused.returncode == 1
     assert "set trainer.max_epochs to 7 or more" in refused.stderr
 

@@ -128,16 +128,16 @@ def test_every_sweep_is_tested():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_every_sweep_runs(door, tiny, tmp_path, name):
+def test_every_sweep_runs(run_command, tiny, tmp_path, name):
     count, more = SMALL[name]
-    done = door(
+    done = run_command(
         "train", f"sweep={name}", *tiny(data__train_per_class=10, **{"trainer.max_epochs": 1} | more), cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     runs = [json.loads(file.read_text()) for file in tmp_path.rglob("result.json")]
     assert len(runs) == count == len({run["id"] for run in runs})
     assert {run["status"] for run in runs} == {"finished"}
-    compared = door("compare", str(next((tmp_path / "outputs").glob("*/*_sweep"))), cwd=tmp_path)
+    compared = run_command("compare", str(next((tmp_path / "outputs").glob("*/*_sweep"))), cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     if name == "data_size":
         assert sorted(run["data"]["train"] for run in runs) == [3, 3, 6, 6, 15, 15, 30, 30]

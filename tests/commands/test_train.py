@@ -32,11 +32,11 @@ def run(config, tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(door, tiny, tmp_path_factory):
+def finished(run_command, tiny, tmp_path_factory):
     """One run as a user starts it, in a folder of his own."""
     cwd = tmp_path_factory.mktemp("user")
     arguments = tiny(strategy="fine_tuning", trainer__enable_progress_bar="true", test_best="true", cache__dir="cache")
-    return door("train", *arguments, cwd=cwd), cwd
+    return run_command("train", *arguments, cwd=cwd), cwd
 
 
 def test_a_run_leaves_what_it_should(finished):
@@ -237,8 +237,8 @@ BAD_LATER = [
 @pytest.mark.parametrize(
     ("arguments", "message"), BAD + BAD_LATER, ids=lambda value: value[0] if isinstance(value, list) else ""
 )
-def test_bad_input_is_one_sentence_and_exit_code_1(door, tiny, arguments, message):
-    process = door("train", *tiny(), *arguments)
+def test_bad_input_is_one_sentence_and_exit_code_1(run_command, tiny, arguments, message):
+    process = run_command("train", *tiny(), *arguments)
     assert process.returncode == 1
     assert message in process.stderr
     assert process.stderr.startswith("Error: ")
@@ -246,25 +246,25 @@ def test_bad_input_is_one_sentence_and_exit_code_1(door, tiny, arguments, messag
     assert "Traceback" not in process.stdout
 
 
-def test_the_stack_trace_is_shown_on_request(door, tiny):
-    process = door("train", *tiny(), "strategy.table.0.stage=heda", HYDRA_FULL_ERROR="1")
+def test_the_stack_trace_is_shown_on_request(run_command, tiny):
+    process = run_command("train", *tiny(), "strategy.table.0.stage=heda", HYDRA_FULL_ERROR="1")
     assert process.returncode == 1
     assert "Traceback" in process.stderr
 
 
-def test_an_earlier_runs_folder_is_refused_and_left_alone(door, tiny, finished, tmp_path):
+def test_an_earlier_runs_folder_is_refused_and_left_alone(run_command, tiny, finished, tmp_path):
     folder = tmp_path / "earlier"
     shutil.copytree(next(finished[1].rglob("result.json")).parent, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    process = door("train", *tiny(), f"hydra.run.dir={folder}")
+    process = run_command("train", *tiny(), f"hydra.run.dir={folder}")
     assert process.returncode == 1
     assert "holds a run already" in process.stderr
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
+def test_in_a_multirun_the_others_go_on(run_command, tiny, tmp_path):
     arguments = tiny(strategy="feature_extraction,fine_tuning", backbone__weights="null,nothing.pth")
-    process = door("train", *arguments, "-m", cwd=tmp_path)
+    process = run_command("train", *arguments, "-m", cwd=tmp_path)
     assert process.returncode == 1
     assert process.stderr.count("Error: backbone.weights=nothing.pth is neither") == 2
     found = sorted(
@@ -273,7 +273,7 @@ def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
         if "strategy" in r
     )
     assert found == [("finished", "feature_extraction"), ("finished", "fine_tuning")]
-    process = door("compare", *(str(path) for path in (tmp_path / "outputs").glob("[!.]*")))
+    process = run_command("compare", *(str(path) for path in (tmp_path / "outputs").glob("[!.]*")))
     assert process.returncode == 0
     assert process.stdout.count("is left out: its status is 'failed'") == 2
 
@@ -294,49 +294,49 @@ def test_in_a_multirun_the_others_go_on(door, tiny, tmp_path):
         ),
     ],
 )
-def test_what_can_not_be_composed_stops_a_sweep_before_any_job_and_folder(door, tiny, tmp_path, words, sentence):
+def test_what_can_not_be_composed_stops_a_sweep_before_any_job_and_folder(run_command, tiny, tmp_path, words, sentence):
     keys = [word for word in tiny() if not word.startswith("trainer.max_epochs")]
-    process = door("train", *keys, *words, cwd=tmp_path)
+    process = run_command("train", *keys, *words, cwd=tmp_path)
     assert process.returncode == 1
     assert process.stderr.startswith(f"Error: {sentence}")
     assert process.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_strategy_of_ones_own_lies_in_any_folder(door, tiny, tmp_path):
+def test_a_strategy_of_ones_own_lies_in_any_folder(run_command, tiny, tmp_path):
     (tmp_path / "mine" / "strategy").mkdir(parents=True)
     (tmp_path / "mine" / "strategy" / "last_two.yaml").write_text(
         'name: last_two\ntable:\n  - {stage: "-2:", lr: 1e-4}\n  - {stage: head, lr: 1e-3}\n'
     )
-    process = door("train", *tiny(strategy="last_two,nope"), "--config-dir", "mine", "-m", cwd=tmp_path)
+    process = run_command("train", *tiny(strategy="last_two,nope"), "--config-dir", "mine", "-m", cwd=tmp_path)
     assert process.returncode == 1
     assert process.stderr.startswith("Error: There is no strategy 'nope'")
-    process = door("train", *tiny(strategy="last_two"), "--config-dir", "mine", "-m", cwd=tmp_path)
+    process = run_command("train", *tiny(strategy="last_two"), "--config-dir", "mine", "-m", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     (result,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
     assert result["status"] == "finished"
     assert result["learning_rates"] == {"layer3-layer4": 1e-4, "head": 1e-3}
 
 
-def test_the_article_runs_both_strategies(door, tiny, tmp_path):
-    process = door("train", "experiment=article", *tiny(trainer__max_epochs=1), cwd=tmp_path)
+def test_the_article_runs_both_strategies(run_command, tiny, tmp_path):
+    process = run_command("train", "experiment=article", *tiny(trainer__max_epochs=1), cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     configs = [yaml.safe_load(path.read_text())["strategy"] for path in sorted(tmp_path.rglob("config.yaml"))]
     assert [c["name"] for c in configs] == ["feature_extraction", "fine_tuning"]
     assert [c["frozen_batchnorm"] for c in configs] == ["train", "train"]
 
 
-def test_help_is_quick_to_import(door):
-    process = door("train", "--help")
+def test_help_is_quick_to_import(run_command):
+    process = run_command("train", "--help")
     assert process.returncode == 0
     for part in ("feature_extraction", "resnet18", "synthetic", "max_epochs"):
         assert part in process.stdout
 
 
 @pytest.mark.slow
-def test_two_processes_count_every_image_once_and_a_sweep_may_use_them(door, tiny, tmp_path):
+def test_two_processes_count_every_image_once_and_a_sweep_may_use_them(run_command, tiny, tmp_path):
     arguments = tiny(strategy="feature_extraction,fine_tuning", trainer__devices=2, data__test_per_class=5)
-    process = door("train", "-m", *arguments, cwd=tmp_path, OMP_NUM_THREADS="1")
+    process = run_command("train", "-m", *arguments, cwd=tmp_path, OMP_NUM_THREADS="1")
     assert process.returncode == 0, process.stderr
     results = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     assert sorted(r["strategy"] for r in results) == ["feature_extraction", "fine_tuning"]

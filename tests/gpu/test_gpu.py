@@ -197,20 +197,20 @@ def test_predictions_are_those_of_the_cpu(tuned, drawings, device):
     assert (there.logits(inputs) - torch.from_numpy(split.logits)).abs().max() <= TF32
 
 
-def test_commands_take_a_run_of_the_gpu(tuned, door, drawings, tmp_path):
+def test_commands_take_a_run_of_the_gpu(tuned, run_command, drawings, tmp_path):
     pytest.importorskip("captum")
     folder = tuned[1]
     photo = next(drawings.rglob("*.png"), None) or next(drawings.rglob("*.jpg"))
-    done = door("explain", f"images={photo}", f"ckpt={folder}", f"figure={tmp_path / 'map.png'}")
+    done = run_command("explain", f"images={photo}", f"ckpt={folder}", f"figure={tmp_path / 'map.png'}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "map.png").stat().st_size > 0
-    done = door("predict", f"images={photo}", f"ckpt={folder}", "format=csv")
+    done = run_command("predict", f"images={photo}", f"ckpt={folder}", "format=csv")
     assert done.returncode == 0, done.stderr
 
 
-def test_an_onnx_export_of_a_run_of_the_gpu_is_verified(tuned, door, tmp_path):
+def test_an_onnx_export_of_a_run_of_the_gpu_is_verified(tuned, run_command, tmp_path):
     pytest.importorskip("onnxruntime")
-    done = door("export", f"ckpt={tuned[1]}", f"out={tmp_path / 'out'}", "formats=onnx")
+    done = run_command("export", f"ckpt={tuned[1]}", f"out={tmp_path / 'out'}", "formats=onnx")
     assert done.returncode == 0, done.stderr
 
 
@@ -246,11 +246,11 @@ def test_too_little_memory_is_one_sentence_and_the_next_run_works(little_memory,
 
 
 @pytest.mark.parametrize("visible", [None, "0"])
-def test_two_jobs_share_one_card(visible, door, tiny, gpu, tmp_path):
+def test_two_jobs_share_one_card(visible, run_command, tiny, gpu, tmp_path):
     environment = {} if visible is None or gpu == "cpu" else {"CUDA_VISIBLE_DEVICES": visible}
     jobs = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     words = tiny(trainer__accelerator=gpu, strategy="feature_extraction,fine_tuning", runs=tmp_path)
-    done = door("train", *jobs, *words, **environment)
+    done = run_command("train", *jobs, *words, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     results = [json.loads(file.read_text()) for file in (tmp_path / "sweep").glob("*/result.json")]
     assert [result["status"] for result in results] == ["finished"] * 2

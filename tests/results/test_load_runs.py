@@ -187,7 +187,7 @@ def test_curves_are_means_over_seeds_as_far_as_all_have_them(write):
     assert spread.tolist() == pytest.approx([0.02**0.5, 0.02**0.5])
 
 
-def test_the_door_prints_the_table_and_writes_it_with_the_curves(write, tmp_path, capsys):
+def test_the_command_prints_the_table_and_writes_it_with_the_curves(write, tmp_path, capsys):
     write("sweep/a")
     write("sweep/b", strategy="feature_extraction", test=0.7)
     main([str(tmp_path / "sweep")])

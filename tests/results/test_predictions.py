@@ -54,10 +54,10 @@ def test_what_was_not_measured_is_not_there(config, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_keep_them_in_the_images_order(door, tiny, tmp_path):
+def test_two_processes_keep_them_in_the_images_order(run_command, tiny, tmp_path):
     for devices in (1, 2):
         told = tiny(trainer__devices=devices, data__test_per_class=5, trainer__max_epochs=1)
-        done = door("train", *told, f"hydra.run.dir={tmp_path / str(devices)}", OMP_NUM_THREADS="1")
+        done = run_command("train", *told, f"hydra.run.dir={tmp_path / str(devices)}", OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
     alone, shared = (assert_same_scores(tmp_path / name).splits for name in ("1", "2"))
     for name in ("val", "test"):

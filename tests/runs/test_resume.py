@@ -95,7 +95,7 @@ def test_a_stopped_run_ends_as_if_it_never_had(run, tmp_path, strategy):
     assert_same_end(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_a_killed_run_goes_on_after_an_unfreezing(door, tiny, tmp_path, run):
+def test_a_killed_run_goes_on_after_an_unfreezing(run_command, tiny, tmp_path, run):
     keys = {"strategy": "gradual_unfreezing", "backbone": "mobilenet_v3_small", "trainer.max_epochs": 7}
     folder = tmp_path / "killed"
     command = [sys.executable, "-m", "flowers_tl.train", *tiny(**keys), f"hydra.run.dir={folder}"]
@@ -111,10 +111,10 @@ def test_a_killed_run_goes_on_after_an_unfreezing(door, tiny, tmp_path, run):
         process.wait()
     assert json.loads((folder / "result.json").read_text())["status"] == "running"
     assert 3 <= len(history(folder)) < 7
-    again = door("train", f"hydra.run.dir={folder}", "ckpt_path=last", OMP_NUM_THREADS="1")
+    again = run_command("train", f"hydra.run.dir={folder}", "ckpt_path=last", OMP_NUM_THREADS="1")
     assert again.returncode == 0, again.stderr
     whole = tmp_path / "whole"
-    assert door("train", *tiny(**keys), f"hydra.run.dir={whole}", OMP_NUM_THREADS="1").returncode == 0
+    assert run_command("train", *tiny(**keys), f"hydra.run.dir={whole}", OMP_NUM_THREADS="1").returncode == 0
     assert_same_end(whole, folder)
 
 

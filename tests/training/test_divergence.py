@@ -172,14 +172,14 @@ def test_one_infinite_gradient_skips_the_step_of_all_weights():
 
 
 @pytest.mark.parametrize("more", [{}, pytest.param({"trainer.devices": 2}, marks=pytest.mark.slow)])
-def test_the_command_ends_with_exit_code_1_and_names_rates(door, tiny, tmp_path, more):
+def test_the_command_ends_with_exit_code_1_and_names_rates(run_command, tiny, tmp_path, more):
     words = {"strategy": "full_fine_tuning", "strategy.table.0.lr": 1e20, "trainer.max_epochs": 1, "data.batch_size": 4}
-    process = door("train", *tiny(**words, **more), f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    process = run_command("train", *tiny(**words, **more), f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
     assert process.returncode == 1
-    (told,) = [line for line in process.stderr.splitlines() if line.startswith("Error: ")]
-    assert told.startswith("Error: The run diverged: ")
-    assert "at step 2 in epoch 0, with the learning rates head 1e+20, layer4 3.6e+19" in told
-    assert "no epoch was finished, so there is no checkpoint" in told
+    (error,) = [line for line in process.stderr.splitlines() if line.startswith("Error: ")]
+    assert error.startswith("Error: The run diverged: ")
+    assert "at step 2 in epoch 0, with the learning rates head 1e+20, layer4 3.6e+19" in error
+    assert "no epoch was finished, so there is no checkpoint" in error
     assert strictly(tmp_path / "run")["status"] == "diverged"
     assert not list(tmp_path.rglob("*.ckpt"))
 

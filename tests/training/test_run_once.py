@@ -98,12 +98,12 @@ def test_force_runs_anew(once, tmp_path):
 
 def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path, capsys, monkeypatch):
     stopped(config, tiny, tmp_path / "first", after=1)
-    told = []
+    folders = []
     with monkeypatch.context() as patched:
         patched.setattr("flowers_tl.training.run.set_up_data", lambda config: pytest.fail("set up again"))
-        result = once("second", goes_on=told.append)
+        result = once("second", goes_on=folders.append)
     assert "Goes on" in capsys.readouterr().out
-    assert told == [tmp_path / "first"]
+    assert folders == [tmp_path / "first"]
     assert result["status"] == json.loads((tmp_path / "first" / "result.json").read_text())["status"] == "finished"
     whole = train(config(tiny(runs=tmp_path)), tmp_path / "whole")
     assert [result[key] for key in ("val", "test", "id")] == [whole[key] for key in ("val", "test", "id")]

@@ -77,8 +77,8 @@ def test_a_senseless_search_is_refused_in_one_sentence(tmp_path, capsys, argumen
     with pytest.raises(SystemExit) as stop:
         main([*arguments, f"folder={tmp_path / 's'}"])
     assert stop.value.code == 1
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert told.startswith("Error: ")
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert sentence in errors
+    assert errors.startswith("Error: ")
+    assert errors.count("\n") == 1
     assert not (tmp_path / "s").exists()

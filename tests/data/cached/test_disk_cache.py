@@ -1,4 +1,4 @@
-"""What is kept is whole, is what it is called, is made once, and makes room; the door lists and clears it."""
+"""What is kept is whole, is what it is called, is made once, and makes room; the command lists and clears it."""
 
 import json
 import multiprocessing
@@ -176,17 +176,17 @@ def test_a_bound_of_nothing_is_refused():
         validate_ranges({"cache": {"max_gb": 0}})
 
 
-def test_the_door_lists_and_clears(door, tmp_path):
+def test_the_command_lists_and_clears(run_command, tmp_path):
     keep(Cache(tmp_path))
     (tmp_path / "mine.txt").write_text("a user's own file")
     (tmp_path / ".building-things-0").mkdir()
     (tmp_path / ".building-things-0" / "data.bin").write_bytes(b"half")
-    listed = door("cache", "list", f"dir={tmp_path}")
+    listed = run_command("cache", "list", f"dir={tmp_path}")
     assert "some things" in listed.stdout
     assert "1 entries" in listed.stdout
-    assert "Removed 0.00 GB" in door("cache", "clear", f"dir={tmp_path}", "unused_days=1").stdout
+    assert "Removed 0.00 GB" in run_command("cache", "clear", f"dir={tmp_path}", "unused_days=1").stdout
     assert len(entries(tmp_path)) == 1
-    assert door("cache", "clear", f"dir={tmp_path}").returncode == 0
+    assert run_command("cache", "clear", f"dir={tmp_path}").returncode == 0
     assert entries(tmp_path) == []
     assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {"mine.txt"}
 
