@@ -6,6 +6,9 @@ DRAWN := data=synthetic backbone=resnet18 data.num_workers=0 runs=$(DEMO)
 # What the article's network begins from: torchvision's own weights, which are downloaded, or a file.
 WEIGHTS ?= IMAGENET1K_V1
 
+# Two test files at a time; what tests of a file share is made once. Each process takes a few gigabytes.
+SIDE_BY_SIDE ?= -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo reproduce-article test test-fast lint format docs clean
 
@@ -31,10 +34,10 @@ reproduce-article: install  ## Train the article's two strategies with three see
 	$(BIN)/python -m benchmarks.article weights=$(WEIGHTS) claims=false check=true out=outputs/article_$(basename $(notdir $(WEIGHTS)))
 
 test: install  ## Pass all tests; those on real images run where FLOWERS102_ROOT and FLOWERS_TL_WEIGHTS are set
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: install  ## Pass the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not real_data"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not real_data"
 
 lint: install  ## Check style, formatting and types
 	$(BIN)/ruff check .
