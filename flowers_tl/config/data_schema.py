@@ -32,6 +32,8 @@ class DataConfig:
     """Most training images of each class, drawn by the seed; null: all."""
     balance: str = "none"
     """Give every class the same part in the training loss (`weights`) or in each epoch (`sampler`), or leave it (`none`)."""
+    value_range: list[float] | None = None
+    """Numbers that are black and white in TIFFs of signed, 32-bit or float numbers; null: what the file says, or 0 and 1."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ WITHOUT_EFFECT = (
 
 # Keys that came after version 0.1.0, with their defaults. They enter a run's id only where they differ from them, so
 # that a run keeps its id when a key is added; a config that was written before has them at their defaults.
-LATER_KEYS: dict[str, Any] = {}
+LATER_KEYS: dict[str, Any] = {"data.value_range": None}
 
 # What ``heads`` says in the config of a run of one head.
 ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}

@@ -1,5 +1,6 @@
 """A data set of labelled images as a LightningDataModule: its splits, orders and batches."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from flowers_tl.data.cached.content_hash import describe_images, fingerprint_spl
 from flowers_tl.data.cached.decoded_images import DecodedSplits, ImageCrops
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_missing, leave_out
+from flowers_tl.data.image_io import Limits
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
 from flowers_tl.data.splits import SPLITS, ImageSplit, add_missing_splits, name_classes
 from flowers_tl.data.transforms import augment, resized
@@ -44,6 +46,8 @@ class ImageDataModule(L.LightningDataModule):
             :func:`flowers_tl.data.splits.add_missing_splits`.
         strict: whether an image that can't be read is an error of :meth:`setup` (True), is left out (False), or is an error
             where it is needed (None).
+        value_range: the numbers that are black and white in images of signed, 32-bit or float numbers, see
+            :func:`flowers_tl.data.image_io.to_rgb`.
         cache: where decoded images are kept; None decodes them in every epoch.
     """
 
@@ -67,9 +71,15 @@ class ImageDataModule(L.LightningDataModule):
         test_fraction: float = 0.15,
         split_seed: int = 0,
         strict: bool | None = None,
+        value_range: Limits = None,
         cache: Cache | None = None,
     ) -> None:
         super().__init__()
+        ends = list(value_range or (0, 1))
+        if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+            raise UserError(f"data.value_range={ends} must be the number of black and a higher one of white: [0,255].")
+        # A tuple: it is a part of keys.
+        self.value_range = value_range and tuple(ends)
         self.root, self.strict, self.cache = Path(root).expanduser(), strict, cache
         self.clock = cache.clock if cache else PhaseTimer()
         self.num_classes = num_classes
@@ -121,14 +131,14 @@ class ImageDataModule(L.LightningDataModule):
         """Leave out images that can't be read, unless they are an error."""
         bad = find_missing(file for images in splits.values() for file in images.files)
         present = {split: images.without(bad) for split, images in splits.items()}
-        self.decoded = DecodedSplits(self.name, present, self.cache, checked=self.strict is not None)
+        self.decoded = DecodedSplits(self.name, present, self.cache, self.strict is not None, self.value_range)
         if self.strict is not None:
             bad |= self.decoded.undecodable(resized(self.image_size))
         self.left_out = sorted(bad, key=str)
         if bad and self.strict is not False:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
             raise UserError(f"{self.left_out[0]} is missing, or can't be read{more}: put it back, or {self.remedy()}.")
-        return leave_out(splits, self.left_out) if bad else splits
+        return leave_out(splits, self.left_out, self.value_range) if bad else splits
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the splits as the protocol has them: with all training images, whatever ``per_class`` is."""
@@ -184,7 +194,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def describe(self, split: str, random: bool) -> dict[str, Any]:
         """All that the split's decoded images follow from, as plain Python: a key of the cache."""
-        return describe_images(self.images[split].files, self._short_side(random), self.cache)
+        return describe_images(self.images[split].files, self._short_side(random), self.cache, self.value_range)
 
     def _short_side(self, random: bool) -> int | None:
         """Short side of the decoded images; a random window of any size is taken from the image as it is."""

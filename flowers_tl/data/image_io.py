@@ -7,12 +7,19 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from flowers_tl.utils.errors import UserError
 
 # Part of the key of decoded images: a change of what follows here makes them anew.
 READING = 2
+# The same for those that need a range (:func:`needs_range`), which earlier versions read wrongly.
+RANGES = 1
+# Tags of a TIFF: bits, whether 0 is white (0) or black (1), kind of numbers, and the lowest and highest that they may be.
+BITS, PHOTOMETRIC, KIND, LOWEST, HIGHEST = 258, 262, 339, 340, 341
+KINDS = {1: "unsigned", 2: "signed", 3: "float"}
+# The numbers that are black and white, see :func:`to_rgb`.
+Limits = Sequence[float] | None
 # Those of torchvision's ImageFolder.
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
@@ -24,12 +31,13 @@ class Undecodable(UserError):
     """The file is there and is no image, or a damaged one; another UserError is the machine's fault, and may pass."""
 
 
-def read_image(path: str | Path, side: int | None = None) -> Image.Image:
+def read_image(path: str | Path, side: int | None = None, value_range: Limits = None) -> Image.Image:
     """Decode an image file to RGB, as a viewer would show it.
 
     Args:
         path: of a file in one of :data:`FORMATS`; no other is tried.
         side: that is enough, in pixels: a larger JPEG is decoded to no less than this, which is quicker.
+        value_range: see :func:`to_rgb`.
 
     Raises:
         UserError: if it can't be read; it names the file. Where that is the content's fault it is :class:`Undecodable`.
@@ -41,13 +49,39 @@ def read_image(path: str | Path, side: int | None = None) -> Image.Image:
         with Image.open(path, formats=FORMATS) as image:
             if side:
                 image.draft("RGB", (side, side))
-            return to_rgb(image)
+            return to_rgb(image, value_range)
     # Decoders raise nearly anything on a damaged file.
     except Exception as error:
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if passing else Undecodable
-        why = f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        why = describe_unknown(path) if isinstance(error, UnidentifiedImageError) else error
         raise kind(f"{path} can't be read as an image ({why}): replace the file.") from error
+
+
+def describe_unknown(path: str | Path) -> str:
+    """Why Pillow does not know a file: it is a TIFF of numbers that it does not read, or no image."""
+    with suppress(Exception), open(path, "rb") as file:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        return f"a TIFF of {tags[BITS]} bits, {KINDS[tags.get(KIND, (1,))[0]]}, is not read"
+    return f"it is none of {', '.join(FORMATS)}"
+
+
+def number_kind(image: Image.Image) -> tuple[int, int, bool]:
+    """Bits of an image's numbers, which of KINDS they are, and whether 0 is white where Pillow leaves it so; by its header."""
+    if tags := getattr(image, "tag_v2", None):
+        white_is_zero = image.mode[0] in "IF" and tags.get(PHOTOMETRIC) == 0
+        return tags.get(BITS, (1,))[0], tags.get(KIND, (1,))[0], white_is_zero
+    # In its mode of 32 bits Pillow holds 16 of these formats.
+    mode = "I;16" if image.mode == "I" and image.format in ("PNG", "PPM") else image.mode
+    return {"I": (32, 2, False), "F": (32, 3, False)}.get(mode, (16, 1, False))
+
+
+def needs_range(image: Image.Image) -> bool:
+    """Whether an image, of which the header is enough, has other numbers than unsigned ones of up to 16 bits, 0 for black."""
+    bits, kind, white_is_zero = number_kind(image)
+    return bits not in (1, 2, 4, 8, 16) or KINDS.get(kind) != "unsigned" or white_is_zero
 
 
 def read_image_size(path: str | Path) -> tuple[int, int] | None:
@@ -60,27 +94,55 @@ def read_image_size(path: str | Path) -> tuple[int, int] | None:
         return None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB: turned as its camera says, what is transparent on white, 16 bits scaled to 8.
+def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
+    """An image of any mode in RGB: turned as its camera says, what is transparent on white, other numbers as 8 bits.
+
+    Args:
+        image: stays as it is.
+        value_range: the numbers that are black and white where these are signed, have 32 bits or are float; None: those
+            that the file names (SMinSampleValue, SMaxSampleValue). Float within 0 and 1 needs none.
 
     Raises:
-        UserError: if it was opened from a file of another format than :data:`FORMATS`, which may not be decoded yet.
+        UserError: if it was opened from a file of another format than :data:`FORMATS`, which may not be decoded yet, or if
+            nothing says which numbers are black and white.
     """
     if image.format not in (None, "MPO", *FORMATS):
         raise UserError(
             f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
+    original = image
     # Damaged notes of the camera: it stays as it lies.
     with suppress(SyntaxError, TypeError, LookupError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)
-    # Pillow would cut 16 bits off at 255.
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+        image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF" or number_kind(original)[1] == 2:
+        image = Image.fromarray(to_eight_bits(np.asarray(image), original, value_range))
     # Beneath it lies any colour, mostly black.
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def to_eight_bits(values: np.ndarray, image: Image.Image, value_range: Limits) -> np.ndarray:
+    """An image's numbers (height, width) as uint8, by what its header says; see :func:`to_rgb`."""
+    (bits, kind, white_is_zero), tags = number_kind(image), getattr(image, "tag_v2", {})
+    # Pillow holds these as others.
+    values = values.view({(8, 2): np.int8, (32, 1): np.uint32}.get((bits, kind), values.dtype))
+    own = [float(np.ravel(tags[tag])[0]) for tag in (LOWEST, HIGHEST) if tag in tags]
+    low, high = min([values.min(), *own]), max([values.max(), *own])
+    limits = value_range or own
+    if kind == 1 and bits <= 16:
+        limits = (0, 2**bits - 1)
+    # In a range from 0 to 255 or more it would be all black.
+    elif kind == 3 and low >= 0 and high <= 1 and (not value_range or 0 <= value_range[0] < 255 <= value_range[1]):
+        limits = (0, 1)
+    # A NaN is not below another number.
+    if len(limits) != 2 or not limits[0] < limits[1] or not low <= high:
+        form = f"{image.format or 'a PIL image'} of {bits} bits, {KINDS.get(kind, 'unknown')}, {low:g} to {high:g}"
+        raise Undecodable(f"{form}, needs data.value_range=[BLACK,WHITE] in training")
+    # By way of 16 bits, so that all are rounded as these are.
+    numbers = np.interp(values, limits, (65535, 0) if white_is_zero else (0, 65535)).round()
+    return (numbers / 257).astype(np.uint8)
 
 
 def is_image_file(name: PurePath) -> bool:

@@ -80,6 +80,7 @@ def export(
         # A copy: its memory format changes.
         backbone = copy.deepcopy(trained.model.backbone)
         network = Predictor(backbone, about["class_names"], about["preprocessing"]["crop"], device="cpu")
+        network.value_range = trained.value_range
         agreements = compare(network.logits, files, network.batches(samples, BATCH))
         write_card(folder / CARD, about, agreements, list(kinds.values()), images_used)
         # Fails if anything lies there by now: a folder replaces only an empty one.
@@ -91,7 +92,7 @@ def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str
     """Images to compare on, and a description of them: those that are named, val images of the run, or drawn ones."""
     if images:
         files = find_images(images)
-        bad = find_undecodable(files)
+        bad = find_undecodable(files, value_range=trained.value_range)
         for file in sorted(bad):
             log_note(f"{file} can't be read as an image: it is left out.")
         readable = [file for file in files if file not in bad]

@@ -47,6 +47,11 @@ class TrainedModel:
         return list(parameters.class_names) or [f"class {k}" for k in range(parameters.num_classes)]
 
     @property
+    def value_range(self) -> list[float] | None:
+        """Of its training images, see :func:`flowers_tl.data.image_io.to_rgb`."""
+        return self.record.get("data", {}).get("value_range")
+
+    @property
     def measured(self) -> dict[str, Any]:
         """Scores by split of these very weights, as far as the run measured them."""
         scores = self.record.get("best") or {} if self.path.name == "best.ckpt" else self.record

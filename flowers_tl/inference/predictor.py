@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.transforms.v2.functional import to_pil_image
 
-from flowers_tl.data.image_io import read_image, to_rgb
+from flowers_tl.data.image_io import Limits, read_image, to_rgb
 from flowers_tl.data.transforms import eval_transform
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.models.backbone import Backbone
@@ -59,6 +59,7 @@ class Predictor:
         temperature: by which logits are divided before they become probabilities.
         device: of the computation; None takes a GPU if there is one.
         name: of the network in figures.
+        value_range: of its training images, see :func:`flowers_tl.data.image_io.to_rgb`.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class Predictor:
         temperature: float = 1.0,
         device: Device = None,
         name: str = "the network",
+        value_range: Limits = None,
     ) -> None:
-        self.name = name
+        self.name, self.value_range = name, value_range
         self.device = find_device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
         self.class_names, self.image_size, self.temperature = tuple(class_names), image_size, temperature
@@ -87,7 +89,7 @@ class Predictor:
         parameters = trained.model.hparams
         name = f"{trained.model.strategy.name} of {parameters.backbone}"
         size, temperature = parameters.image_size, trained.temperature
-        return cls(trained.model.backbone, trained.class_names, size, temperature, device, name)
+        return cls(trained.model.backbone, trained.class_names, size, temperature, device, name, trained.value_range)
 
     @classmethod
     def pretrained(cls, backbone: str, weights: str = "DEFAULT", device: Device = None) -> "Predictor":
@@ -169,12 +171,12 @@ class Predictor:
     def prepare(self, image: ImageInput) -> Tensor:
         """An image as the network takes it: resized, its centre cut out, normalised; float32 (3, size, size)."""
         if isinstance(image, str | Path):
-            return self.transform(read_image(image))
+            return self.transform(read_image(image, value_range=self.value_range))
         if isinstance(image, np.ndarray | Tensor):
             image = image_from_array(image)
         if not isinstance(image, Image.Image):
             raise UserError(f"{image!r:.40} is no image: give a path, a PIL image, an array or a tensor.")
-        return self.transform(to_rgb(image))
+        return self.transform(to_rgb(image, self.value_range))
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:

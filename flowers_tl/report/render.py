@@ -130,8 +130,9 @@ def class_values(summary: ComparisonSummary) -> dict[str, Any]:
     rows = class_errors.class_rows(classes, best, baseline)
     pairs, mistakes = class_errors.most_confused(summary, best), class_errors.worst_mistakes(summary, best)
     images = [side.example for pair in pairs for side in pair if side.example] + [mistake.image for mistake in mistakes]
+    runs = [run for strategy in summary.with_predictions for run in strategy.group.runs]
     thumbnails, missing = load_thumbnails(
-        images, [run.image_root for strategy in summary.with_predictions for run in strategy.group.runs]
+        images, [run.image_root for run in runs], runs[0].result["data"].get("value_range")
     )
     return {
         "classes": classes,

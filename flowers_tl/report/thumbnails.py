@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from flowers_tl.data.image_io import read_image
+from flowers_tl.data.image_io import Limits, read_image
 from flowers_tl.utils.errors import UserError
 
 # Pixels of the longer side.
@@ -21,14 +21,16 @@ class Thumbnail(NamedTuple):
     height: int
 
 
-def load_thumbnails(images: Iterable[str], roots: Iterable[Path | None]) -> tuple[dict[str, Thumbnail | None], str]:
+def load_thumbnails(
+    images: Iterable[str], roots: Iterable[Path | None], value_range: Limits = None
+) -> tuple[dict[str, Thumbnail | None], str]:
     """Thumbnails of the images below the first of the ``roots`` that exists, None for one that can't be read.
 
     Returns:
         The thumbnails by image, and a sentence if some are missing, else nothing.
     """
     root = next((root for root in roots if root is not None and root.is_dir()), None)
-    thumbnails = {image: None if root is None else load_thumbnail(root, image) for image in images}
+    thumbnails = {image: None if root is None else load_thumbnail(root, image, value_range) for image in images}
     missing = sum(thumbnail is None for thumbnail in thumbnails.values())
     if missing and root is None:
         return thumbnails, "The images are not shown: their folder is no longer where it was when the runs were made."
@@ -36,13 +38,13 @@ def load_thumbnails(images: Iterable[str], roots: Iterable[Path | None]) -> tupl
     return thumbnails, sentence if missing else ""
 
 
-def load_thumbnail(root: Path, image: str) -> Thumbnail | None:
+def load_thumbnail(root: Path, image: str, value_range: Limits = None) -> Thumbnail | None:
     """Scale an image down. Nothing outside the root is read."""
     path = PurePosixPath(image)
     if path.is_absolute() or ".." in path.parts:
         return None
     try:
-        small = read_image(root / path, 2 * SIDE)
+        small = read_image(root / path, 2 * SIDE, value_range)
     except UserError:
         return None
     small.thumbnail((SIDE, SIDE))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from flowers_tl.data.image_io import read_image
+from flowers_tl.data.image_io import Limits, read_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.scores import confusion, worst_mistakes
 from flowers_tl.results.statistics import probabilities
@@ -25,7 +25,9 @@ def confusion_image(split: SplitPredictions) -> np.ndarray:
     return colours.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
 
 
-def mistakes_image(predictions: Predictions, split: SplitPredictions, root: Path, most: int = 8) -> np.ndarray | None:
+def mistakes_image(
+    predictions: Predictions, split: SplitPredictions, root: Path, most: int = 8, value_range: Limits = None
+) -> np.ndarray | None:
     """Draw the worst mistakes with the predicted and the true class: uint8 (height, width, 3); None without any."""
     shares = probabilities(split.logits)
     mistakes = worst_mistakes(shares, split.labels, most)
@@ -36,7 +38,7 @@ def mistakes_image(predictions: Predictions, split: SplitPredictions, root: Path
     draw = ImageDraw.Draw(sheet)
     for number, index in enumerate(mistakes):
         left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
-        tile = read_image(root / split.images[index])
+        tile = read_image(root / split.images[index], value_range=value_range)
         tile.thumbnail((TILE, TILE))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
         predicted, true = (predictions.class_names[k][:24] for k in (shares[index].argmax(), split.labels[index]))

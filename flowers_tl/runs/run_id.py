@@ -8,7 +8,9 @@ import torch
 from torchvision.models import get_model_weights
 
 from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, flatten
+from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.image_io import RANGES
 from flowers_tl.models.pretrained import find_file, initial_weights
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
@@ -35,6 +37,9 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     # Earlier versions had another loss here, so theirs are other runs.
     if settings.get("data.balance") == "weights" and settings["regularisation.label_smoothing"]:
         settings["loss"] = "weight times smoothed loss"
+    # And read such images wrongly.
+    if any_needs_range(file for images in data.whole.values() for file in images.files):
+        settings["ranges"] = RANGES
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
     made_of = {
         "protocol": protocol,

@@ -98,6 +98,8 @@ def describe_run(
 ) -> dict[str, Any]:
     """What ``result.json`` says of a run before it has trained; ``inputs`` are the data as the network takes them."""
     images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
+    if data.value_range:
+        images["value_range"] = list(data.value_range)
     if data.left_out:
         images["left_out"] = [file.relative_to(data.root).as_posix() for file in data.left_out]
     return {

@@ -205,7 +205,8 @@ def record_predictions(
     predictions.write(run.folder)
     for name, split in predictions.splits.items() if logger else ():
         logger.experiment.add_image(f"{name}/confusion", confusion_image(split), 0, dataformats="HWC")
-        if (mistakes := mistakes_image(predictions, split, data.root)) is not None:
+        mistakes = mistakes_image(predictions, split, data.root, value_range=data.value_range)
+        if mistakes is not None:
             logger.experiment.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 
 

@@ -27,9 +27,9 @@ def reads(monkeypatch):
     """The files that are decoded, as they are."""
     counted = []
 
-    def counting(file):
+    def counting(file, **options):
         counted.append(file)
-        return read_image(file)
+        return read_image(file, **options)
 
     monkeypatch.setattr("flowers_tl.data.cached.decoded_images.read_image", counting)
     return counted

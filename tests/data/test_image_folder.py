@@ -172,9 +172,9 @@ def reads(monkeypatch):
     """The images that are decoded in :mod:`readable` and into the store, as they are."""
     counted = []
 
-    def counting(file):
+    def counting(file, **options):
         counted.append(Path(file).name)
-        return read_image(file)
+        return read_image(file, **options)
 
     monkeypatch.setattr("flowers_tl.data.cached.decoded_images.read_image", counting)
     monkeypatch.setattr(readable, "read_image", counting)

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from odd_images import tiff
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -306,3 +307,78 @@ def test_a_name_that_finds_nothing_is_told(tmp_path, name, sentence):
     with pytest.raises(UserError) as caught:
         find_images([path])
     assert str(caught.value).startswith(f"images={path} {sentence}")
+
+
+# Any grey from black to white: uint8 (16, 16).
+GREYS = np.arange(256, dtype=np.uint8).reshape(16, 16)
+UNIT = GREYS / np.float32(255)
+TIFFS = {
+    "float": (tiff(UNIT.astype("<f4")), None),
+    "float, white is zero": (tiff(1 - UNIT.astype("<f4"), 0), None),
+    "float of -1 to 1": (tiff((2 * UNIT - 1).astype("<f4")), (-1, 1)),
+    "float of -1 to 1 by its tags": (tiff((2 * UNIT - 1).astype("<f4"), lowest=-1, highest=1), None),
+    "half of a range by its tags": (tiff(GREYS.astype("<f4"), lowest=0, highest=255), None),
+    "float of 0 to 255": (tiff(GREYS.astype("<f4")), (0, 255)),
+    "float among integers of 0 to 255": (tiff(UNIT.astype("<f4")), (0, 255)),
+    "32 bits of 0 to 255": (tiff(GREYS.astype("<i4")), (0, 255)),
+    "32 bits, all": (tiff((GREYS.astype(np.int64) * 16843009 - 2**31).astype("<i4")), (-(2**31), 2**31 - 1)),
+    "unsigned 32 bits, all": (tiff((GREYS.astype(np.int64) * 16843009).astype("<u4")), (0, 2**32 - 1)),
+    "signed 16 bits": (tiff((GREYS.astype(np.int32) * 257 - 2**15).astype("<i2")), (-(2**15), 2**15 - 1)),
+    "signed 8 bits": (tiff((GREYS.astype(np.int16) - 128).astype("i1")), (-128, 127)),
+    "16 bits": (tiff(GREYS.astype("<u2") * 257), None),
+    "16 bits, white is zero": (tiff(65535 - GREYS.astype("<u2") * 257, 0), None),
+    "8 bits, white is zero": (tiff(255 - GREYS, 0), None),
+    "16 bits by their bits, whatever the range": (tiff(GREYS.astype("<u2") * 257), (0, 255)),
+}
+
+
+@pytest.mark.parametrize("name", TIFFS)
+def test_numbers_of_any_kind_show_the_same_greys(tmp_path, name):
+    content, value_range = TIFFS[name]
+    (tmp_path / "a.tif").write_bytes(content)
+    image = read_image(tmp_path / "a.tif", value_range=value_range)
+    assert np.array_equal(np.asarray(image), np.repeat(GREYS[..., None], 3, axis=2))
+
+
+def test_no_image_is_scaled_by_its_own_numbers(tmp_path):
+    for name, values in (("dark", GREYS // 4), ("bright", 255 - GREYS // 4)):
+        (tmp_path / name).write_bytes(tiff(values.astype("<i4")))
+        image = read_image(tmp_path / name, value_range=(0, 255))
+        assert np.array_equal(np.asarray(image)[..., 0], values)
+
+
+def test_a_part_of_a_range_below_zero_is_read_by_the_range(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(UNIT.astype("<f4")))
+    bright = np.asarray(read_image(tmp_path / "a.tif", value_range=(-1, 1)))
+    assert (bright.min(), bright.max()) == (127, 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (GREYS.astype("<i4"), "TIFF of 32 bits, signed, 0 to 255"),
+        ((GREYS.astype(np.int64) * 16843009).astype("<u4"), "TIFF of 32 bits, unsigned, 0 to 4.29497e+09"),
+        ((GREYS.astype(np.int16) - 128).astype("<i2"), "TIFF of 16 bits, signed, -128 to 127"),
+        ((GREYS.astype(np.int16) - 128).astype("i1"), "TIFF of 8 bits, signed, -128 to 127"),
+        (GREYS.astype("<f4"), "TIFF of 32 bits, float, 0 to 255"),
+        (np.where(GREYS == 7, np.nan, UNIT).astype("<f4"), "TIFF of 32 bits, float, nan to nan"),
+        (UNIT.astype("<f8"), "a TIFF of (64,) bits, float, is not read"),
+    ],
+)
+def test_numbers_without_a_range_are_refused_with_their_format(tmp_path, values, words):
+    (tmp_path / "a.tif").write_bytes(tiff(values))
+    with pytest.raises(Undecodable) as caught:
+        read_image(tmp_path / "a.tif")
+    assert words in str(caught.value)
+    assert ("data.value_range=[BLACK,WHITE]" in str(caught.value)) == (values.dtype != np.float64)
+
+
+def test_an_image_that_a_caller_gives_is_not_changed(scene):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    scene.save(file, "PNG", exif=exif)
+    given = Image.open(file)
+    assert reading.to_rgb(given).size == (24, 40)
+    assert given.size == (40, 24)
+    assert given.getexif()[0x0112] == 6

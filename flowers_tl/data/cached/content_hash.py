@@ -1,16 +1,19 @@
 """Hashes of image files: each file is read and hashed once for all runs, and again when something has changed it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import PIL
 import torch
 import torchvision
+from PIL import Image
 
 from flowers_tl.data.cached.disk_cache import Cache, Writer
-from flowers_tl.data.image_io import READING
+from flowers_tl.data.image_io import FORMATS, RANGES, READING, Limits, needs_range
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.threads import map_on_all_cores
@@ -75,8 +78,29 @@ def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None
     return digest.hexdigest()[:16]
 
 
-def describe_images(files: Sequence[Path], short_side: int | None, cache: Cache | None) -> dict[str, Any]:
+def any_needs_range(files: Iterable[Path]) -> bool:
+    """Whether one of the files holds numbers that earlier versions read wrongly."""
+    return any(file_needs_range(file, file_state(file)) for file in files)
+
+
+# The state is there to notice a change.
+@cache
+def file_needs_range(file: Path, state: State) -> bool:
+    """:func:`flowers_tl.data.image_io.needs_range` of a file; False of one that is no image."""
+    with suppress(Exception), open(file, "rb") as content:
+        # Of TIFF and PFM: all others, which are most, need not be opened as images.
+        if content.read(2) in (b"II", b"MM", b"Pf"):
+            with Image.open(file, formats=FORMATS) as image:
+                return needs_range(image)
+    return False
+
+
+def describe_images(
+    files: Sequence[Path], short_side: int | None, cache: Cache | None, value_range: Limits = None
+) -> dict[str, Any]:
     """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
     versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    if any_needs_range(files):
+        versions |= {"ranges": RANGES, "value_range": value_range}
     content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
     return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from flowers_tl.data.cached.content_hash import describe_images
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.cached.unreadable import find_undecodable
-from flowers_tl.data.image_io import Undecodable, read_image, read_image_size
+from flowers_tl.data.image_io import Limits, Undecodable, read_image, read_image_size
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import centre_crop, random_crop
@@ -27,6 +27,8 @@ from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.threads import map_on_all_cores
 
 Key = int | tuple[int, int]
+Files = Sequence[Path]
+Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
 SAMPLED = 256
 # In the place of an image that can't be decoded.
@@ -40,16 +42,19 @@ class DecodedImages:
         files: their paths.
         short_side: to which each is resized, in pixels; None: none is resized.
         kept: the images, where they are in the cache; None decodes an image whenever it is needed.
+        value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
     """
 
-    def __init__(self, files: Sequence[Path], short_side: int | None, kept: Sequence[Tensor] | None = None) -> None:
-        self.files, self.short_side, self.kept = files, short_side, kept
+    def __init__(self, files: Files, short_side: int | None, kept: Kept = None, value_range: Limits = None) -> None:
+        self.files, self.short_side, self.kept, self.value_range = files, short_side, kept, value_range
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        return decode(self.files[index], self.short_side) if self.kept is None else self.kept[index]
+        if self.kept is not None:
+            return self.kept[index]
+        return decode(self.files[index], self.short_side, value_range=self.value_range)
 
     def take(self, indices: Sequence[int]) -> list[Tensor]:
         """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
@@ -60,7 +65,7 @@ class DecodedImages:
     def part(self, files: Sequence[Path]) -> "DecodedImages":
         """Some of the images, in the order of these files; the bytes are shared."""
         if self.kept is None:
-            return DecodedImages(files, self.short_side)
+            return DecodedImages(files, self.short_side, value_range=self.value_range)
         kept = dict(zip(self.files, self.kept, strict=True))
         return DecodedImages(files, self.short_side, [kept[file] for file in files])
 
@@ -87,10 +92,10 @@ def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
 
 
-def decode(file: Path, short_side: int | None, lenient: bool = False) -> Tensor:
+def decode(file: Path, short_side: int | None, lenient: bool = False, value_range: Limits = None) -> Tensor:
     """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields NOTHING of a damaged one."""
     try:
-        image = read_image(file)
+        image = read_image(file, value_range=value_range)
     except Undecodable:
         if lenient:
             return NOTHING
@@ -99,7 +104,12 @@ def decode(file: Path, short_side: int | None, lenient: bool = False) -> Tensor:
 
 
 def open_images(
-    cache: Cache | None, files: Sequence[Path], short_side: int | None, what: str, lenient: bool = False
+    cache: Cache | None,
+    files: Files,
+    short_side: int | None,
+    what: str,
+    lenient: bool = False,
+    value_range: Limits = None,
 ) -> DecodedImages:
     """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 
@@ -109,27 +119,30 @@ def open_images(
         short_side: to which each is resized, in pixels; None: none is resized.
         what: what they are, in words for a reader.
         lenient: let an image that can't be decoded be one without pixels.
+        value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
     """
+    afresh = DecodedImages(files, short_side, value_range=value_range)
     if cache is None:
-        return DecodedImages(files, short_side)
+        return afresh
     # Half is left to what the frozen stages make of them, which is worth more.
     if not cache.fits(2 * decoded_size(files, short_side)):
         log_note(f"{what}, have no room in half of cache.max_gb: they are decoded whenever they are needed.")
-        return DecodedImages(files, short_side)
+        return afresh
 
     def build(writer: Writer) -> None:
         for some in cache.batches(files, what):
-            for image in map_on_all_cores(partial(decode, short_side=short_side, lenient=lenient), some):
+            read = partial(decode, short_side=short_side, lenient=lenient, value_range=value_range)
+            for image in map_on_all_cores(read, some):
                 writer.write(image)
 
-    entry = cache.get("pictures", what, describe_images(files, short_side, cache), "decode", build)
+    entry = cache.get("pictures", what, describe_images(files, short_side, cache, value_range), "decode", build)
     images = DecodedImages(files, short_side, split_rows(entry.tensor(torch.uint8), entry.shapes))
     # A lenient run may have kept them.
     if images.undecodable and not lenient:
-        read_image(images.undecodable[0])
+        read_image(images.undecodable[0], value_range=value_range)
     return images
 
 
@@ -150,10 +163,18 @@ class DecodedSplits:
         splits: with images that are there.
         cache: where the images are kept; None keeps none.
         checked: whether :meth:`undecodable` will be called. Else the test images are not read before the test.
+        value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
     """
 
-    def __init__(self, name: str, splits: Mapping[str, ImageSplit], cache: Cache | None, checked: bool) -> None:
-        self.name, self.cache, self.checked = name, cache, checked
+    def __init__(
+        self,
+        name: str,
+        splits: Mapping[str, ImageSplit],
+        cache: Cache | None,
+        checked: bool,
+        value_range: Limits = None,
+    ) -> None:
+        self.name, self.cache, self.checked, self.value_range = name, cache, checked, value_range
         # The order does not depend on which of these splits an image is in.
         self.files = {
             group: sorted({file for split in group for file in splits[split].files}, key=str)
@@ -171,7 +192,9 @@ class DecodedSplits:
     def undecodable(self, side: int) -> set[Path]:
         """The files that can't be decoded; where there is room for it, decoding them puts them into the cache."""
         images = self._group(SPLITS, side)
-        return find_undecodable(images.files, self.cache) if images.kept is None else set(images.undecodable)
+        if images.kept is None:
+            return find_undecodable(images.files, self.cache, self.value_range)
+        return set(images.undecodable)
 
     def _group(self, group: Sequence[str], side: int) -> DecodedImages:
         if (group, side) not in self.opened:
@@ -181,7 +204,7 @@ class DecodedSplits:
     def _open(self, files: Sequence[Path], side: int | None, splits: str) -> DecodedImages:
         size = f"short side {side}" if side else "full size"
         what = f"{self.name}, {splits}: {len(files):,} decoded images, {size}"
-        return open_images(self.cache, files, side, what, lenient=self.checked)
+        return open_images(self.cache, files, side, what, self.checked, self.value_range)
 
 
 class ImageCrops(Dataset):

@@ -117,9 +117,9 @@ def test_batches_are_what_transforms_make_of_the_files(photos, tmp_path, augment
 def test_a_changed_image_is_decoded_again_and_no_other_time(files, tmp_path, monkeypatch):
     read = []
 
-    def counting(file):
+    def counting(file, **options):
         read.append(file.name)
-        return read_image(file)
+        return read_image(file, **options)
 
     monkeypatch.setattr(decoded_images, "read_image", counting)
     copies = [tmp_path / file.name for file in files]
