@@ -168,10 +168,17 @@ class TransferClassifier(L.LightningModule):
         return self.mixing(images, labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The batch's part in the loss of its optimizer step: the mean over all images of that step, on all devices."""
         inputs, labels, *start = batch
         logits = self(inputs, *start)
         loss = image_losses(logits, labels, self.class_weights, self.label_smoothing).mean()
         self._count("train", loss, logits, labels.argmax(dim=1) if labels.ndim == 2 else labels, batch_idx)
+        together = self.trainer.accumulate_grad_batches if self._trainer else 1
+        if together > 1:
+            # Lightning adds up the means of batches, each divided by their full number: wrong for an epoch's last images.
+            loader, first = self.trainer.train_dataloader, batch_idx - batch_idx % together
+            end = min(first + together, self.trainer.num_training_batches) * loader.batch_size
+            loss = loss * (len(labels) * together / (min(end, len(loader.sampler)) - first * loader.batch_size))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -37,6 +37,9 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     # Earlier versions had another loss here, so theirs are other runs.
     if settings.get("data.balance") == "weights" and settings["regularisation.label_smoothing"]:
         settings["loss"] = "weight times smoothed loss"
+    together = settings.get("trainer.accumulate_grad_batches", 1)
+    if together > 1 and data.sizes["train"] % (together * data.batch_size):
+        settings["accumulated loss"] = "mean over images"
     # And read such images wrongly.
     if any_needs_range(file for images in data.whole.values() for file in images.files):
         settings["ranges"] = RANGES

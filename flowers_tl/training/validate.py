@@ -30,6 +30,12 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
             raise UserError(
                 f"{key} selects by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
             )
+    for key, value in config["regularisation"].items():
+        if solved and not model.groups and key != "name" and value:
+            raise UserError(
+                f"regularisation.{key}={value} means nothing to strategy={model.strategy.name}, which solves its head without "
+                "training steps: leave it out, or choose another strategy."
+            )
     if solved and config["data"]["balance"] == "sampler":
         raise UserError(
             "data.balance=sampler means nothing to strategy.head=solved, which takes all images at once: use "

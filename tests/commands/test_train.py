@@ -1,5 +1,6 @@
 """Runs, as a user starts them: what they print, what they leave, what they refuse."""
 
+import csv
 import json
 import shutil
 import signal as signals
@@ -345,6 +346,24 @@ def test_two_processes_count_every_image_once_and_a_sweep_may_use_them(run_comma
         assert right == pytest.approx(round(right), abs=1e-4)
         assert result["test"]["accuracy"] == pytest.approx(result["test"]["balanced_accuracy"], abs=1e-5)
     assert len(list((tmp_path / "outputs").glob("[!.]*/*"))) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(door, tiny, tmp_path):
+    """The loss is a mean over images, wherever these are; the last batch of 4 images is a small one."""
+    for devices in (1, 2):
+        more = {
+            "data.batch_size": 8,
+            "data.balance": "weights",
+            "trainer.devices": devices,
+            "runs": tmp_path / str(devices),
+        }
+        words = tiny(strategy="feature_extraction", optimizer="sgd", **more)
+        process = door("train", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
+        assert process.returncode == 0, process.stderr
+    one, two = (list(csv.DictReader(file.open())) for file in sorted(tmp_path.rglob("history.csv")))
+    for column in ("train/loss", "val/loss", "step"):
+        assert [float(row[column]) for row in one] == pytest.approx([float(row[column]) for row in two], abs=1e-5)
 
 
 @pytest.mark.slow

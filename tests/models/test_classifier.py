@@ -264,3 +264,23 @@ def test_a_batchnorm_layer_of_which_nothing_learns_is_frozen_though_its_stage_le
         "fc.weight",
         "fc.bias",
     }
+
+
+@pytest.mark.parametrize(("images", "size", "together"), [(12, 4, 2), (11, 4, 2), (11, 4, 3), (13, 4, 3), (12, 4, 3)])
+def test_batches_that_are_accumulated_take_the_step_of_one_large_batch(images, size, together):
+    torch.manual_seed(2)
+    pixels, labels = torch.randn(images, 3, 32, 32), torch.arange(images) % 3
+
+    def trained(batch_size, accumulated):
+        torch.manual_seed(0)
+        strategy = {"name": "feature_extraction", "table": [{"stage": "head", "lr": 0.1}]}
+        model = TransferClassifier("resnet18", 3, strategy, class_weights=[1.0, 2.0, 5.0], optimizer={"name": "sgd"})
+        trainer = L.Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, accumulate_grad_batches=accumulated,
+        )  # fmt: skip
+        trainer.fit(model, DataLoader(TensorDataset(pixels, labels), batch_size=batch_size))
+        return model.backbone.network.fc.weight.detach(), trainer.callback_metrics["train/loss"]
+
+    for found, expected in zip(trained(size, together), trained(size * together, 1), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
