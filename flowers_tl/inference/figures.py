@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -116,6 +116,8 @@ def heat_norm(explanations: Iterable[Explanation]) -> Normalize:
     return Normalize(0, max(one.evidence.max() for one in explanations) or 1)
 
 
+# Whatever the user's matplotlibrc says, names are no LaTeX.
+@rc_context({"text.usetex": False})
 def draw(
     rows: Sequence[Sequence[Panel]], path: Path, title: Sequence[str], scales: Sequence[Scale], below: int = 0
 ) -> None:

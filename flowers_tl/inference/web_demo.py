@@ -15,6 +15,7 @@ from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.utils.errors import UserError, needs_extra
 from flowers_tl.utils.notes import log
+from flowers_tl.utils.templates import escape_markdown
 
 TOP = 5
 # Those of gradio's theme would be loaded from a server.
@@ -85,7 +86,7 @@ def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = 
     gradio = import_gradio()
     with gradio.Blocks(title=f"flowers_tl: {network.name}") as page:
         gradio.Markdown(
-            f"# What is it?\nThe {TOP} most likely of {len(network.class_names):,} classes, by {network.name}."
+            f"# What is it?\nThe {TOP} most likely of {len(network.class_names):,} classes, by {escape_markdown(network.name)}."
         )
         with gradio.Row():
             with gradio.Column():
@@ -122,7 +123,7 @@ def answerer(
         except UserError as error:
             # Where it lies on this machine is not the visitor's business.
             sentence = str(error).replace(file, Path(file).name)
-            return [gradio.Markdown(sentence, visible=True), *[None] * 4]
+            return [gradio.Markdown(escape_markdown(sentence), visible=True), *[None] * 4]
         crop, heat, top = explanation.pixels, None, explanation.top
         if explain:
             heat = blend(crop, HEAT(heat_norm([explanation])(explanation.evidence)))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from flowers_tl.inference.predictor import Prediction
-from flowers_tl.utils.files import dumps
+from flowers_tl.utils.files import csv_text, dumps
 
 
 def write_table(prediction: Prediction, out: TextIO) -> None:
@@ -25,7 +25,10 @@ def write_jsonl(prediction: Prediction, out: TextIO) -> None:
 def write_csv(prediction: Prediction, out: TextIO) -> None:
     rows = enumerate(prediction.top, start=1)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerows((prediction.image, rank, name, f"{probability:.6f}") for rank, (name, probability) in rows)
+    writer.writerows(
+        (csv_text(prediction.image, "./"), rank, csv_text(name), f"{probability:.6f}")
+        for rank, (name, probability) in rows
+    )
 
 
 # The text above all predictions, and the function that writes one.

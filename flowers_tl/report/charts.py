@@ -32,6 +32,7 @@ VARIABLES |= {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"}
 SETTINGS = {
     "svg.fonttype": "none",
     "text.parse_math": False,
+    "text.usetex": False,
     "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": MUTED,

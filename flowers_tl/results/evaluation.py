@@ -14,7 +14,7 @@ from flowers_tl.results import scores
 from flowers_tl.results.conformal import Coverage
 from flowers_tl.results.images import confusion_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.utils.files import dumps, format_csv
+from flowers_tl.utils.files import csv_text, dumps, format_csv
 from flowers_tl.utils.notes import log, log_table
 
 
@@ -108,8 +108,10 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
     (folder / "classes.csv").write_text(format_csv(result.classes), newline="")
     with open(folder / "confusion.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["true \\ answered", *result.class_names])
-        writer.writerows([name, *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True))
+        writer.writerow(["true \\ answered", *map(csv_text, result.class_names)])
+        writer.writerows(
+            [csv_text(name), *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True)
+        )
     Image.fromarray(confusion_image(result.predictions)).save(folder / "confusion.png")
     Predictions(result.class_names, {result.split: result.predictions}).write(folder)
     (folder / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")

@@ -68,12 +68,22 @@ def validate_new_folder(out: str | Path | None) -> None:
 
 
 def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as CSV under a header of all their keys; a cell stays empty where a row has no value."""
+    """The rows as CSV under a header of all their keys; a cell stays empty where a row has no value.
+
+    Text goes through :func:`csv_text`.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, dict.fromkeys(key for row in rows for key in row))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {key: csv_text(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+    )
     return text.getvalue()
+
+
+def csv_text(name: str, mark: str = "'") -> str:
+    """A name in a CSV file: one that a spreadsheet would take for a formula gets a ``mark`` before it."""
+    return f"{mark}{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def dumps(value: Any, **options: Any) -> str:

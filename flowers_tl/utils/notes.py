@@ -43,7 +43,8 @@ def log_table(
         table.add_column(name, total, justify="right" if place and name not in left else "left")
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    # Cells are text: what stands in brackets, or between colons, is no markup.
+    console = Console(markup=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
     log.info(capture.get().rstrip("\n"))

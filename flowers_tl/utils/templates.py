@@ -39,7 +39,9 @@ def escape_markdown(value: object) -> Markup:
     """
     if isinstance(value, Markup):
         return value
-    return Markup(re.sub(r"([\\`<>|\[\]])", r"\\\1", re.sub(r"\s+", " ", str(value))))
+    # An underscore within a word is none; $ begins a formula, and & the name of a letter.
+    marks = r"([\\`<>|\[\]*$~&]|(?<![^\W_])_|_(?![^\W_]))"
+    return Markup(re.sub(marks, r"\\\1", re.sub(r"\s+", " ", str(value))))
 
 
 def keep_units_together(value: object) -> object:

@@ -1,5 +1,6 @@
 """A file is whole whenever it is read, and a new folder is nobody else's."""
 
+import io
 import json
 import math
 import time
@@ -7,7 +8,9 @@ import time
 import pytest
 
 from flowers_tl.config.schema import CONF
-from flowers_tl.utils.files import atomic_write, dumps, new_folder
+from flowers_tl.inference.predictor import Prediction
+from flowers_tl.inference.writers import write_csv
+from flowers_tl.utils.files import atomic_write, csv_text, dumps, new_folder
 
 
 def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
@@ -59,3 +62,15 @@ def test_json_is_written_in_one_place():
     hashed = {"run_id.py", "disk_cache.py", "protocol.py", "load_runs.py", "search.py", "files.py", "svg.py"}
     package = CONF.parent / "flowers_tl"
     assert {file.name for file in package.rglob("*.py") if "json.dump" in file.read_text()} == hashed
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@a", "\t=1"])
+def test_no_name_is_a_formula_in_a_csv(name):
+    assert csv_text(name) == f"'{name}"
+    assert csv_text("rose = 1") == "rose = 1"
+
+
+def test_predictions_as_csv_have_names_as_text_and_paths_that_are_found():
+    out = io.StringIO()
+    write_csv(Prediction("-v.jpg", ("=HYPERLINK(1)", "rose"), (0.75, 0.25)), out)
+    assert out.getvalue() == "./-v.jpg,1,'=HYPERLINK(1),0.750000\n./-v.jpg,2,rose,0.250000\n"

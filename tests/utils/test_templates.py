@@ -1,5 +1,6 @@
 """Values in a template are text: they can't become markup, a table cell or a new line."""
 
+import re
 from importlib import import_module
 
 import pytest
@@ -49,3 +50,12 @@ def test_a_number_and_its_unit_stay_on_one_line_in_html(package):
 
 def test_what_is_markdown_already_stays_as_it_is():
     assert escape_markdown(escape_markdown("<a>")) == "\\<a\\>"
+
+
+@pytest.mark.parametrize("name", ["*wild*", "_wild_", "$x_1$", "a &amp; b", "~~old~~", "[a](b)", "__init__"])
+def test_a_name_is_no_emphasis_no_formula_and_no_entity(name):
+    """As Markdown has it, a mark behind a backslash is a letter; within a word an underscore is one anyway."""
+    unescaped = re.sub(r"\\[^\w\s]|\\_", "", escape_markdown(name))
+    assert not re.search(r"[*$~&\[]|\b_\w+_\b", unescaped)
+    assert re.sub(r"\\(?=[^\w\s]|_)", "", escape_markdown(name)) == name
+    assert escape_markdown("fine_tuning") == "fine_tuning"

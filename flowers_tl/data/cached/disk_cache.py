@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import platformdirs
 import torch
 from filelock import FileLock, Timeout
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
@@ -98,7 +99,7 @@ class Cache:
     def batches(self, items: Sequence[Any], title: str) -> Iterable[Sequence[Any]]:
         """The items, 64 at a time, with a progress bar while they are taken."""
         batches = [items[start : start + 64] for start in range(0, len(items), 64)]
-        return track(batches, title, transient=True) if self.progress else batches
+        return track(batches, escape(title), transient=True) if self.progress else batches
 
     def fits(self, size: float) -> bool:
         """Say whether an entry of ``size`` bytes may be kept, beside those that this process uses."""
