@@ -1,6 +1,7 @@
 """Image files: by name, folder or pattern, and read to RGB whatever they hold."""
 
 import glob
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -9,7 +10,8 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.errors import UserError, shorten
+from flowers_tl.utils.notes import log_note
 
 # Part of the key of decoded images: a change of what follows here makes them anew.
 READING = 2
@@ -22,6 +24,8 @@ KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 Limits = Sequence[float] | None
 # Those of torchvision's ImageFolder.
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+# Other names of JPEGs, which predict takes too; training leaves them out and says so, as it always has.
+JPEG_ENDINGS = (".jfif", ".jpe")
 # Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
 # nobody means. JPEG stands for MPO too, which many cameras write; some public sets hold GIFs that are called .jpg.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -153,7 +157,7 @@ def is_image_file(name: PurePath) -> bool:
 def find_images(names: Sequence[str]) -> list[Path]:
     """The image files that the names stand for, none twice: files, folders with all images below them, and glob patterns.
 
-    A name that exists is that file or folder, whatever brackets or stars it holds.
+    A note names the files in folders that are no images by their endings. A name that exists is that file or folder, whatever brackets or stars it holds.
 
     Raises:
         UserError: if there is no name, or one that stands for nothing.
@@ -161,24 +165,40 @@ def find_images(names: Sequence[str]) -> list[Path]:
     if not names:
         raise UserError("No image is named: images=PATH.")
     images: dict[Path, None] = {}
+    others: list[Path] = []
     for name in names:
         if not name:
             raise UserError("images= names nothing: name an image, a folder (. is this one), or a pattern.")
-        if not (matches := list(match_images(name))):
+        if not (matches := list(match_images(name, others))):
             what = "is neither a file, nor a folder, nor a pattern that fits any"
             if Path(name).is_dir():
                 what = "holds no images"
             raise UserError(f"images={name} {what}: name an image, a folder, or a pattern like 'photos/**/*.jpg'.")
         images |= dict.fromkeys(matches)
+    if others:
+        log_note(f"Left out, not being called as images are: {shorten([str(file) for file in others], 20)}.")
     return list(images)
 
 
-def match_images(name: str) -> Iterator[Path]:
-    """The image files that one name stands for, in alphabetical order."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """All visible files below a folder, in linked folders too; a link to a folder on its own path is not followed."""
+    for place, folders, names in os.walk(
+        folder, onerror=lambda error: log_note(f"{error}: left out."), followlinks=True
+    ):
+        above = {path.resolve() for path in (Path(place), *Path(place).parents)}
+        folders[:] = [name for name in folders if name[0] != "." and Path(place, name).resolve() not in above]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def match_images(name: str, others: list[Path] | None = None) -> Iterator[Path]:
+    """The image files that one name stands for, in alphabetical order; a folder's visible other files join ``others``."""
     path = Path(name)
     if path.is_dir():
-        below = (file for file in path.rglob("*") if is_image_file(file) and file.is_file())
-        yield from sorted(file for file in below if not any(p.startswith(".") for p in file.relative_to(path).parts))
+        for file in sorted(files_below(path)):
+            if (is_image_file(file) or file.suffix.lower() in JPEG_ENDINGS) and file.is_file():
+                yield file
+            elif others is not None:
+                others.append(file)
     elif path.exists():
         yield path
     else:

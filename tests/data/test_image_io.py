@@ -382,3 +382,31 @@ def test_an_image_that_a_caller_gives_is_not_changed(scene):
     assert reading.to_rgb(given).size == (24, 40)
     assert given.size == (40, 24)
     assert given.getexif()[0x0112] == 6
+
+
+def test_linked_folders_are_entered_and_loops_of_links_end(tmp_path):
+    for name in ("photos/a/1.jpg", "elsewhere/2.jpg", "elsewhere/deep/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    links = {
+        "photos/b": "elsewhere",
+        "photos/a/up": "photos",
+        "elsewhere/back": "photos",
+        "elsewhere/self": "elsewhere",
+    }
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    names = [path.relative_to(tmp_path / "photos").as_posix() for path in find_images([str(tmp_path / "photos")])]
+    assert names == ["a/1.jpg", "b/2.jpg", "b/deep/3.jpg"]
+
+
+def test_each_file_that_gets_no_answer_is_named_and_other_jpegs_get_one(tree, capsys):
+    for name in ["x.jfif", "b/y.JPE", "z.HEIC", "anim.gif", *[f"b/{k:02}.avif" for k in range(30)]]:
+        (tree / name).touch()
+    (tree / "gone.jpg").symlink_to(tree / "nowhere.jpg")
+    names = [path.relative_to(tree).as_posix() for path in find_images([str(tree)])]
+    assert names == ["a.jpg", "b/10.jpg", "b/2.jpg", "b/deep/er/3.PNG", "b/y.JPE", "x.jfif"]
+    note = capsys.readouterr().err
+    assert "anim.gif" in note
+    assert "b/18.avif and 14 more." in note
+    assert ".hidden" not in note
