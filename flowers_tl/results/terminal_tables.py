@@ -45,7 +45,7 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
         text = "not measured"
         if scores["loss"] is not None:
             shares = f"accuracy {scores['accuracy']:.1%}, balanced {scores['balanced_accuracy']:.1%}"
-            text = f"{shares}, loss {scores['loss']:.3f}  ({result['data'][split]:,} images)"
+            text = f"{shares}, loss {scores['loss']:.3f}  ({result['measured'][split]:,} images)"
         log.info(f"{split:4}  {text}")
     log.info(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
     log.info(f"Run folder: {folder}")

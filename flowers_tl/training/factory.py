@@ -49,7 +49,8 @@ def with_frozen_prefix(
     limits = config["trainer"]
     whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
     measured = SPLITS if has_validation(config) else ("train", "test")
-    keep = [split for split in measured if whole and limits[f"limit_{split}_batches"] in (None, 1.0)]
+    # The number 1.0 is all batches, and 1 is one.
+    keep = [split for split in measured if whole and str(limits[f"limit_{split}_batches"]) in ("None", "1.0")]
     epochs = trainer.max_epochs if model.groups else 0
     inputs = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
     return inputs if any(inputs.entry_stages) or model.strategy.head == "solved" else data

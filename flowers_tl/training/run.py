@@ -169,6 +169,8 @@ def test(
         run.update({"test": scores(trainer, "test")})
         collector = find_callback(trainer, PredictionCollector)
         logits = {split: collector.gathered(split) for split in ("val", "test")}
+        # Fewer than there are, where trainer.limit_* says so.
+        run.update({"measured": {split: len(values) for split, values in logits.items() if values is not None}})
         if run.record:
             record_predictions(run, trainer.logger, data, logits)
         if config["test_best"]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal as signals
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.run import train
 
 
@@ -346,6 +348,26 @@ def test_two_processes_count_every_image_once_and_a_sweep_may_use_them(run_comma
         assert right == pytest.approx(round(right), abs=1e-4)
         assert result["test"]["accuracy"] == pytest.approx(result["test"]["balanced_accuracy"], abs=1e-5)
     assert len(list((tmp_path / "outputs").glob("[!.]*/*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "views", "measured"), [("1", [], 4), ("1.0", [0, 1], 6), ("null", [0, 1], 6), ("0.5", [], 4)]
+)
+def test_one_batch_is_one_batch_and_counts_are_what_was_measured(run, capsys, monkeypatch, limit, views, measured):
+    made, outputs = [], FeatureDataModule.outputs
+
+    def noting(self, split, view, stage):
+        made.append((split, view))
+        return outputs(self, split, view, stage)
+
+    monkeypatch.setattr(FeatureDataModule, "outputs", noting)
+    limits = {f"trainer__limit_{split}_batches": limit for split in ("train", "val")}
+    folder = run(strategy="feature_extraction", data__batch_size=4, trainer__limit_test_batches=1, **limits)
+    assert sorted({view for split, view in made if split == "train"}) == views
+    shown = capsys.readouterr().out
+    assert re.search(rf"^val .*\({measured} images\)$", shown, re.MULTILINE)
+    assert re.search(r"^test .*\(4 images\)$", shown, re.MULTILINE)
+    assert json.loads((folder / "result.json").read_text())["measured"] == {"val": measured, "test": 4}
 
 
 @pytest.mark.slow
