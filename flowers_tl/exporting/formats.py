@@ -42,7 +42,8 @@ class Format:
     @property
     def usage(self) -> str:
         """Example code that predicts with this file, without this project."""
-        return (USAGE / f"use_{Path(self.file).suffix[1:]}.py").read_text()
+        code, read = ((USAGE / name).read_text() for name in (f"use_{Path(self.file).suffix[1:]}.py", "read_image.py"))
+        return code.replace("# READ\n", read)
 
 
 def trace(network: nn.Module, image_size: int) -> ExportedProgram:
@@ -104,9 +105,13 @@ FORMATS = {
     "onnx": Format(
         "model.onnx", ("onnx", "onnxscript", "onnxruntime"), "numpy onnxruntime pillow", write_onnx, read_onnx
     ),
-    "torch": Format("model.pt2", (), "torch torchvision", write_torch, read_torch),
+    "torch": Format("model.pt2", (), "numpy pillow torch torchvision", write_torch, read_torch),
     "safetensors": Format(
-        "model.safetensors", ("safetensors",), "safetensors torch torchvision", write_safetensors, read_safetensors
+        "model.safetensors",
+        ("safetensors",),
+        "numpy pillow safetensors torch torchvision",
+        write_safetensors,
+        read_safetensors,
     ),
 }
 

@@ -34,6 +34,7 @@ def describe(trained: TrainedModel) -> dict[str, Any]:
         "class_names": trained.class_names,
         "preprocessing": {
             "colours": "RGB",
+            "value_range": trained.value_range,
             "resize": resized(hparams.image_size),
             "interpolation": "bilinear, antialiased",
             "crop": hparams.image_size,

@@ -1,15 +1,19 @@
 """What is handed on answers as the checkpoint does, says all that one must know, and is used without this project."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from odd_images import tiff
 from PIL import Image
 from torch import nn
 from torchvision.models import get_model
@@ -147,6 +151,82 @@ def test_the_code_on_the_card_runs_as_printed_and_answers_as_predict_does(file, 
     assert [name for _, name in lines] == list(own.classes)
     assert [float(share) for share, _ in lines] == pytest.approx(own.probabilities, abs=1e-4)
     assert own.probabilities[0] < 0.99  # a temperature that was forgotten would show
+
+
+def odd_images(folder: Path) -> dict[str, Path]:
+    """A scene in forms that a plain conversion to RGB would get wrong."""
+    y, x = np.mgrid[0:45, 0:70]
+    grey, alpha = (x * 3 + y).astype(np.uint8), Image.fromarray((y * 5).astype(np.uint8))
+    images = {"sixteen": Image.fromarray(grey.astype(np.uint16) * 257), "grey alpha": Image.fromarray(grey)}
+    images["grey alpha"].putalpha(alpha)
+    images["colour alpha"] = Image.merge("RGB", [Image.fromarray(c) for c in (grey, 255 - grey, grey // 2)])
+    images["colour alpha"].putalpha(alpha)
+    images["palette"] = images["colour alpha"].convert("RGB").quantize(64)
+    images["cmyk"] = images["colour alpha"].convert("RGB").convert("CMYK")
+    files = {}
+    for name, image in images.items():
+        files[name] = folder / f"{name}.{'jpg' if name == 'cmyk' else 'png'}"
+        image.save(files[name], **({"transparency": 3} if name == "palette" else {}))
+    tiffs = {"float": tiff((grey / 255).astype("<f4")), "white is zero": tiff(grey.astype("<u2") * 257, 0)}
+    tiffs |= {"signed": tiff(grey.astype("<i4")), "eight": tiff(grey.view(np.int8)), "wide": tiff(grey.astype("<f4"))}
+    for name, content in tiffs.items():
+        files[name] = folder / f"{name}.tif"
+        files[name].write_bytes(content)
+    return files
+
+
+def answers_of_card(file: str, card: Path, images: dict[str, Path]) -> dict[str, list[list[str]]]:
+    """The lines (probability, class) that the code of a card prints for each image; none where it refuses the image."""
+    block = re.search(rf"## Use {file}\n.*?```python\n(.*?)```", card.read_text(), re.DOTALL)[1]
+    codes = [f"print('image: {name}')\n" + block.replace("picture.jpg", str(path)) for name, path in images.items()]
+    alone = "import contextlib, sys; sys.modules['flowers_tl'] = None\n"
+    alone += f"for code in {codes!r}:\n    with contextlib.suppress(SystemExit): exec(code, {{}})"
+    done = subprocess.run([sys.executable, "-c", alone], cwd=card.parent, capture_output=True, text=True, check=True)
+    parts = (part.splitlines() for part in done.stdout.split("image: ")[1:])
+    return {name: [line.split(" ", 1) for line in lines] for name, *lines in parts}
+
+
+@pytest.fixture
+def ranged(calibrated):
+    """The run, as if its images had been read with data.value_range."""
+    data = calibrated.record["data"] | {"value_range": [0, 255]}
+    return replace(calibrated, record=calibrated.record | {"data": data})
+
+
+def same_answers(images, exported, network):
+    """The images for which the code of all three files says what the network says, and those that both refuse."""
+    own = {}
+    for name, image in images.items():
+        with suppress(UserError):
+            (own[name],) = network.predict(image)
+    for file in FILES:
+        for name, lines in answers_of_card(file, exported / "README.md", images).items():
+            assert [label for _, label in lines] == list(own[name].classes if name in own else []), (name, file)
+            shares = own[name].probabilities if name in own else []
+            assert [float(share) for share, _ in lines] == pytest.approx(shares, abs=1e-4), (name, file)
+    return set(own), images.keys() - own.keys()
+
+
+def test_the_code_on_the_card_prepares_odd_images_as_predict_does(out, calibrated, tmp_path):
+    agreed, refused = same_answers(odd_images(tmp_path), out, Predictor.load(calibrated.path, "cpu"))
+    assert agreed == {"sixteen", "grey alpha", "colour alpha", "palette", "cmyk", "float", "white is zero"}
+    assert refused == {"signed", "eight", "wide"}
+
+
+def test_the_code_on_the_card_knows_the_range_of_the_training_images(ranged, tmp_path):
+    export(ranged, tmp_path / "out")
+    network = Predictor.load(ranged.path, "cpu")
+    network.value_range = [0, 255]
+    images = {name: file for name, file in odd_images(tmp_path).items() if name in ("signed", "wide", "float")}
+    assert same_answers(images, tmp_path / "out", network) == ({"signed", "wide", "float"}, set())
+
+
+@pytest.mark.real_data
+def test_the_code_on_the_card_agrees_on_the_cases(out, calibrated):
+    images = {file.name: file for file in (Path(os.environ["FLOWERS102_ROOT"]) / "cases").glob("*.[pt]*")}
+    agreed, refused = same_answers(images, out, Predictor.load(calibrated.path, "cpu"))
+    assert refused == {"int32_255.tif"}
+    assert len(agreed) == 5
 
 
 def test_the_files_answer_with_logits_before_any_temperature(out, calibrated):

@@ -8,7 +8,7 @@ network = onnxruntime.InferenceSession("model.onnx")
 about = {key: json.loads(text) for key, text in network.get_modelmeta().custom_metadata_map.items()}
 how = about["preprocessing"]
 
-image = ImageOps.exif_transpose(Image.open("picture.jpg", formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
+# READ
 short, side = min(image.size), how["crop"]
 image = image.resize([how["resize"] * length // short for length in image.size], Image.Resampling.BILINEAR)
 left, top = (round((length - side) / 2) for length in image.size)

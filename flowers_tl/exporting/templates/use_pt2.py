@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
@@ -11,7 +12,7 @@ how = about["preprocessing"]
 
 sizes = [v2.Resize(how["resize"]), v2.CenterCrop(how["crop"])]
 values = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(how["mean"], how["std"])]
-image = ImageOps.exif_transpose(Image.open("picture.jpg", formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
+# READ
 images = v2.Compose(sizes + values)(image)[None]
 
 with torch.inference_mode():
