@@ -1,5 +1,6 @@
 """The user's images: one folder a class, below train, val and test or below none of them."""
 
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -34,32 +35,36 @@ class FolderDataModule(ImageDataModule):
 
     def find_splits(self) -> dict[str, ImageSplit]:
         """The splits that have folders; where there are none all images are ``train``."""
-        return read_folder(self.root)
+        return read_folder(self.root, alone=self.undivided)
 
     def count_classes(self) -> int:
         return self.num_classes or len(next(iter(self.find_splits().values())).classes)
 
     def fingerprints(self) -> dict[str, str]:
-        """As of every data set; a note names images that are in two splits, which flatter the scores."""
-        first: dict[bytes, Path] = {}
-        copies = []
+        """As of every data set; a note names all copies of an image in other splits or classes, and what they do."""
+        copies: dict[bytes, dict[Path, tuple[str, int]]] = {}
         for split in SPLITS:
-            files = self.whole[split].files
-            hashes = dict(zip(hash_files(files, self.cache), files, strict=True))
-            copies += [(file, first[content]) for content, file in hashes.items() if first.get(content, file) != file]
-            first |= hashes
-        if copies:
-            pairs = [" = ".join(str(file.relative_to(self.root)) for file in pair) for pair in copies]
-            log_note(
-                f"Images that are in two splits, byte for byte, flatter the scores; keep one of each: {shorten(pairs)}."
-            )
+            images = self.whole[split]
+            for content, *image in zip(hash_files(images.files, self.cache), images.files, images.labels, strict=True):
+                copies.setdefault(content, {}).setdefault(image[0], (split, image[1]))
+        kinds = (
+            "in two splits, byte for byte, flatter the scores; keep one of each",
+            "in two classes, byte for byte, are wrong in one of them; keep the right one",
+        )
+        for place, what in enumerate(kinds):
+            groups = [group for group in copies.values() if len({where[place] for where in group.values()}) > 1]
+            if groups:
+                listed = [" = ".join(str(file.relative_to(self.root)) for file in reversed(group)) for group in groups]
+                log_note(f"Images that are {what}: {shorten(listed, 20)}.")
         return super().fingerprints()
 
 
-def read_folder(root: Path) -> dict[str, ImageSplit]:
+def read_folder(root: Path, alone: bool = False) -> dict[str, ImageSplit]:
     """The images below ``root`` by split, in alphabetical order; classes are named for their folders and sorted.
 
     Hidden files and folders are passed over. Other files that are no images are left out, and a note names them.
+
+    ``alone`` allows a single class, which can be measured.
 
     Raises:
         UserError: if the folders are not laid out as they should be.
@@ -70,9 +75,9 @@ def read_folder(root: Path) -> dict[str, ImageSplit]:
     names = [folder.name for folder in folders]
     validate_split_names(root, names)
     if names and set(names) <= set(SPLITS):
-        splits = {split: read_classes(root / split, others) for split in SPLITS if split in names}
+        splits = {split: read_classes(root / split, others, alone) for split in SPLITS if split in names}
     else:
-        splits = {"train": read_classes(root, others)}
+        splits = {"train": read_classes(root, others, alone)}
     first, *rest = splits
     for split in rest:
         if unlike := sorted(set(splits[split].classes) ^ set(splits[first].classes)):
@@ -94,16 +99,21 @@ def validate_split_names(root: Path, folders: Collection[str]) -> None:
         raise UserError(f"{root / unlike[0]} should be called {meant[unlike[0]]}: splits are {', '.join(SPLITS)}.")
 
 
-def read_classes(folder: Path, others: list[Path]) -> ImageSplit:
+def read_classes(folder: Path, others: list[Path], alone: bool) -> ImageSplit:
     """The images in class folders. Visible files that are no images, or lie beside these folders, are added to ``others``."""
     folders, beside = visible(folder)
     others += beside
     if not folders:
         raise UserError(f"{folder} holds no class folders: it should hold one folder of images for each class.")
-    if len(folders) == 1:
+    if len(folders) == 1 and not alone:
         raise UserError(
             f"{folders[0]} is the only class in {folder}: there is nothing to tell it from; add another folder."
         )
+    alike: dict[str, list[str]] = {}
+    for name in [folder.name for folder in folders]:
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    for names in [names for names in alike.values() if len(names) > 1]:
+        log_note(f"Classes in {folder} that look alike are taken for different ones: {', '.join(map(ascii, names))}.")
     files: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(folders):
@@ -124,4 +134,6 @@ def read_classes(folder: Path, others: list[Path]) -> ImageSplit:
 def visible(folder: Path) -> tuple[list[Path], list[Path]]:
     """Folders and files directly in a folder, in alphabetical order, without hidden ones."""
     entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name)
+    # The runs' own folder, where no images lie in it.
+    entries = [e for e in entries if e.name != "outputs" or not e.is_dir() or any(map(is_image_file, e.iterdir()))]
     return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]

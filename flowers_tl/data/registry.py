@@ -28,10 +28,10 @@ def make_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDat
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 
-def find_data(config: Mapping[str, Any]) -> ImageDataModule | None:
+def find_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDataModule | None:
     """The data that a run's config names, set up; None where the images are not on this machine, or can't be read."""
     with suppress(UserError, OSError, RuntimeError):
-        data = make_data(config)
+        data = make_data(config, cache)
         data.setup()
         return data
     return None

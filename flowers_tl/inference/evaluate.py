@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from flowers_tl.config.compose import compose_config
+from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.registry import find_data
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load_trained
 from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
@@ -125,6 +127,11 @@ def notes(
         yield f"these are not the {split} images that training measured."
     if split == "val" and trained_on_val(trained, config):
         yield "the network was trained on these val images too (data.protocol=trainval)."
+    known = find_data(trained.config, data.cache)
+    learned = set(hash_files(known.images["train"].files, data.cache)) if known else set()
+    files = [file for part in (SPLITS if split == "all" else [split]) for file in data.images[part].files]
+    if seen := sum(content in learned for content in hash_files(files, data.cache)):
+        yield f"the network was trained on {seen:,} of these {len(files):,} images, byte for byte, which flatters the scores."
     if not as_trained and split in data.cut:
         share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} images"
         yield f"the set has no {split} split: measured are {share}, cut out of it; split=all measures all."

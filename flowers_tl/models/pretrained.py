@@ -48,7 +48,15 @@ def load_weights(backbone: Backbone, weights: str | None) -> None:
     }
     if wrong := [f"{what} {shorten(sorted(keys))}" for what, keys in problems.items() if keys]:
         raise UserError(f"backbone.weights={weights} does not fit {backbone.name}: it {', and it '.join(wrong)}.")
-    if neck := sorted((lacking | wrong_shape) - head):
+    parameters = dict(backbone.network.named_parameters())
+    neck = sorted((lacking | wrong_shape) - head)
+    # What the strategy trains requires gradients by now.
+    if frozen := [key for key in neck if key in parameters and not parameters[key].requires_grad]:
+        raise UserError(
+            f"backbone.weights={weights} has no fitting {shorten(frozen)}, which the strategy leaves frozen and so random: train the "
+            "neck too, or name whole weights."
+        )
+    if neck:
         log_note(f"{weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
     fitting = {key: state[key] for key in (current.keys() & state.keys()) - head - wrong_shape}
     backbone.network.load_state_dict(fitting, strict=False)
@@ -105,8 +113,11 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Raise UserError if a file's weights or statistics hold NaN or infinite numbers."""
+    """Raise UserError if a file's weights or statistics hold NaN or infinite numbers, or are no weights."""
     wrong = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    matrices = [tensor for tensor in state.values() if tensor.ndim > 1]
+    if any(not tensor.is_floating_point() for tensor in matrices) or (matrices and not any(map(torch.any, matrices))):
+        raise UserError(f"{path} holds no weights, but zeros alone or whole numbers: name a file of float weights.")
     if wrong:
         raise UserError(
             f"{path} holds NaN or infinite numbers in {shorten(wrong)}: its training diverged, or the file is damaged; name "

@@ -95,6 +95,8 @@ def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []
+    # Which set it is, and not all of its keys' defaults.
+    given = ["data.name" if key == "data" else key for key in given]
 
     def merge(new: Any, old: Any, path: str) -> Any:
         """Take ``old``, but of FREE keys what the command line names; note other names whose values differ."""

@@ -286,3 +286,34 @@ def test_bad_input_is_one_sentence(words, sentence, run_folder, capsys):
     text = capsys.readouterr().err
     assert sentence in text
     assert text.count("\n") == 1
+
+
+def test_images_that_were_trained_on_are_told_under_another_root_too(run_folder, tmp_path, capsys):
+    data = set_up_data(load_trained(run_folder).config)
+    rows = [*zip(data.images["train"].files, data.images["train"].labels, strict=True)]
+    rows += [*zip(data.images["test"].files, data.images["test"].labels, strict=True)][:2]
+    for number, (file, label) in enumerate(rows):
+        folder = tmp_path / "elsewhere" / data.class_names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / f"{number}.jpg")
+    words = ["data=folder", f"data.root={tmp_path / 'elsewhere'}"]
+    evaluate(**options(ckpt=run_folder, split="all", out=tmp_path / "all", overrides=words))
+    told = "the network was trained on {} of these {} images, byte for byte, which flatters the scores."
+    assert told.format(12, 14) in capsys.readouterr().err
+    evaluate(**options(ckpt=run_folder, split="train", out=tmp_path / "train"))
+    assert told.format(12, 12) in capsys.readouterr().err
+    evaluate(**options(ckpt=run_folder, split="test", out=tmp_path / "test"))
+    assert "was trained on" not in capsys.readouterr().err
+
+
+def test_one_class_alone_is_evaluated(run_folder, tmp_path):
+    data = set_up_data(load_trained(run_folder).config)
+    (tmp_path / "one" / data.class_names[2]).mkdir(parents=True)
+    files = [
+        file for file, label in zip(data.images["test"].files, data.images["test"].labels, strict=True) if label == 2
+    ]
+    for file in files:
+        shutil.copy(file, tmp_path / "one" / data.class_names[2])
+    words = ["data=folder", f"data.root={tmp_path / 'one'}"]
+    evaluate(**options(ckpt=run_folder, split="all", out=tmp_path / "out", overrides=words))
+    assert [row["pictures"] for row in found(tmp_path / "out")["classes"]] == [3]

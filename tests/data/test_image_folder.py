@@ -294,6 +294,41 @@ def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
     assert capsys.readouterr().err.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
 
+def test_all_copies_are_told_in_splits_and_in_classes(photos, capsys):
+    for split in SPLITS:
+        root = photos({"rose": 3, "aster": 3}, f"photos/{split}").parent
+    for number, file in enumerate(sorted(root.rglob("*.jpg"))):
+        file.write_bytes(file.read_bytes() + bytes([number]))
+    for place in ("val/rose/a.jpg", "test/rose/b.jpg", "test/rose/c.jpg"):
+        shutil.copy(root / "train" / "rose" / "1.jpg", root / place)
+    for number in range(5):
+        shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "aster" / f"also_{number}.jpg")
+    opened(root, protocol="trainval").fingerprints()
+    splits, classes = capsys.readouterr().err.strip().splitlines()
+    assert splits.endswith("keep one of each: test/rose/c.jpg = test/rose/b.jpg = val/rose/a.jpg = train/rose/1.jpg.")
+    assert "in two classes, byte for byte, are wrong in one of them; keep the right one: train/rose/2.jpg = " in classes
+    assert all(f"train/aster/also_{number}.jpg" in classes for number in range(5))
+
+
+@pytest.mark.parametrize("pair", [("Rose", "rose"), ("rosé", "rose\u0301")])
+def test_classes_that_look_alike_get_a_word(photos, capsys, pair):
+    root = photos(dict.fromkeys((*pair, "aster"), 4))
+    assert len(opened(root).class_names) == 3
+    note = capsys.readouterr().err
+    assert f"look alike are taken for different ones: {', '.join(map(ascii, sorted(pair)))}." in note
+    assert "aster" not in note
+
+
+def test_the_runs_own_folder_is_no_class_and_a_class_of_that_name_is_one(photos):
+    root = photos({"aster": 4, "rose": 4})
+    (root / "outputs" / "2026-01-31" / "run").mkdir(parents=True)
+    (root / "outputs" / "2026-01-31" / "run" / "comparison.png").touch()
+    assert opened(root).class_names == ["aster", "rose"]
+    shutil.copy(root / "rose" / "1.jpg", root / "outputs" / "1.jpg")
+    with pytest.raises(UserError, match="lies deeper"):
+        opened(root)
+
+
 def test_the_home_folder_is_understood(photos, monkeypatch):
     root = photos(COUNTS)
     monkeypatch.setenv("HOME", str(root.parent))

@@ -147,3 +147,21 @@ def test_real_weights_load(name):
         backbone.network.features[0].state_dict()["0.weight" if name == "mobilenet_v2" else "weight"],
         state["features.0.0.weight" if name == "mobilenet_v2" else "features.0.weight"],
     )
+
+
+@pytest.mark.parametrize("change", [torch.zeros_like, lambda tensor: (100 * tensor).to(torch.int8)])
+def test_zeros_and_whole_numbers_are_no_weights(source, target, tmp_path, change):
+    state = {key: change(value) for key, value in source.network.state_dict().items()}
+    with pytest.raises(UserError, match="holds no weights, but zeros alone or whole numbers: name a file of float"):
+        load_weights(target, save(state, tmp_path))
+
+
+def test_a_neck_that_would_stay_frozen_and_random_is_refused(source, target, tmp_path):
+    state = {key: value for key, value in source.network.state_dict().items() if not key.startswith("classifier")}
+    file = save(state, tmp_path)
+    load_weights(target, file)
+    target.network.requires_grad_(False)
+    with pytest.raises(
+        UserError, match=r"no fitting classifier\.0\.bias.* leaves frozen and so random: train the neck too"
+    ):
+        load_weights(target, file)

@@ -299,3 +299,13 @@ def test_a_run_does_not_go_on_with_other_images(config, photos, tmp_path, change
     with pytest.raises(UserError, match="classes are not those" if change == "class" else "are not those"):
         train(longer, tmp_path / "run", ("ckpt_path", "trainer.max_epochs"))
     assert (tmp_path / "run" / "result.json").read_bytes() == before
+
+
+def test_data_in_the_command_that_resumes_names_the_set_and_not_its_other_keys(config, tmp_path):
+    saved = config(["data=folder", "data.root=photos", "data.val_fraction=0.3", "data.batch_size=7"])
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved))
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    assert restore_config(config(["data=folder"]), checkpoint, ("data", "ckpt_path"))["data"] == saved["data"]
+    with pytest.raises(UserError, match=r"its settings were data\.name=folder"):
+        restore_config(config(["data=flowers"]), checkpoint, ("data", "ckpt_path"))
