@@ -182,9 +182,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """All visible files below a folder, in linked folders too; a link to a folder on its own path is not followed."""
-    for place, folders, names in os.walk(
-        folder, onerror=lambda error: log_note(f"{error}: left out."), followlinks=True
-    ):
+    for place, folders, names in os.walk(folder, onerror=log_note, followlinks=True):
         above = {path.resolve() for path in (Path(place), *Path(place).parents)}
         folders[:] = [name for name in folders if name[0] != "." and Path(place, name).resolve() not in above]
         yield from (Path(place, name) for name in names if not name.startswith("."))

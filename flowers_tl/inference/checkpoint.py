@@ -47,9 +47,9 @@ class TrainedModel:
         return list(parameters.class_names) or [f"class {k}" for k in range(parameters.num_classes)]
 
     @property
-    def value_range(self) -> list[float] | None:
+    def value_range(self) -> tuple[float, ...] | None:
         """Of its training images, see :func:`flowers_tl.data.image_io.to_rgb`."""
-        return self.record.get("data", {}).get("value_range")
+        return tuple(self.record.get("data", {}).get("value_range") or ()) or None
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -15,7 +15,9 @@ import flowers_tl
 from flowers_tl.data.cached.content_hash import describe_images
 from flowers_tl.data.cached.decoded_images import open_images
 from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.registry import make_data
+from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.report.thumbnails import load_thumbnails
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs import run_id
@@ -68,6 +70,7 @@ def test_training_predicting_and_reports_read_them_alike(scans, config, tmp_path
     words += ["trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
     result = train(config(["data=folder", *words]), tmp_path / "run")
     assert "left_out" not in result["data"]
+    assert not find_undecodable(sorted(scans.rglob("*.tif")), value_range=load_trained(tmp_path / "run").value_range)
     network, split = flowers_tl.load(tmp_path / "run"), Predictions.read(tmp_path / "run").splits["test"]
     for name, logits in zip(split.images, torch.tensor(split.logits), strict=True):
         (answer,) = network.predict(scans / name)

@@ -28,6 +28,7 @@ from flowers_tl.utils.threads import map_on_all_cores
 
 Key = int | tuple[int, int]
 Files = Sequence[Path]
+Side = int | None
 Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
 SAMPLED = 256
@@ -52,9 +53,7 @@ class DecodedImages:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        if self.kept is not None:
-            return self.kept[index]
-        return decode(self.files[index], self.short_side, value_range=self.value_range)
+        return decode(self.files[index], self.short_side, self.value_range) if self.kept is None else self.kept[index]
 
     def take(self, indices: Sequence[int]) -> list[Tensor]:
         """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
@@ -92,7 +91,7 @@ def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
 
 
-def decode(file: Path, short_side: int | None, lenient: bool = False, value_range: Limits = None) -> Tensor:
+def decode(file: Path, short_side: Side, value_range: Limits = None, lenient: bool = False) -> Tensor:
     """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields NOTHING of a damaged one."""
     try:
         image = read_image(file, value_range=value_range)
@@ -104,12 +103,7 @@ def decode(file: Path, short_side: int | None, lenient: bool = False, value_rang
 
 
 def open_images(
-    cache: Cache | None,
-    files: Files,
-    short_side: int | None,
-    what: str,
-    lenient: bool = False,
-    value_range: Limits = None,
+    cache: Cache | None, files: Files, short_side: Side, what: str, lenient: bool = False, value_range: Limits = None
 ) -> DecodedImages:
     """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 
@@ -118,8 +112,7 @@ def open_images(
         files: images, in the order in which they are wanted.
         short_side: to which each is resized, in pixels; None: none is resized.
         what: what they are, in words for a reader.
-        lenient: let an image that can't be decoded be one without pixels.
-        value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
+        lenient: let an image that can't be decoded be one without pixels. See DecodedImages for ``value_range``.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
@@ -161,18 +154,12 @@ class DecodedSplits:
     Args:
         name: of the data set, for a reader.
         splits: with images that are there.
-        cache: where the images are kept; None keeps none.
+        cache, value_range: as for :func:`open_images`.
         checked: whether :meth:`undecodable` will be called. Else the test images are not read before the test.
-        value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
     """
 
     def __init__(
-        self,
-        name: str,
-        splits: Mapping[str, ImageSplit],
-        cache: Cache | None,
-        checked: bool,
-        value_range: Limits = None,
+        self, name: str, splits: Mapping[str, ImageSplit], cache: Cache | None, checked: bool, value_range: Limits
     ) -> None:
         self.name, self.cache, self.checked, self.value_range = name, cache, checked, value_range
         # The order does not depend on which of these splits an image is in.
@@ -191,10 +178,10 @@ class DecodedSplits:
 
     def undecodable(self, side: int) -> set[Path]:
         """The files that can't be decoded; where there is room for it, decoding them puts them into the cache."""
-        images = self._group(SPLITS, side)
-        if images.kept is None:
-            return find_undecodable(images.files, self.cache, self.value_range)
-        return set(images.undecodable)
+        held = self._group(SPLITS, side)
+        return (
+            find_undecodable(held.files, self.cache, self.value_range) if held.kept is None else set(held.undecodable)
+        )
 
     def _group(self, group: Sequence[str], side: int) -> DecodedImages:
         if (group, side) not in self.opened:
