@@ -45,8 +45,9 @@ class FolderDataModule(ImageDataModule):
         copies: dict[bytes, dict[Path, tuple[str, int]]] = {}
         for split in SPLITS:
             images = self.whole[split]
-            for content, *image in zip(hash_files(images.files, self.cache), images.files, images.labels, strict=True):
-                copies.setdefault(content, {}).setdefault(image[0], (split, image[1]))
+            contents = hash_files(images.files, self.cache)
+            for content, file, label in zip(contents, images.files, images.labels, strict=True):
+                copies.setdefault(content, {}).setdefault(file, (split, label))
         kinds = (
             "in two splits, byte for byte, flatter the scores; keep one of each",
             "in two classes, byte for byte, are wrong in one of them; keep the right one",

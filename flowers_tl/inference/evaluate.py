@@ -127,7 +127,7 @@ def notes(
         yield f"these are not the {split} images that training measured."
     if split == "val" and trained_on_val(trained, config):
         yield "the network was trained on these val images too (data.protocol=trainval)."
-    known = find_data(trained.config, data.cache)
+    known = find_data(trained.config, data.cache) if trained.config else None
     learned = set(hash_files(known.images["train"].files, data.cache)) if known else set()
     files = [file for part in (SPLITS if split == "all" else [split]) for file in data.images[part].files]
     if seen := sum(content in learned for content in hash_files(files, data.cache)):

@@ -26,7 +26,7 @@ def write_csv(prediction: Prediction, out: TextIO) -> None:
     rows = enumerate(prediction.top, start=1)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows(
-        (csv_text(prediction.image, "./"), rank, csv_text(name), f"{probability:.6f}")
+        (csv_text(prediction.image or "", "./"), rank, csv_text(name), f"{probability:.6f}")
         for rank, (name, probability) in rows
     )
 

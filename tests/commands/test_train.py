@@ -371,7 +371,7 @@ def test_one_batch_is_one_batch_and_counts_are_what_was_measured(run, capsys, mo
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(door, tiny, tmp_path):
+def test_two_processes_take_the_steps_of_one(run_command, tiny, tmp_path):
     """The loss is a mean over images, wherever these are; the last batch of 4 images is a small one."""
     for devices in (1, 2):
         more = {
@@ -381,7 +381,7 @@ def test_two_processes_take_the_steps_of_one(door, tiny, tmp_path):
             "runs": tmp_path / str(devices),
         }
         words = tiny(strategy="feature_extraction", optimizer="sgd", **more)
-        process = door("train", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
+        process = run_command("train", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
         assert process.returncode == 0, process.stderr
     one, two = (list(csv.DictReader(file.open())) for file in sorted(tmp_path.rglob("history.csv")))
     for column in ("train/loss", "val/loss", "step"):
