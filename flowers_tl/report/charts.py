@@ -129,14 +129,14 @@ def draw_panel(axes: Axes, curves: Sequence[Curve], title: str, epochs: int) -> 
 def draw_curves(groups: Sequence[RunGroup], path: Path) -> None:
     """Draw train loss, validation loss and validation accuracy by epoch into a PNG."""
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(13, 4.2), layout="constrained")
+        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
         panels = {title: load_curves(groups, column) for title, column in PANELS}
         for axes, title in zip(figure.subplots(1, len(PANELS)), panels, strict=True):
             draw_panel(axes, panels[title], title, last_epoch(panels.values()))
             axes.set_title(title)
         lines = axes.get_legend_handles_labels()
         figure.legend(*lines, loc="outside lower center", ncols=min(len(groups), 4), frameon=False)
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=150)
 
 
 def curves_svg(curves: Sequence[Curve], title: str, epochs: int) -> Markup:
