@@ -26,6 +26,7 @@ VARIANTS = {
     "all layers": ["strategy=fine_tuning", "strategy.table.0.stage=:head"],
     "all layers, one rate of 1e-3": ["strategy=fine_tuning", "strategy.table.0.stage=:head", "strategy.table.0.lr=1e-3"],
 }  # fmt: skip
+RESULT = ("id", "weights_fingerprint", "learning_rates", "parameters", "val", "test", "seconds")
 HISTORY = ("epoch", "train/loss", "val/loss", "val/accuracy")
 
 
@@ -92,12 +93,8 @@ def list_jobs(weights: Sequence[str], seeds: Sequence[int], claims: bool) -> lis
         groups += [(name, file, "eval") for file in weights for name in STRATEGIES]
         # The random weights of from_scratch are the same for all files.
         groups += [(name, file, "train") for file in weights[1:] for name in VARIANTS if name != "from_scratch"]
-    jobs = [
-        Job(name, "random" if name == "from_scratch" else file, mode, seed)
-        for name, file, mode in groups
-        for seed in seeds
-    ]
-    return list(dict.fromkeys(jobs))
+    groups = [(name, "random" if name == "from_scratch" else file, mode) for name, file, mode in groups]
+    return list(dict.fromkeys(Job(*group, seed) for group in groups for seed in seeds))
 
 
 def measure(options: ArticleOptions, weights: Sequence[str], jobs: Sequence[Job]) -> dict[str, Any]:
@@ -161,11 +158,10 @@ def read(folder: Path, job: Job) -> dict[str, Any] | None:
     except UserError:
         return None
     test, result = run.predictions().splits["test"], run.result
-    hits = np.packbits(top_k(test.logits, test.labels, 1))
+    hits = base64.b64encode(np.packbits(top_k(test.logits, test.labels, 1))).decode()
     row = job._asdict() | {"weights": Path(job.weights).name, "images": len(test.labels)}
-    row |= {key: result[key] for key in ("id", "weights_fingerprint", "learning_rates", "parameters", "val", "test")}
-    row |= {"seconds": result["seconds"], "history": {key: run.history[key].round(5).tolist() for key in HISTORY}}
-    return row | {"hits": base64.b64encode(hits).decode()}
+    row |= {key: result[key] for key in RESULT}
+    return row | {"history": {key: run.history[key].round(5).tolist() for key in HISTORY}, "hits": hits}
 
 
 def write(file: Path, data: dict[str, Any]) -> None:

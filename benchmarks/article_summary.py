@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from scipy.stats import t
 
 from benchmarks.article import STRATEGIES
@@ -17,18 +18,23 @@ from flowers_tl.report.paired_tests import points
 from flowers_tl.results.load_runs import Run, RunGroup, mean_and_spread, percent
 from flowers_tl.results.statistics import Interval, paired_difference
 from flowers_tl.utils.files import atomic_write
+from flowers_tl.utils.templates import markdown_table
 
 # What the article reports (Melo 2026): one run of each strategy.
 ARTICLE = {
     "feature_extraction": {"parameters": 52_326, "val": 0.857, "test": 0.837, "loss": 0.7367},
     "fine_tuning": {"parameters": 8_446_054, "val": 0.925, "test": 0.902, "loss": 0.3378},
 }
-LEVEL = 0.95
+SPLITS, LEVEL = ("val", "test"), 0.95
+HEADER = ("strategy", "frozen BatchNorm", "seeds", "trainable parameters",
+          "val accuracy", "test accuracy", "final val loss")  # fmt: skip
+CLAIM_HEADER = ("claim", "answer", "points of test accuracy in its favour (95 % CI)", "seeds")
 # The article's accuracies have three digits. A tolerance of more than three points would check nothing.
 ROUNDED, WIDEST = 0.0005, 0.03
 
 # A variant, and what frozen BatchNorm does.
 Group = tuple[str, str]
+Groups = Mapping[Group, Sequence[Mapping[str, Any]]]
 EXTRACTION, TUNING = ("feature_extraction", "train"), ("fine_tuning", "train")
 
 
@@ -90,7 +96,7 @@ def report(data: Mapping[str, Any], page: Path | None, figure: Path | None, chec
     return int(not met) if check else None
 
 
-def find_groups(data: Mapping[str, Any], weights: str) -> dict[Group, list[dict[str, Any]]]:
+def find_groups(data: Mapping[str, Any], weights: str) -> Groups:
     """The finished runs that begin from these weights, or from random ones, by group and in the order of their seeds."""
     groups: dict[Group, list[dict[str, Any]]] = {}
     for row in sorted(data["runs"], key=lambda row: row["seed"]):
@@ -99,54 +105,51 @@ def find_groups(data: Mapping[str, Any], weights: str) -> dict[Group, list[dict[
     return groups
 
 
-def as_group(label: str, rows: Sequence[Mapping[str, Any]]) -> RunGroup:
-    """Rows of one group as the comparison's charts and tables take them."""
-    histories = [{key: np.array(values, dtype=float) for key, values in row.get("history", {}).items()} for row in rows]
-    runs = [Run(Path(), {}, dict(row), history) for row, history in zip(rows, histories, strict=True)]
-    return RunGroup(label, tuple(runs))
-
-
-def draw(groups: Mapping[Group, Sequence[Mapping[str, Any]]], path: Path) -> None:
+def draw(groups: Groups, path: Path) -> None:
     """The article's figure: train loss, validation loss and accuracy by epoch, with the spread of the seeds."""
-    shown = [as_group(name, groups[name, "train"]) for name in STRATEGIES if (name, "train") in groups]
+    shown = []
+    for name in STRATEGIES:
+        histories = [row["history"] for row in groups.get((name, "train"), ())]
+        runs = [Run(Path(), {}, {}, {key: np.array(values) for key, values in one.items()}) for one in histories]
+        shown += [RunGroup(name, tuple(runs))] if runs else []
     if shown:
         draw_curves(shown, path)
 
 
 def summarize(data: Mapping[str, Any]) -> list[str]:
-    """Markdown: a table of accuracies and an answer to each claim, for each weights file."""
+    """Markdown: a table of accuracies and a table of answers to the claims, for each weights file."""
     lines = []
     for weights in data["weights"]:
         groups = find_groups(data, weights)
         lines += ["", f"## {Path(weights).name}", "", *table(groups), ""]
-        lines += [f"- {answer(claim, groups)}" for claim in CLAIMS]
+        lines += markdown_table(CLAIM_HEADER, [answer(claim, groups) for claim in CLAIMS]).splitlines()
         if view := data["imagenet"].get(Path(weights).name):
-            seen = ", ".join(f"{name} {share:.1%}" for name, share in list(view["top5"].items())[:8])
-            lines += ["", f"Among the first five of ImageNet's classes, in {view['images']} images: {seen}; "]
-            lines[-1] += f"daisy {view['daisy']['top5']:.1%}, as the first {view['daisy']['top1']:.1%}."
+            seen = ", ".join(f"{name} {points(share)} %" for name, share in list(view["top5"].items())[:8])
+            daisy = f"Daisy is among them in {points(view['daisy']['top5'])} % and first in {points(view['daisy']['top1'])} %."
+            lines += ["", f"ImageNet's classes among the first five, in {view['images']:,} images: {seen}. {daisy}"]
     return lines[1:]
 
 
-def table(groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> list[str]:
+def table(groups: Groups) -> list[str]:
     """A row for each group, the article's figures above the two that it measured; in brackets the difference from them."""
-    rows = [
-        "| strategy | frozen BatchNorm | seeds | trainable parameters | val accuracy | test accuracy | final val loss |"
-    ]
-    rows += ["|---|---|---|---|---|---|---|"]
+    rows = []
     for (variant, mode), members in groups.items():
-        group, article = as_group(variant, members), ARTICLE.get(variant)
-        cells = [percent(group.values(split, "accuracy")) for split in ("val", "test")]
-        cells += [mean_and_spread(group.values("val", "loss"), 4)]
-        if article and mode == "train":
-            a = article
-            rows += [
-                f"| {variant}, the article | | | {a['parameters']:,} | {a['val']:.1%} | {a['test']:.1%} | {a['loss']} |"
+        seeds, parameters = ", ".join(str(row["seed"]) for row in members), members[0]["parameters"]["trainable"]
+        cells = [percent(values(members, split)) for split in SPLITS]
+        if mode == "train" and (article := ARTICLE.get(variant)):
+            figures = [f"{points(article[split])} %" for split in SPLITS]
+            rows += [(f"{variant}, the article", "", "", f"{article['parameters']:,}", *figures, article["loss"])]
+            cells = [
+                f"{cell} ({signed(values(members, split).mean() - article[split])})"
+                for cell, split in zip(cells, SPLITS, strict=True)
             ]
-            for k, split in enumerate(("val", "test")):
-                cells[k] += f" ({signed(group.values(split, 'accuracy').mean() - a[split])})"
-        seeds = ", ".join(str(row["seed"]) for row in members)
-        rows += [f"| {variant} | {mode} | {seeds} | {members[0]['parameters']['trainable']:,} | {' | '.join(cells)} |"]
-    return rows
+        rows += [(variant, mode, seeds, f"{parameters:,}", *cells, mean_and_spread(values(members, "val", "loss"), 4))]
+    return markdown_table(HEADER, rows).splitlines()
+
+
+def values(rows: Sequence[Mapping[str, Any]], split: str, score: str = "accuracy") -> np.ndarray:
+    """A score of each run."""
+    return np.array([row[split][score] for row in rows])
 
 
 def signed(share: float) -> str:
@@ -154,20 +157,14 @@ def signed(share: float) -> str:
     return f"+{text}" if (text := points(share))[0] != "\N{MINUS SIGN}" and float(text) else text
 
 
-def answer(claim: Claim, groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> str:
+def answer(claim: Claim, groups: Groups) -> tuple[str, str, str, str]:
     """The claim, what became of it, and from which numbers that follows."""
     a, b = ({row["seed"]: row for row in groups.get(group, ())} for group in (claim.better, claim.worse))
     if not (seeds := sorted(a.keys() & b.keys())):
-        return f"{claim.text} **Not measured.**"
+        return claim.text, "not measured", "", ""
     interval = paired_difference(*(np.stack([hits(side[seed]) for seed in seeds]) for side in (a, b)), level=LEVEL)
-    names = " less ".join(describe(group) for group in (claim.better, claim.worse))
-    limits = f"95 % CI {points(interval.low)} to {points(interval.high)}, {len(seeds)} seeds"
-    return f"{claim.text} **{decide(interval)}.** {names}: {points(interval.value)} points ({limits})."
-
-
-def describe(group: Group) -> str:
-    """A group in words; train mode is the article's."""
-    return group[0] if group[1] == "train" else f"{group[0]} in {group[1]} mode"
+    numbers = f"{points(interval.value)} ({points(interval.low)} to {points(interval.high)})"
+    return claim.text, Markup(f"**{decide(interval)}**"), numbers, ", ".join(map(str, seeds))
 
 
 def decide(interval: Interval) -> str:
@@ -177,10 +174,10 @@ def decide(interval: Interval) -> str:
     """
     if interval.over == "images and seeds":
         if interval.low > 0:
-            return "Holds"
+            return "holds"
         if interval.high < 0:
-            return "Does not hold"
-    return "Not decided"
+            return "does not hold"
+    return "not decided"
 
 
 def hits(row: Mapping[str, Any]) -> np.ndarray:
@@ -189,7 +186,7 @@ def hits(row: Mapping[str, Any]) -> np.ndarray:
     return np.unpackbits(bits, count=row["images"]).astype(bool)
 
 
-def check_accuracies(groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> list[tuple[str, bool]]:
+def check_accuracies(groups: Groups) -> list[tuple[str, bool]]:
     """Whether the article's four accuracies are met: a sentence for each, and the answer.
 
     The article's figure is one run with a seed of its own. Of n seeds with standard deviation s, one more run lies within
@@ -198,18 +195,17 @@ def check_accuracies(groups: Mapping[Group, Sequence[Mapping[str, Any]]]) -> lis
     """
     checked = []
     for strategy, figures in ARTICLE.items():
-        rows = groups.get((strategy, "train"), ())
-        for split in ("val", "test"):
-            values = np.array([row[split]["accuracy"] for row in rows])
-            title = f"{strategy}, {split}: the article {figures[split]:.1%}"
-            if len(values) < 2:
+        for split in SPLITS:
+            accuracies = values(groups.get((strategy, "train"), ()), split)
+            title = f"{strategy}, {split}: the article {points(figures[split])} %"
+            if len(accuracies) < 2:
                 checked.append((f"{title}; not checked, which takes two seeds", False))
                 continue
-            spread = values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
-            tolerance = min(WIDEST, t.ppf((1 + LEVEL) / 2, len(values) - 1) * spread + ROUNDED)
-            met = bool(abs(values.mean() - figures[split]) <= tolerance)
-            distance = f"{signed(values.mean() - figures[split])} points, tolerance {points(tolerance)}"
-            checked.append((f"{title}, here {percent(values)} ({distance}): {'met' if met else 'not met'}", met))
+            spread = accuracies.std(ddof=1) * np.sqrt(1 + 1 / len(accuracies))
+            tolerance = min(WIDEST, t.ppf((1 + LEVEL) / 2, len(accuracies) - 1) * spread + ROUNDED)
+            met = bool(abs(accuracies.mean() - figures[split]) <= tolerance)
+            distance = f"{signed(accuracies.mean() - figures[split])} points, tolerance {points(tolerance)}"
+            checked.append((f"{title}, here {percent(accuracies)} ({distance}): {'met' if met else 'not met'}", met))
     return checked
 
 
