@@ -15,11 +15,12 @@ import torch
 
 from benchmarks import article, article_summary, measure
 from benchmarks.article import STRATEGIES, VARIANTS, Job, list_jobs, train_command
-from benchmarks.article_summary import CLAIMS, answer, check_accuracies, find_groups, summarize
+from benchmarks.article_summary import CLAIMS, answer, check_accuracies, find_groups, report, summarize
 from flowers_tl.config.compose import compose_config
 from flowers_tl.training.run_once import train_once
 
 ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / "benchmarks" / "2026-11-26_article.json"
 FIRST = CLAIMS[0]
 
 
@@ -227,3 +228,24 @@ def test_the_table_has_the_article_beside_ours():
     rows = summarize(data)[2:6]
     assert rows[2] == "| fine_tuning, the article |  |  | 8,446,054 | 92.5 % | 90.2 % | 0.3378 |"
     assert "| 91.0 ± 1.0 % (\N{MINUS SIGN}1.5) | 91.0 ± 1.0 % (+0.8) | 0.5000 ± 0.0000 |" in rows[3]
+
+
+def test_readme_and_results_show_what_follows_from_the_measured_runs(capsys):
+    data = json.loads(MEASURED.read_text())
+    for row in data["runs"]:
+        assert article_summary.hits(row).mean() == pytest.approx(row["test"]["accuracy"], abs=1e-6)
+    assert report(data, None, None, check=True) == 1
+    printed = capsys.readouterr().out.splitlines()
+    measured = {
+        line for line in printed if line and "not measured" not in line and not line.endswith((".pth", ".pth:"))
+    }
+    readme, results = (
+        (ROOT / name).read_text().split("## The article, measured again")[1].split("\n## ")[0]
+        for name in ("README.md", "docs/results.md")
+    )
+    for text, fewest in ((readme, 14), (results, len(measured))):
+        shown = {line for line in text.splitlines() if line.startswith("|")}
+        assert shown <= set(printed)
+        # A sentence may run over two lines.
+        assert len({line for line in measured if " ".join(line.split()) in " ".join(text.split())}) >= fewest
+    assert all(claim.text in readme for claim in CLAIMS if "BatchNorm" not in claim.text)
