@@ -11,39 +11,41 @@ from omegaconf import MISSING
 @dataclass
 class DataConfig:
     name: str = MISSING
-    """Which data."""
+    """Name of the data set."""
     root: str | None = None
-    """Folder of the images; by default `data`, of flowers FLOWERS102_ROOT before that."""
+    """Folder of the images; default `data`; for flowers FLOWERS102_ROOT if it is set; `folder` needs it."""
     num_classes: int | None = None
-    """Outputs of the head; by default as many as the data has."""
+    """Number of outputs of the head; null: the number of classes of the data set."""
     image_size: int = 224
-    """Side of the crop in pixels; images are resized to 256/224 of it before."""
+    """Side of the crop in pixels. Before the crop, the short side of the image is resized to 256/224 of it."""
     batch_size: int = 32
-    """Images a step, counted over all devices."""
+    """Images per step, of all devices together."""
     num_workers: int | None = None
-    """Processes that prepare images; null: one a core, 8 at most, or none where that is slower."""
+    """Processes that prepare images; null: one per core (maximum 8), or none if that is faster."""
     augmentation: str = "crop"
-    """Of training images: `crop` (the article's), `random_resized_crop` or `trivial_augment`; each also flips."""
+    """Of training images: `crop` (as in the tutorial), `random_resized_crop` or `trivial_augment`; each also flips."""
     limit: int | None = None
-    """Most images of each split, spread evenly over it; null: all."""
+    """Maximum number of images per split, spread evenly over it; null: all."""
     protocol: str = "official"
-    """`official` splits, or `trainval`: train and val together to train on, and no val to choose by."""
+    """`official`: train on train, select by val. `trainval`: train on train and val together, without validation."""
     per_class: int | None = None
-    """Most training images of each class, drawn by the seed; null: all."""
+    """Maximum number of training images per class, drawn by the seed; null: all."""
     balance: str = "none"
-    """Give every class the same part in the training loss (`weights`) or in each epoch (`sampler`), or leave it (`none`)."""
+    """`weights`: classes count equally in the training loss; `sampler`: classes are drawn equally often; `none`: neither."""
     value_range: list[float] | None = None
-    """Numbers that are black and white in TIFFs of signed, 32-bit or float numbers; null: what the file says, or 0 and 1."""
+    """The two pixel values that mean black and white in signed, 32-bit or float TIFFs; null: what the file says, or 0 and 1."""
 
 
 @dataclass
 class SyntheticConfig(DataConfig):
     train_per_class: int = 10
-    """Training images of each species; likewise the next two."""
+    """Training images per class."""
     val_per_class: int = 10
+    """Validation images per class."""
     test_per_class: int = 20
+    """Test images per class."""
     first_species: int = 0
-    """Number of the first drawn species: ranges that do not meet are different flowers."""
+    """Number of the first class: non-overlapping ranges draw different flowers."""
 
 
 @dataclass
@@ -51,9 +53,9 @@ class WithoutValConfig(DataConfig):
     """Sets that have a test split and no val split."""
 
     val_fraction: float = 0.15
-    """Share of each class's images that is cut out of train for val, where there is no val."""
+    """Share of the images of each class that is moved from train to val, if there is no val split."""
     split_seed: int = 0
-    """Another one cuts out other images."""
+    """Seed of the split."""
 
 
 @dataclass
@@ -61,19 +63,19 @@ class WithoutSplitsConfig(WithoutValConfig):
     """Sets that may have no splits at all."""
 
     test_fraction: float = 0.15
-    """Share of each class's images that is cut out of train for test, where there is no test."""
+    """Share of the images of each class that is moved from train to test, if there is no test split."""
 
 
 @dataclass
 class FolderConfig(WithoutSplitsConfig):
     strict: bool = False
-    """true: an image that can't be read is an error; false: it is left out, and a note names it."""
+    """true: an unreadable image is an error; false: it is left out, and a note names it."""
 
 
 @dataclass
 class DTDConfig(DataConfig):
     partition: int = 1
-    """Which of the ten official partitions into thirds, 1 to 10."""
+    """Which of the ten official splits, 1 to 10."""
 
 
 store = ConfigStore.instance()

@@ -39,7 +39,7 @@ class RowConfig:
     lr: Any = MISSING
     """Learning rate of the parameters there, or a factor of the row above (`x0.5`), applied again from stage to stage."""
     from_epoch: int = 0
-    """Epoch, counted from 0, from which on they are trained."""
+    """First epoch, counted from 0, in which they are trained."""
     every: int | None = None
     """The row's stages begin one after the other, this many epochs apart; null: all at once."""
     weight_decay: float | None = None
@@ -55,17 +55,17 @@ class StrategyConfig:
     table: list[RowConfig] = MISSING
     """The trainable stages; all others are frozen."""
     weights: str = "pretrained"
-    """`pretrained` begins from backbone.weights; `random` wins over it."""
+    """`pretrained` begins from backbone.weights; `random` ignores backbone.weights."""
     head: str = "random"
-    """`random` begins from a fresh head; `solved` from the best one on the features as they are, found by L-BFGS."""
+    """`random` begins from a random head; `solved` from the best head on the unchanged features, found by L-BFGS."""
     frozen_batchnorm: str = "eval"
-    """`eval` keeps frozen BatchNorm statistics; `train` lets them follow the batches, as a plain notebook does."""
+    """`eval` keeps the statistics of frozen BatchNorm layers; `train` updates them with each batch, as a plain notebook does."""
 
 
 @dataclass
 class OptimizerConfig:
     name: str = MISSING
-    """adam, adamw or sgd. The rates are the strategy's."""
+    """adam, adamw or sgd. The strategy sets the learning rates."""
     weight_decay: float = 0.0
     """Weight decay of the parameters whose row of the strategy names none."""
     betas: list[float] | None = None
@@ -83,9 +83,9 @@ class SchedulerConfig:
     name: str = MISSING
     """constant, cosine or onecycle: how the learning rates change from step to step."""
     warmup_epochs: float | None = None
-    """Of cosine: epochs over which the rates rise from nearly nothing."""
+    """Of cosine: number of epochs over which the rates rise from nearly 0."""
     final: float | None = None
-    """Of cosine: share of the rates that is left at the end."""
+    """Of cosine: final rate divided by initial rate."""
     pct_start: float | None = None
     """Of onecycle: share of the run over which the rates rise."""
 
@@ -95,15 +95,15 @@ class RegularisationConfig:
     """All act while training; val and test loss stay plain cross-entropy with plain labels."""
 
     name: str = MISSING
-    """What this choice is called."""
+    """Name of this choice."""
     label_smoothing: float = 0.0
     """Share of each label that is spread over all classes."""
     mixup: float | None = None
-    """Blend pairs of images: alpha of the Beta distribution of the shares; null: off."""
+    """Blend pairs of images. The value is alpha of the Beta distribution of the shares; null: off."""
     cutmix: float | None = None
-    """Paste a part of one image into another: alpha likewise. With mixup each batch takes one of both."""
+    """Paste a part of one image into another; alpha as above. If mixup is set too, each batch uses one of the two at random."""
     ema: float | None = None
-    """Validate, test and keep an exponential moving average of the weights with this decay by step; null: off."""
+    """Validate, test and keep an exponential moving average of the weights. The value is the decay per step; null: off."""
     early_stopping: int | None = None
     """Stop after this many epochs without a better val accuracy; null: never."""
 
@@ -111,25 +111,27 @@ class RegularisationConfig:
 @dataclass
 class BackboneConfig:
     name: str = MISSING
-    """Architecture."""
+    """Name of the network."""
     weights: str | None = "IMAGENET1K_V1"
     """A torchvision weights name, a file (also looked for in the folder FLOWERS_TL_WEIGHTS), or null: random."""
 
 
 @dataclass
 class CacheConfig:
-    """What is computed once and kept on disk: decoded images, and what the frozen stages make of them."""
+    """What is computed once and kept on disk: decoded images, and the outputs of the frozen stages."""
 
     enabled: bool = True
-    """false decodes every image in every epoch and keeps nothing."""
+    """false: decode every image in every epoch and keep nothing."""
     dir: str | None = None
-    """Folder; null: flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and clears it."""
+    """Folder; null: FLOWERS_TL_CACHE, or else flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and
+    clears it."""
     max_gb: float = 20.0
-    """Bound in gigabytes: what was unused for the longest time is removed."""
+    """Maximum size in gigabytes. Beyond it, the entries that were unused for the longest time are removed."""
     views: int | None = 4
-    """Crops and flips of each training image that frozen stages see, taken in turn; null: fresh ones each epoch."""
+    """Number of views of each training image that the frozen stages see, in turn. A view is a crop that may be flipped; null:
+    a new view in each epoch."""
     view_seed: int | None = None
-    """Seed of these crops and flips; null: the run's. One number for many seeds shares the work between them."""
+    """Seed of these views; null: `seed`. Runs with the same view_seed share the kept features."""
     precision: str = "fp32"
     """Precision of the frozen stages before the first trainable one: `fp32`, or `bf16`, faster where the machine has it."""
 
@@ -141,15 +143,15 @@ class HeadsConfig:
     lr: list[float] | None = None
     """Learning rates of the head; null: the strategy's."""
     weight_decay: list[float] | None = None
-    """Weight decays of the head; null: the strategy's. Where the head is solved: those for which it is."""
+    """Weight decays of the head; null: the strategy's. For a solved head: the decays to try."""
     seeds: int = 1
-    """Number of seeds, counted up from `seed`; they share the crops and flips of cache.view_seed, else of the first."""
+    """Number of seeds, counted up from `seed`. They share the views of cache.view_seed, or else of the first seed."""
 
 
 @dataclass
 class ComputeConfig:
     channels_last: bool = True
-    """Order of memory in which convolutions are faster; results differ by rounding."""
+    """Store images with the channels last in memory: convolutions are faster; results differ by rounding."""
     compile: bool = False
     """Compile the trainable stages with torch.compile: faster, after minutes of compiling; results differ by rounding."""
 
@@ -195,7 +197,7 @@ class TrainerConfig:
 @dataclass
 class TrainConfig:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    """Which stages are trained, how fast, and from when on."""
+    """Which stages are trained, at which learning rates, and from which epoch."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """Which network, from which weights."""
     data: Any = MISSING
@@ -215,20 +217,20 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Epochs, devices, precision: arguments of lightning.Trainer."""
     seed: int = 0
-    """From which all randomness follows."""
+    """Seed of all random numbers."""
     runs: str = "${oc.env:FLOWERS_TL_RUNS,outputs}"
-    """Folder of all runs, by default the one that FLOWERS_TL_RUNS names, else outputs. A run that is finished there is not
-    run again, and one that was interrupted goes on."""
+    """Folder of all runs; by default FLOWERS_TL_RUNS, or else outputs. A finished run in it is not run again, and an
+    interrupted run in it continues."""
     force: bool = False
-    """Run anew what is finished, or was interrupted."""
+    """Repeat the run from the start, even if it is finished or was interrupted."""
     test_best: bool = False
-    """Also test the checkpoint with the best val accuracy, beside the final weights."""
+    """Test the checkpoint with the best val accuracy too, not only the final weights."""
     ckpt_path: str | None = None
-    """Go on where a run stopped: `last` with hydra.run.dir=ITS_FOLDER, or a checkpoint's path for a new folder."""
+    """Continue a stopped run: `last` with hydra.run.dir=ITS_FOLDER, or the path of a checkpoint to continue in a new folder."""
     proof: bool = True
-    """Check while training that frozen tensors keep every bit and that the table is what happens."""
+    """Check during training that no bit of a frozen tensor changes and that training does what the table says."""
     print_strategy: bool = False
-    """Only show which stages would be trained: no images, no weights, no training, no folder."""
+    """Print which stages would be trained, and stop: no images, no weights, no training, no folder."""
 
 
 store = ConfigStore.instance()
