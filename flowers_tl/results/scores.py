@@ -1,6 +1,7 @@
 """How well a split was classified, from logits and labels alone: the metrics, and the counts of each class.
 
-A new metric is one row of METRICS: every table and file loops over them.
+A new metric is one row of METRICS. `evaluate` and the report loop over them. The scores that a run records are
+:func:`flowers_tl.models.metrics.scores`.
 """
 
 from collections.abc import Callable, Sequence
