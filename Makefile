@@ -44,11 +44,11 @@ lint: install  ## Check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: install  ## Mend style and formatting
+format: install  ## Fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install  ## Write the tables of keys in docs/ anew from the schema
+docs: install  ## Write the tables of keys in docs/ again from the schema
 	$(BIN)/python tests/generated_docs.py
 
 clean:  ## Remove .venv and caches; outputs and data stay

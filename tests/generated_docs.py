@@ -1,4 +1,4 @@
-"""Tables of keys in docs/, generated from the schema of the config: ``python tests/generated_docs.py`` writes them anew.
+"""Tables of keys in docs/, generated from the schema of the config: ``python tests/generated_docs.py`` writes them again.
 
 A table stands between two comments: ``<!-- keys: cache -->`` names the keys by their beginning, ``<!-- end of keys -->`` ends it.
 """

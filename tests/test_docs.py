@@ -100,7 +100,7 @@ def test_every_name_of_the_package_is_there(name):
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_tables_of_keys_are_those_of_the_schema(page):
     text = page.read_text()
-    assert text == generated_docs.generate(text), "make docs writes them anew"
+    assert text == generated_docs.generate(text), "make docs writes them again"
 
 
 def test_every_key_is_in_a_table():
