@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from omegaconf import OmegaConf
 
 from flowers_tl.cli.exit import PRINTER
 from flowers_tl.config.schema import CONF
+
+# Lightning sets it in this process, where it is not set, when a test trains on several devices.
+LIGHTNINGS = () if "OMP_NUM_THREADS" in os.environ else ("OMP_NUM_THREADS",)
 
 TINY = {
     "data": "synthetic",
@@ -59,6 +63,12 @@ def cache(tmp_path_factory) -> Path:
     for name in ("FLOWERS_TL_CACHE", "FLOWERS_TL_RUNS"):
         os.environ.pop(name, None)
     return folder / "flowers_tl"
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Lightning leaves Ctrl-C ignored in this process once a run was interrupted: the next test gets it back."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +203,7 @@ def run_command(tmp_path_factory, command_server):
 
     def run(name: str, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
         cwd = cwd or tmp_path_factory.mktemp("cwd")
-        env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+        env = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", *LIGHTNINGS)}
         # Others may be read before a module of the package is imported.
         if environment.keys() <= {"OMP_NUM_THREADS", "HYDRA_FULL_ERROR"} and sys.platform == "linux":
             return command_server(f"flowers_tl.{name}", arguments, cwd, env | environment)

@@ -23,6 +23,7 @@ def test_the_cache_shows_names_as_they_are(capsys, tmp_path, monkeypatch, name):
     store = Cache(tmp_path / name.replace("/", ""), progress=True)
     store.get("pictures", name, {"a": 1}, "decode", lambda writer: list(store.batches([1], name)))
     cache_command([f"dir={store.folder}"])
-    shown = capsys.readouterr().out
+    # A title that is wider than its table is wrapped.
+    shown = " ".join(capsys.readouterr().out.split())
     assert name in shown
-    assert str(store.folder) in shown
+    assert store.folder.name in shown
