@@ -3,6 +3,7 @@
 Every result is kept as it comes, so that a stop after any minute leaves what was measured; the same command goes on.
 """
 
+import csv
 import json
 import shlex
 import tempfile
@@ -167,8 +168,7 @@ def read_epochs(folder: Path) -> dict[str, Any]:
     file = folder / "history.csv"
     if not file.is_file():
         return {}
-    header, *rows = [line.split(",") for line in file.read_text().splitlines()]
-    ends = [float(row[header.index("seconds")]) for row in rows]
+    ends = [float(row["seconds"]) for row in csv.DictReader(file.read_text().splitlines())]
     return {"epoch_seconds": [round(after - before, 3) for before, after in pairwise(ends)]}
 
 

@@ -79,8 +79,8 @@ def export(
         progress("Comparing with the checkpoint")
         # A copy: its memory format changes.
         backbone = copy.deepcopy(trained.model.backbone)
-        network = Predictor(backbone, about["class_names"], about["preprocessing"]["crop"], device="cpu")
-        network.value_range = trained.value_range
+        crop, value_range = about["preprocessing"]["crop"], trained.value_range
+        network = Predictor(backbone, about["class_names"], crop, device="cpu", value_range=value_range)
         agreements = compare(network.logits, files, network.batches(samples, BATCH))
         write_card(folder / CARD, about, agreements, list(kinds.values()), images_used)
         # Fails if anything lies there by now: a folder replaces only an empty one.

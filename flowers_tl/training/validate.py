@@ -30,8 +30,9 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
             raise UserError(
                 f"{key} selects by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
             )
-    for key, value in config["regularisation"].items():
-        if solved and not model.groups and key != "name" and value:
+    without_steps = solved and not model.groups
+    for key, value in config["regularisation"].items() if without_steps else ():
+        if key != "name" and value:
             raise UserError(
                 f"regularisation.{key}={value} means nothing to strategy={model.strategy.name}, which solves its head without "
                 "training steps: leave it out, or choose another strategy."
