@@ -11,16 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
-
-from flowers_tl.cli.sweep_summary import Failure, SweepSummary, begin_records, read_records
-from flowers_tl.config import error_messages as refusals
-from flowers_tl.utils.errors import UserError
-from hydra_plugins import flowers_tl_parallel
-from hydra_plugins.flowers_tl_parallel import find_devices
 
 # What Python runs first in each process: a job that is to be killed dies, the others say at their end what they saw.
 WITNESS = """
@@ -151,65 +141,3 @@ def test_a_sweep_without_a_launcher_has_a_summary_too(run_command, tiny, tmp_pat
     assert "1 of 2 jobs finished" in process.stdout
     assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
     assert "seed=0  val accuracy" in process.stdout
-
-
-def test_a_missing_launcher_is_one_sentence(monkeypatch):
-    error = MissingConfigException("Could not load 'hydra/launcher/submitit_slurm'", "hydra/launcher/submitit_slurm")
-    monkeypatch.setattr(refusals, "find_spec", lambda name: None)
-    assert refusals.explain_error(error) == "Slurm's launcher needs submitit: pip install 'flowers_tl[sweep]'."
-
-
-def test_the_devices_are_those_that_this_process_may_use(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-4")
-    assert find_devices(OmegaConf.create({"trainer": {"accelerator": "auto"}})) == ["2", "MIG-4"]
-    assert find_devices(OmegaConf.create({"trainer": {"accelerator": "cpu"}})) == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert find_devices(OmegaConf.create({"trainer": {"accelerator": "gpu"}})) == []
-
-
-def test_what_concerns_the_sweep_alone_is_not_handed_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "--config-dir", "mine", "seed=0,1"])
-    hydra = {"sweep": {"dir": "s"}, "overrides": {"hydra": ["hydra/launcher=parallel", "hydra.searchpath=[x]"]}}
-    launcher = flowers_tl_parallel.ParallelLauncher()
-    words = launcher.arguments(OmegaConf.create({"hydra": hydra}), tmp_path, 3, ["seed=1"])
-    assert words[:4] == ["--config-dir", "mine", "seed=1", "hydra.searchpath=[x]"]
-    assert words[-2:] == ["hydra.job.num=3", "hydra.mode=RUN"]
-    assert len(words) == 8
-
-
-def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, capsys):
-    def job(number: int, value: object) -> None:
-        hydra = {"job": {"num": number}, "sweep": {"dir": str(tmp_path)}, "runtime": {"output_dir": str(tmp_path)}}
-        config = OmegaConf.create({"hydra": hydra})
-        returned = JobReturn(overrides=["a=1", f"seed={number}"], status=JobStatus.COMPLETED, _return_value=value)
-        SweepSummary().on_job_end(config, job_return=returned)
-
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
-    for values in ([0.5, Failure("No."), None], [0.25]):
-        SweepSummary().on_multirun_start(config)
-        begin_records(config)
-        for number, value in enumerate(values):
-            job(number, value)
-        SweepSummary().on_multirun_end(config)
-        assert SweepSummary.failed == any(isinstance(value, Failure) for value in values)
-        assert len(read_records(config)) == len(values)
-    printed = capsys.readouterr().out
-    for line in (
-        "seed=0  val accuracy 50.0%",
-        "seed=1  failed: No.",
-        "seed=2  finished",
-        "a=1 seed=0  val accuracy 25.0%",
-    ):
-        assert line in printed
-
-
-def test_two_sweeps_never_work_in_one_folder_and_nothing_but_records_is_removed(tmp_path):
-    config, jobs = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}), tmp_path / ".jobs"
-    jobs.mkdir()
-    for name in ("0.json", "mine.json", "notes.txt"):
-        (jobs / name).write_text("{}")
-    with FileLock(jobs / ".lock"), pytest.raises(UserError, match="Another process works on the sweep in"):
-        begin_records(config)
-    assert {file.name for file in jobs.iterdir()} >= {"0.json", "mine.json", "notes.txt"}
-    begin_records(config)
-    assert {file.name for file in jobs.iterdir()} == {".lock", "mine.json", "notes.txt"}

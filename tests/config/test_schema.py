@@ -6,7 +6,6 @@ import re
 import lightning as L
 import pytest
 
-from flowers_tl.cli.config_help import list_choices
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
 from flowers_tl.config.schema import CONF, find_conf
@@ -40,10 +39,6 @@ def test_every_choice_composes(config, group, choice):
     composed = config([f"{group}={choice}"])
     if group not in ("experiment", "sweep"):
         assert composed[group]["name"] == choice
-
-
-def test_the_help_lists_every_choice():
-    assert {(group, name) for group, names in list_choices().items() for name in names} == set(CHOICES)
 
 
 def test_a_users_own_backbone_is_a_choice_beside_the_tables(config, tmp_path):
