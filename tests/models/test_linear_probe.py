@@ -7,7 +7,6 @@ from torch.nn.functional import cross_entropy
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import Backbone
 from flowers_tl.models.linear_probe import compute_features, solve_head
-from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -126,10 +125,3 @@ def test_features_that_overflowed_are_refused_before_they_are_solved(backbone, p
     found[place][0][3, 7] = float("inf")
     with pytest.raises(UserError, match=r"NaN or infinite, so no head can be solved: take cache\.precision=fp32"):
         solve_head(backbone, **found)
-
-
-@pytest.mark.parametrize("choice", ["label_smoothing", "mixup", "cutmix", "ema", "early_stopping"])
-def test_regularisation_is_refused_where_nothing_is_trained_by_steps(config, tiny, choice):
-    with pytest.raises(UserError, match=rf"regularisation\.{choice}=\S+ means nothing to strategy=linear_probe"):
-        validate_config(config(tiny(strategy="linear_probe", regularisation=choice)))
-    validate_config(config(tiny(strategy="lp_ft", regularisation=choice)))

@@ -9,12 +9,9 @@ import torch
 import torchvision
 import yaml
 
-from flowers_tl.models.backbone import ARCHITECTURES, Backbone
-from flowers_tl.models.head_stack import HeadStack
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.training.head_grid import train_heads
 from flowers_tl.training.run import train
-from flowers_tl.utils.errors import UserError
 
 # Two products of single precision that are batched differently, over as many steps as here: see docs/speed.md.
 TOLERANCE = 1e-4
@@ -103,11 +100,6 @@ def test_a_head_is_solved_for_each_weight_decay(small, tmp_path):
     assert solved["val_loss"] == pytest.approx(same["val_loss"], abs=TOLERANCE)
 
 
-def test_rates_that_are_nearly_alike_have_names_of_their_own(small, tmp_path):
-    found = train(small(**{"heads.lr": "[0.001,0.0010000001,1e-5]", "heads.weight_decay": "[0]"}), tmp_path / "heads")
-    assert found["heads"] == [f"lr={lr},weight_decay=0,seed=0" for lr in ("0.001", "0.0010000001", "1e-05")]
-
-
 def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
     more = {"heads.seeds": 3, "trainer.max_epochs": 1, "backbone.weights": weights("resnet18")}
     asked = small(**{"heads.lr": "[0.01,0.1]"} | more)
@@ -135,49 +127,3 @@ def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
     record["best"] = record.pop("best_head")  # as earlier versions wrote it
     (tmp_path / "heads" / "result.json").write_text(json.dumps(record))
     assert len(find_runs([tmp_path / "heads"])[0]) == 6
-
-
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "vit_b_16"])
-def test_the_stack_computes_each_backbones_head(name):
-    torch.manual_seed(0)
-    backbone = Backbone(name, 5).eval()
-    final = backbone.network.get_submodule(backbone.final)
-    with torch.no_grad():
-        features = backbone.run(torch.randn(6, 3, 64, 64), stop="head").unflatten(0, (2, 3))
-    states = [{key: torch.randn_like(value) for key, value in final.state_dict().items()} for _ in range(4)]
-    logits = HeadStack(backbone, states, columns=2, device=torch.device("cpu")).logits(features)
-    for number, state in enumerate(states):
-        final.load_state_dict(state)
-        own = backbone.run(features[number // 2], start="head")
-        torch.testing.assert_close(logits[number], own, rtol=1e-5, atol=1e-5 * own.abs().max().item())
-
-
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        ({"strategy": "fine_tuning"}, "fine_tuning is none"),
-        ({"strategy": "lp_ft"}, "lp_ft is none"),
-        ({"strategy.frozen_batchnorm": "train"}, "feature_extraction is none"),
-        ({"strategy": "linear_probe"}, "leave out heads.lr and heads.seeds"),
-        ({"cache.enabled": "false"}, "cache.enabled=true"),
-        ({"cache.views": "null"}, "a number of cache.views"),
-        ({"regularisation": "mixup"}, "regularisation.mixup=0.2 can't be done"),
-        ({"trainer.accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2 can't be done"),
-        ({"trainer.limit_val_batches": 1}, "trainer.limit_val_batches=1 can't be done"),
-        ({"trainer.limit_val_batches": 0}, "trainer.limit_val_batches=0 can't be done"),
-        ({"trainer.devices": 2}, "trainer.devices=2 can't be done"),
-        ({"test_best": "true"}, "test_best=True can't be done"),
-        ({"heads.lr": "[0.1,0.0]"}, "heads.lr.1=0.0 must be above 0"),
-        ({"heads.lr": "[]"}, "must be a list of different values"),
-        ({"heads.lr": "[0.1,0.1]"}, "must be a list of different values"),
-        ({"heads.weight_decay": "[-1.0]"}, "heads.weight_decay.0=-1.0 must be at least 0"),
-        ({"heads.seeds": 0}, "must be at least 1"),
-        ({"trainer.max_epochs": 0}, "trainer.max_epochs=0 must be at least 1"),
-        ({"heads.seeds": 2}, "random backbones differ"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_is_written(small, tmp_path, more, sentence):
-    with pytest.raises(UserError, match=r"^[^\n]*$") as refusal:
-        train(small(**{"heads.lr": "[0.1,0.2]"} | more), tmp_path / "run")
-    assert sentence in str(refusal.value)
-    assert not (tmp_path / "run").exists()

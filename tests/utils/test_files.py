@@ -1,6 +1,5 @@
 """A file is whole whenever it is read, and a new folder is nobody else's."""
 
-import io
 import json
 import math
 import time
@@ -8,8 +7,6 @@ import time
 import pytest
 
 from flowers_tl.config.schema import CONF
-from flowers_tl.inference.predictor import Prediction
-from flowers_tl.inference.writers import write_csv
 from flowers_tl.utils.files import atomic_write, csv_text, dumps, new_folder
 
 
@@ -68,9 +65,3 @@ def test_json_is_written_in_one_place():
 def test_no_name_is_a_formula_in_a_csv(name):
     assert csv_text(name) == f"'{name}"
     assert csv_text("rose = 1") == "rose = 1"
-
-
-def test_predictions_as_csv_have_names_as_text_and_paths_that_are_found():
-    out = io.StringIO()
-    write_csv(Prediction("-v.jpg", ("=HYPERLINK(1)", "rose"), (0.75, 0.25)), out)
-    assert out.getvalue() == "./-v.jpg,1,'=HYPERLINK(1),0.750000\n./-v.jpg,2,rose,0.250000\n"

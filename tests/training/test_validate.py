@@ -1,0 +1,13 @@
+"""A config that can't be right ends in one sentence before anything is written."""
+
+import pytest
+
+from flowers_tl.training.validate import validate_config
+from flowers_tl.utils.errors import UserError
+
+
+@pytest.mark.parametrize("choice", ["label_smoothing", "mixup", "cutmix", "ema", "early_stopping"])
+def test_regularisation_is_refused_where_nothing_is_trained_by_steps(config, tiny, choice):
+    with pytest.raises(UserError, match=rf"regularisation\.{choice}=\S+ means nothing to strategy=linear_probe"):
+        validate_config(config(tiny(strategy="linear_probe", regularisation=choice)))
+    validate_config(config(tiny(strategy="lp_ft", regularisation=choice)))
