@@ -1,0 +1,103 @@
+"""The numbers of a comparison come from records and predictions, and what does not fit together is told or refused."""
+
+import re
+
+import numpy as np
+import pytest
+from report_pages import planted, rows, section, words
+from written_runs import TRUTH
+
+from flowers_tl.results.statistics import mean_interval
+from flowers_tl.utils.errors import UserError
+
+
+def test_the_numbers_are_those_counted_by_hand(run, report):
+    planted(run)
+    page, _, table = report()
+    tuned, frozen = rows(section(page, "table"))
+    hits = np.array([[1, 1, 1, 1, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1, 1, 0]])
+    interval, balanced = mean_interval(hits), mean_interval(hits, np.array([1 / 4] * 4 + [1 / 2] * 2 + [1 / 4] * 4))
+    span = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    assert f"a test accuracy of 85.0 ± 7.1 % (95 % CI {span}, over images and seeds)" in words(page)
+    assert tuned[:2] == ["fine_tuning", "0, 1"]
+    assert tuned[2] == f"85.0 ± 7.1 % {span}"
+    # (1 + 1/2 + 1) / 3 and (1 + 1/2 + 3/4) / 3
+    assert tuned[3] == f"79.2 ± 5.9 % {100 * balanced.low:.1f} to {100 * balanced.high:.1f}"
+    assert tuned[4] == "-"  # of three classes all are among the first five
+    # All answers are e^3 / (e^3 + 2) = 0.9094 sure.
+    assert tuned[5] == "0.059 ± 0.071"
+    assert tuned[6:] == ["92.0 ± 1.4 %", "250 25 %", "32 ± 3"]
+    assert frozen[2].startswith("60.0 %")
+    assert frozen[5:] == ["0.309", "80.0 %", "50 5 %", "4.2"]
+    assert float(table[0]["accuracy_mean"]) == 0.85
+    assert float(table[0]["accuracy_low"]) == pytest.approx(interval.low, abs=1e-5)
+    assert float(table[0]["accuracy_sd"]) == pytest.approx(0.005**0.5, abs=1e-6)
+    assert float(table[1]["calibration_mean"]) == pytest.approx(np.exp(3) / (np.exp(3) + 2) - 0.6, abs=1e-5)
+
+
+def test_runs_without_answers_stand_in_the_tables_as_recorded(run, report):
+    run("a", strategy="old", val=0.95, test=0.77, kept=False)
+    run("b", strategy="half", seed=0, val=0.5)
+    run("c", strategy="half", seed=1, val=0.5, kept=False)
+    run("d", strategy="new", val=0.9)
+    run("e", strategy="newer", val=0.8)
+    page, markdown, table = report()
+    shown = {row[0]: row for row in rows(section(page, "table"))}
+    assert shown["old"][2:6] == ["77.0 %", "77.0 %", "-", "-"]
+    assert shown["half"][2:4] == ["100.0 ± 0.0 %", "100.0 ± 0.0 %"]
+    assert table[0]["label"] == "old"
+    assert table[0]["accuracy_low"] == ""
+    assert "no confidence interval without predictions by image" in page
+    assert (
+        "new, the best by validation accuracy of those with predictions by image on record, against every other" in page
+    )
+    for text in (words(section(page, "provenance")), markdown):
+        assert "so without confidence intervals and tests: old, half (1 of 2 runs)." in text
+
+
+def test_only_old_runs_still_make_a_page(run, report):
+    run("a", kept=False)
+    run("b", strategy="other", val=0.5, kept=False)
+    page, _, _ = report()
+    assert "No confidence intervals: the predictions by image of these runs are not on record." in page
+    assert 'id="classes"' not in page
+    assert "Too few groups have predictions by image on record. So nothing is tested." in words(section(page, "tests"))
+
+
+def test_a_damaged_file_of_answers_is_as_good_as_none(run, report):
+    (run("a") / "predictions.npz").write_bytes(b"PK\x03\x04 not whole")
+    run("b", strategy="other", val=0.5)
+    page, _, _ = report()
+    assert "predictions.npz of a can&#39;t be read" in section(page, "provenance")
+
+
+def test_answers_that_belie_the_record_are_pointed_out(run, report):
+    run("a", test=0.4)
+    page, _, _ = report()
+    assert rows(section(page, "table"))[0][2].startswith("100.0 %")
+    assert "in a result.json and predictions.npz give different test accuracies" in words(section(page, "provenance"))
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"images": [f"jpg/other_{k}.jpg" for k in range(10)]}, "different test images"),
+        ({"truth": TRUTH[::-1].copy()}, "different labels of the test images"),
+        ({"names": ["daisy", "rose", "lily"]}, "different classes"),
+        ({"truth": TRUTH[:9], "kept": False}, "different numbers of test images"),
+    ],
+)
+def test_runs_on_unlike_images_are_refused(run, report, other, what):
+    run("a")
+    run("b", strategy="other", **other)
+    with pytest.raises(UserError, match=f"have {what}, so one report can't compare them"):
+        report()
+
+
+def test_a_diverged_run_is_wrong_and_breaks_nothing(run, report):
+    run("a", val=0.1, logits=np.full((10, 3), np.nan, np.float32), test=0.0)
+    run("b", strategy="other")
+    page, _, table = report()
+    assert float(table[1]["accuracy_mean"]) == 0
+    assert table[1]["calibration_mean"] == ""
+    assert not re.search(r"\bnan\b", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL), re.IGNORECASE)
