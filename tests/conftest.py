@@ -1,5 +1,6 @@
 """What tests share: drawn flowers, composed configs, and small runs made once."""
 
+import csv
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -160,6 +162,52 @@ def photos(tmp_path):
         return tmp_path / folder
 
     return drawn
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a run's folder by hand: a function of its name, strategy, seed and scores."""
+
+    def make(
+        name,
+        strategy="fine_tuning",
+        seed=0,
+        val=0.9,
+        test=0.8,
+        loss=0.4,
+        status="finished",
+        lr=1e-3,
+        epochs=3,
+        fingerprint=None,
+        **config,
+    ):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        rows = [
+            {"epoch": e, "train/loss": 2 - e / 2, "val/loss": loss + 2 - e, "val/accuracy": val} for e in range(epochs)
+        ]
+        with open(folder / "history.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        own = {"name": strategy, "table": [{"stage": "head", "lr": lr}]}
+        own["weights"] = "random" if fingerprint == "random" else "pretrained"
+        settings = {"strategy": own, "data": {"root": name}, "seed": seed} | config
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+        result = {
+            "status": status,
+            "seed": seed,
+            "strategy": strategy,
+            "epochs": epochs,
+            "learning_rates": {"head": lr},
+            "parameters": {"total": 1000, "trainable": 250},
+            "val": {"accuracy": val, "loss": loss},
+            "test": {"accuracy": test},
+        } | ({"weights_fingerprint": fingerprint} if fingerprint else {})
+        (folder / "result.json").write_text(json.dumps(result))
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from PIL import Image
 
 import flowers_tl
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("gradio", reason="needs gradio: pip install 'flowers_tl[serve]'")
@@ -175,11 +174,3 @@ def test_numbers_that_can_not_be_are_told(word, run_folder, run_command):
     assert done.returncode == 1
     assert word in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_gradio_that_is_missing_is_told(monkeypatch):
-    from flowers_tl.inference.web_demo import import_gradio
-
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"flowers_tl\[serve\]"):
-        import_gradio()

@@ -4,17 +4,11 @@ import base64
 import io
 
 import numpy as np
-import PIL
 import pytest
 import torch
-import torchvision
-from odd_images import tiff
 from PIL import Image
 
 import flowers_tl
-from flowers_tl.data.cached.content_hash import describe_images
-from flowers_tl.data.cached.decoded_images import open_images
-from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.registry import make_data
 from flowers_tl.inference.checkpoint import load_trained
@@ -23,37 +17,6 @@ from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs import run_id
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
-
-
-@pytest.fixture
-def scans(photos):
-    """Drawn flowers as TIFFs of 32-bit integers from 0 to 255, and one of float from 0 to 1."""
-    folder = photos({"aster": 6, "rose": 6})
-    for file in sorted(folder.rglob("*.jpg")):
-        grey = np.asarray(Image.open(file).convert("L"))
-        first = file.name == "0.jpg"
-        file.with_suffix(".tif").write_bytes(tiff((grey / 255).astype("<f4") if first else grey.astype("<i4")))
-        file.unlink()
-    return folder
-
-
-def test_old_keys_stay_and_wrongly_decoded_images_get_others(photos, scans, tmp_path):
-    def old(files):
-        known = describe_images(files, 37, None)
-        versions = {"reading": 2, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
-        return {"contents": known["contents"], "pictures": len(files), "short_side": 37, **versions}
-
-    right = sorted(photos({"a": 3, "b": 3}, "right").rglob("*.jpg"))
-    right.append(tmp_path / "sixteen.tif")
-    right[-1].write_bytes(tiff(np.full((40, 40), 30000, "<u2")))
-    assert describe_images(right, 37, None) == describe_images(right, 37, None, (0, 255)) == old(right)
-    wrong = sorted(scans.rglob("*.tif"))[:2]
-    keys = [describe_images(wrong, 37, None, limits) for limits in (None, (0, 255), (0, 200))]
-    assert len({str(key) for key in [old(wrong), *keys]}) == 4
-    # What an earlier version has left: black images.
-    cache = Cache(tmp_path / "cache")
-    cache.get("pictures", "", old(wrong), "decode", lambda writer: [writer.write(torch.zeros(37, 37, 3).byte())] * 2)
-    assert all(image.any() for image in open_images(cache, wrong, 37, "", value_range=(0, 255)).kept)
 
 
 def test_a_run_on_wrongly_decoded_images_is_another_run(scans, config, monkeypatch):

@@ -13,7 +13,6 @@ from flowers_tl.inference.explanations import Explanation, Heat, explain_images,
 from flowers_tl.inference.figures import PANEL, draw_explanations
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import Backbone
-from flowers_tl.utils.errors import UserError
 
 pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
 
@@ -44,47 +43,6 @@ def make(names=NAMES, seed=0, size=64, name="the network") -> Predictor:
 
 def prepared(network: Predictor, folder: Path) -> dict:
     return prepare_first(network, sorted(folder.iterdir()), 12, pytest.fail)
-
-
-def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_named(drawn_images):
-    first, second = make(size=96), make(NAMES[::-1], seed=1, size=64)  # another order of classes, another size
-    seen = explain_same_classes([first, second], prepared(first, drawn_images), top=len(NAMES))
-    for a, b in zip(*seen, strict=True):
-        assert a.target == a.top[0]
-        assert b.target in b.top
-        assert a.target[0] == b.target[0]
-        assert a.heat.values.shape == b.heat.values.shape
-        assert (a.pixels.shape, b.pixels.shape) == ((96, 96, 3), (64, 64, 3))
-    seen = explain_same_classes([first, second], prepared(first, drawn_images), wanted="rose")
-    assert {view.target[0] for views in seen for view in views} == {"rose"}
-    with pytest.raises(UserError, match="has no class 'rosse': did you mean 'rose'"):
-        explain_same_classes([first, second], prepared(first, drawn_images), wanted="rosse")
-    with pytest.raises(UserError, match="other has no class 'rose'"):
-        explain_same_classes(
-            [first, make(["tulip", "lily"], name="other")], prepared(first, drawn_images), wanted="rose"
-        )
-
-
-def test_what_is_shown_is_what_the_network_sees(tmp_path):
-    shown = np.zeros((80, 160, 3), np.uint8)
-    shown[:, 40:120] = 255  # of a wide image it sees the middle
-    Image.fromarray(shown).save(tmp_path / "wide.png")
-    network = make()
-    (view,) = explain_images(network, prepared(network, tmp_path), heat=False)
-    assert view.pixels.shape == (64, 64, 3)
-    assert view.pixels.min() > 0.98
-    assert view.heat is None
-
-
-def test_heat_compares_networks_whose_logits_differ_in_size(drawn_images):
-    network, louder = make(), make()
-    with torch.no_grad():
-        louder.backbone.network.fc.weight *= 10
-    own, other = explain_same_classes([network, louder], prepared(network, drawn_images), stage="layer1")
-    for a, b in zip(own, other, strict=True):
-        assert a.heat.values.max() > 0
-        assert a.heat.values.min() >= 0
-        np.testing.assert_allclose(a.heat.values, b.heat.values, rtol=1e-3, atol=1e-4)
 
 
 def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_path, figures):

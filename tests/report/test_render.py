@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from report_pages import planted, rows, section, words
-from written_runs import TRUTH, logits_of, write_run
+from written_runs import logits_of, write_run
 
-from flowers_tl.compare import main as compare
 from flowers_tl.report import summarize, write_report
-from flowers_tl.results import scores
 from flowers_tl.results.load_runs import find_runs, group_runs
-from flowers_tl.results.predictions import Predictions
 
 
 def test_one_group_is_shown_and_nothing_is_compared(run, report):
@@ -129,23 +126,6 @@ def test_the_page_needs_nothing_from_elsewhere(run, report, tmp_path):
 def test_the_same_runs_give_the_same_files(run, report):
     planted(run)
     assert report() == report()
-
-
-def test_compare_reads_and_measures_the_answers_once(run, tmp_path, monkeypatch, capsys):
-    run("a", logits=logits_of(1 - np.minimum(TRUTH, 1)))
-    run("b", strategy="other", val=0.8)
-    measured, read = [], Predictions.read
-    *others, error = scores.METRICS
-    assert error.name == "calibration_error"
-    counted = error._replace(function=lambda *given: measured.append("error") or error.function(*given))
-    monkeypatch.setattr(scores, "METRICS", (*others, counted))
-    monkeypatch.setattr(Predictions, "read", lambda folder: measured.append(folder.name) or read(folder))
-    compare([str(tmp_path / "runs"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'report'}"])
-    assert sorted(measured) == ["a", "b", "error", "error"]
-    assert (
-        "fine_tuning has the best validation accuracy" in capsys.readouterr().out
-    )  # advice and page are of the same numbers
-    assert "fine_tuning has the best validation accuracy" in (tmp_path / "report" / "report.html").read_text()
 
 
 @pytest.mark.slow

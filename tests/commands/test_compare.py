@@ -1,0 +1,54 @@
+"""Runs are compared as a user does it: table, curves, and files that are nobody else's."""
+
+import pytest
+from PIL import Image
+
+from flowers_tl.compare import main
+
+
+def test_the_command_prints_the_table_and_writes_it_with_the_curves(write, tmp_path, capsys):
+    write("sweep/a")
+    write("sweep/b", strategy="feature_extraction", test=0.7)
+    main([str(tmp_path / "sweep")])
+    printed = capsys.readouterr().out
+    assert "80.0 %" in printed
+    assert "70.0 %" in printed
+    markdown = (tmp_path / "sweep" / "comparison.md").read_text()
+    assert "| feature_extraction | 0 | 250 (25 %) | head 0.001 | 90.0 % | 70.0 % | 0.400 |" in markdown
+    assert "(comparison.png)" in markdown
+    image = Image.open(tmp_path / "sweep" / "comparison.png")
+    assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines were drawn, not only axes
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("comparison.md", "out"), ("comparison.png", "out"), ("report.html", "report"), ("report.csv", "report")],
+)
+def test_only_an_earlier_comparison_is_overwritten(write, tmp_path, capsys, name, key):
+    words = [str(write("a")), f"out={tmp_path / 'there'}", f"report={tmp_path / 'there'}"]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / name).write_text("mine")
+    with pytest.raises(SystemExit):
+        main(words)
+    assert f"{name} is there already, and this command did not write it: name another folder, {key}=DIR" in (
+        capsys.readouterr().err
+    )
+    assert [(file.name, file.read_text()) for file in (tmp_path / "there").iterdir()] == [(name, "mine")]
+    (tmp_path / "there" / name).unlink()
+    main(words)
+    main(words)  # its own may be
+
+
+def test_out_names_the_folder(write, tmp_path):
+    main([str(write("a")), f"out={tmp_path / 'there'}"])
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["comparison.md", "comparison.png"]
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["out=x"]])
+def test_bad_input_is_one_sentence_and_exit_code_1(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("Error: ")
+    assert errors.count("\n") == 1

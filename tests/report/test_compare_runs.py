@@ -1,0 +1,78 @@
+"""A comparison's terminal, table, curves and report are of the same runs and numbers."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from written_runs import TRUTH, logits_of
+
+from flowers_tl.compare import main
+from flowers_tl.results import scores
+from flowers_tl.results.load_runs import find_runs, group_runs
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.utils.errors import UserError
+
+
+def test_epochs_without_validation_are_gaps(write, tmp_path):
+    folder = write("a")
+    (folder / "history.csv").write_text("epoch,train/loss,val/loss,val/accuracy\n0,2.0,,\n1,1.0,0.5,0.9\n")
+    group = group_runs(find_runs([folder])[0])[0][0]
+    assert np.isnan(group.curve("val/loss")[1]).tolist() == [True, False]
+    main([str(folder)])
+    assert (folder / "comparison.png").is_file()
+
+
+def test_a_solved_head_has_no_epochs_and_is_a_level(write, tmp_path, capsys):
+    folder = write("probe", strategy="linear_probe")
+    (folder / "history.csv").unlink()
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"epochs": 0, "learning_rates": {}, "solved_head": {}}))
+    write("tuned", val=0.95)
+    main([str(tmp_path), f"out={tmp_path}"])
+    assert "is left out" not in "".join(capsys.readouterr())
+    assert (
+        "| linear_probe | 0 | 250 (25 %) | head solved | 90.0 % | 80.0 % | 0.400 |"
+        in (tmp_path / "comparison.md").read_text()
+    )
+    image = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB")).astype(int)
+    colour = np.abs(image - np.array([0xD5, 0x5E, 0x00])).sum(-1) < 40  # the second group's, here the probe's
+    assert colour[:, image.shape[1] // 3 :].any(axis=0).sum() > image.shape[1] // 5
+
+
+def test_runs_that_diverged_stand_apart_and_are_never_best(write, tmp_path, capsys):
+    """Those of earlier versions too, whose records say finished and hold bare NaN."""
+    write("good/0", seed=0, val=0.6)
+    for name, loss in (("NaN", float("nan")), ("Infinity", float("inf"))):
+        assert name in (write(name, strategy="wild", val=0.99, loss=loss) / "result.json").read_text()
+    folder = write("new", strategy="bold", val=1.0, status="diverged")
+    (folder / "result.json").write_text(json.dumps({"status": "diverged", "seed": 0, "error": "The run diverged: so."}))
+    runs, _ = find_runs([tmp_path])
+    assert [run.folder.name for run in runs] == ["0"]
+    main([str(tmp_path), f"out={tmp_path}", f"report={tmp_path / 'report'}"])
+    out = " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "report" / "report.md").read_text()
+    for text in (out, (tmp_path / "comparison.md").read_text(), page):
+        assert "diverged and is in no row and no mean (wild with seed 0): its val loss is nan." in text
+        assert "diverged and is in no row and no mean (wild with seed 0): its val loss is inf." in text
+        assert "diverged and is in no row and no mean (bold with seed 0): The run diverged: so." in text
+        assert "wild has" not in text
+    with pytest.raises(UserError, match=r"None of these runs is finished.*diverged"):
+        find_runs([tmp_path / "NaN"])
+
+
+def test_compare_reads_and_measures_the_answers_once(run, tmp_path, monkeypatch, capsys):
+    run("a", logits=logits_of(1 - np.minimum(TRUTH, 1)))
+    run("b", strategy="other", val=0.8)
+    measured, read = [], Predictions.read
+    *others, error = scores.METRICS
+    assert error.name == "calibration_error"
+    counted = error._replace(function=lambda *given: measured.append("error") or error.function(*given))
+    monkeypatch.setattr(scores, "METRICS", (*others, counted))
+    monkeypatch.setattr(Predictions, "read", lambda folder: measured.append(folder.name) or read(folder))
+    main([str(tmp_path / "runs"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'report'}"])
+    assert sorted(measured) == ["a", "b", "error", "error"]
+    assert (
+        "fine_tuning has the best validation accuracy" in capsys.readouterr().out
+    )  # advice and page are of the same numbers
+    assert "fine_tuning has the best validation accuracy" in (tmp_path / "report" / "report.html").read_text()

@@ -1,0 +1,41 @@
+"""The tables of the terminal: what stands in a row, and what was not measured."""
+
+import json
+
+import numpy as np
+
+from flowers_tl.results.load_runs import find_runs, group_runs, mean_and_spread
+from flowers_tl.results.terminal_tables import table_rows
+
+
+def rows(*folders):
+    return table_rows(group_runs(find_runs(folders)[0])[0])
+
+
+def test_one_run_has_no_spread(write):
+    assert rows(write("a")) == [
+        ("fine_tuning", "0", "250 (25 %)", "head 0.001", "90.0 %", "80.0 %", "0.400"),
+    ]
+
+
+def test_seeds_become_mean_and_sample_standard_deviation(write, tmp_path):
+    for seed, accuracy in enumerate((0.80, 0.82, 0.87)):
+        write(f"sweep/{seed}", seed=seed, val=accuracy)
+    row = rows(tmp_path / "sweep")[0]
+    assert row[1] == "0, 1, 2"
+    assert row[4] == "83.0 ± 3.6 %"
+    assert mean_and_spread(np.array([1.0, 3.0]), 2) == "2.00 ± 1.41"
+
+
+def test_other_settings_are_other_rows_and_the_label_says_which(write):
+    found = rows(write("a", lr=1e-3), write("b", lr=1e-2), write("c", strategy="other", lr=1e-2))
+    assert [row[0] for row in found] == ["fine_tuning table.0.lr=0.001", "fine_tuning table.0.lr=0.01", "other"]
+    found = rows(write("d", trainer={"max_epochs": 3}), write("e", trainer={"max_epochs": 5}))
+    assert [row[0] for row in found] == ["fine_tuning trainer.max_epochs=3", "fine_tuning trainer.max_epochs=5"]
+
+
+def test_what_was_not_measured_is_a_dash(write):
+    folder = write("a")
+    result = json.loads((folder / "result.json").read_text()) | {"test": {"accuracy": None}}
+    (folder / "result.json").write_text(json.dumps(result))
+    assert rows(folder)[0][4:] == ("90.0 %", "-", "0.400")
