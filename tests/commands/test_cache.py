@@ -1,0 +1,57 @@
+"""The cache is listed and cleared as a user asks, and nothing by a slip."""
+
+import pytest
+import torch
+
+from flowers_tl.cache import main
+from flowers_tl.data.cached.disk_cache import Cache, entries
+
+VALUES = torch.arange(60, dtype=torch.float32).view(5, 12)
+
+
+def keep(cache: Cache, values: torch.Tensor = VALUES, made: list | None = None, **description) -> torch.Tensor:
+    def build(writer):
+        if made is not None:
+            made.append(description)
+        for row in values:
+            writer.write(row)
+
+    entry = cache.get("things", "some things", description or {"a": 1}, "decode", build)
+    return entry.tensor(torch.float32).view(-1, 12)
+
+
+def test_the_command_lists_and_clears(run_command, tmp_path):
+    keep(Cache(tmp_path))
+    (tmp_path / "mine.txt").write_text("a user's own file")
+    (tmp_path / ".building-things-0").mkdir()
+    (tmp_path / ".building-things-0" / "data.bin").write_bytes(b"half")
+    listed = run_command("cache", "list", f"dir={tmp_path}")
+    assert "some things" in listed.stdout
+    assert "1 entries" in listed.stdout
+    assert "Removed 0.00 GB" in run_command("cache", "clear", f"dir={tmp_path}", "unused_days=1").stdout
+    assert len(entries(tmp_path)) == 1
+    assert run_command("cache", "clear", f"dir={tmp_path}").returncode == 0
+    assert entries(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {"mine.txt"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["folder=x"], "There is no option 'folder'"),
+        (["dir"], "dir names nothing"),
+        (["dir="], "dir= names nothing"),
+        (["dir=nowhere"], "dir=nowhere is no folder"),
+        (["unused_days=-1"], "unused_days=-1 is not a number of days"),
+        (["unused_days=nan"], "unused_days=nan is not a number of days"),
+        (["unused_days=1", "unused_days=2"], "unused_days is named twice"),
+    ],
+)
+def test_nothing_is_cleared_by_a_slip(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    keep(Cache())
+    with pytest.raises(SystemExit):
+        main(["clear", *words])
+    assert sentence in capsys.readouterr().err
+    assert len(entries(tmp_path / "flowers_tl")) == 1
