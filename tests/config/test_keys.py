@@ -1,0 +1,32 @@
+"""The keys of a config: flat names, those of later versions, and those on which no result depends."""
+
+import pytest
+
+from flowers_tl.cli.config_help import list_keys
+from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, add_later_keys, flatten, wants_many_heads
+
+
+@pytest.mark.parametrize("keys", [WITHOUT_EFFECT, LATER_KEYS])
+def test_keys_that_are_treated_apart_are_keys_of_the_schema(keys):
+    assert set(keys) <= {key for key, *_ in list_keys()}
+
+
+def test_flat_keys_are_those_of_the_command_line():
+    config = {"seed": 0, "strategy": {"table": [{"lr": 0.1}, {"lr": 0.2}], "none": {}}, "root": None}
+    flat = {"seed": 0, "strategy.table.0.lr": 0.1, "strategy.table.1.lr": 0.2, "root": None}
+    assert flatten(config) == flat
+
+
+def test_later_keys_are_added_at_their_defaults_and_what_is_there_stays(monkeypatch):
+    monkeypatch.setitem(LATER_KEYS, "new.group.key", 4)
+    assert add_later_keys({"data": {"root": "x"}}) == {
+        "data": {"root": "x", "value_range": None},
+        "new": {"group": {"key": 4}},
+    }
+    given = {"data": {"value_range": [0, 255]}, "new": {"group": {"key": 5, "other": 6}}}
+    assert add_later_keys({"data": {"value_range": [0, 255]}, "new": {"group": {"key": 5, "other": 6}}}) == given
+
+
+@pytest.mark.parametrize(("override", "many"), [("seed=1", False), ("heads.lr=[0.1]", True), ("heads.seeds=2", True)])
+def test_a_config_names_many_heads_or_one(config, override, many):
+    assert wants_many_heads(config([override])) == many
