@@ -1,15 +1,53 @@
 """The page answers an upload, and says in a sentence what it can't do."""
 
+import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from flowers_tl.inference.predictor import Predictor
+from flowers_tl.inference.web_demo import answerer, import_gradio, validate_address
+from flowers_tl.models.backbone import Backbone
 from flowers_tl.utils.errors import UserError
 
 
 def test_gradio_that_is_missing_is_told(monkeypatch):
-    from flowers_tl.inference.web_demo import import_gradio
-
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"flowers_tl\[serve\]"):
         import_gradio()
+
+
+def test_what_is_no_image_is_told_without_its_folder_and_as_text(tmp_path):
+    (tmp_path / "my_*rose*.jpg").write_text("no image")
+    network = Predictor(Backbone("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
+    gradio = SimpleNamespace(Markdown=lambda text="", visible=True: (text, visible))
+    (sentence, visible), *others = answerer(network, {}, False, gradio)(str(tmp_path / "my_*rose*.jpg"))
+    assert sentence.startswith(r"my\_\*rose\*.jpg can't be read as an image")
+    assert str(tmp_path) not in sentence
+    assert visible
+    assert others == [None] * 4
+
+
+def test_examples_are_of_the_classes_that_are_answered(photos):
+    folder = photos({"rose": 1, "aster": 1})
+    network = Predictor(Backbone("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
+    gradio = SimpleNamespace(Markdown=lambda text="", visible=True: (text, visible))
+    examples = {"aster": folder / "aster" / "0.jpg"}
+    (_, shown), crop, heat, top, gallery = answerer(network, examples, False, gradio)(str(folder / "rose" / "0.jpg"))
+    assert not shown
+    assert (crop.shape, str(crop.dtype), heat) == ((64, 64, 3), "uint8", None)
+    assert set(top) == {"rose", "aster"}
+    assert sum(top.values()) == pytest.approx(1, abs=1e-5)
+    assert gallery == [(str(examples["aster"]), "aster")]
+
+
+def test_an_address_at_which_nothing_can_listen_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port} can't be had .* another port=N"):
+            validate_address("127.0.0.1", port)
+    validate_address("127.0.0.1", port)
+    for port in (0, 65536):
+        with pytest.raises(UserError, match=rf"port={port} must lie between"):
+            validate_address("127.0.0.1", port)

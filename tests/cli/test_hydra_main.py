@@ -1,0 +1,43 @@
+"""What a command hands to Hydra, and what it leaves behind."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from flowers_tl.cli.hydra_main import environment, how_to_resume, split_arguments
+
+
+def test_flags_stand_anywhere_and_keep_their_values():
+    words = ["seed=0,1", "-m", "data=folder", "--config-dir", "mine", "--cfg", "job", "strategy=lp_ft"]
+    flags, overrides = split_arguments(words)
+    assert flags == ["-m", "--config-dir", "mine", "--cfg", "job"]
+    assert overrides == ["seed=0,1", "data=folder", "strategy=lp_ft"]
+    assert split_arguments(["seed=1", "--config-dir"]) == (["--config-dir"], ["seed=1"])
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "outputs" / "run"
+    assert "begin anew" in how_to_resume(folder)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert how_to_resume(folder).endswith("hydra.run.dir=outputs/run ckpt_path=last")
+    monkeypatch.chdir(folder)
+    assert how_to_resume(folder).endswith("hydra.run.dir=. ckpt_path=last")
+    monkeypatch.chdir(Path(tmp_path.root))
+    assert "the same command goes on" in how_to_resume(None)
+
+
+@pytest.mark.parametrize("before", [None, "earlier"])
+@pytest.mark.parametrize("value", [None, "new"])
+def test_a_variable_is_set_for_a_while_and_restored_after_an_error(before, value, monkeypatch):
+    if before is None:
+        monkeypatch.delenv("FLOWERS_TL_X", raising=False)
+    else:
+        monkeypatch.setenv("FLOWERS_TL_X", before)
+    with suppress(KeyError), environment("FLOWERS_TL_X", value):
+        assert os.environ.get("FLOWERS_TL_X") == value
+        raise KeyError
+    assert os.environ.get("FLOWERS_TL_X") == before
