@@ -10,7 +10,7 @@ WEIGHTS ?= IMAGENET1K_V1
 SIDE_BY_SIDE ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce-article test test-fast lint format docs clean
+.PHONY: help install demo reproduce-article test test-fast campaign lint format docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: install  ## Pass all tests; those on real images run where FLOWERS102_ROOT
 
 test-fast: install  ## Pass the tests that take seconds
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not real_data"
+
+campaign: install  ## Attack each promise of docs/reliability.md, for hours, and write its table
+	$(BIN)/python -m tests.campaign long=true
 
 lint: install  ## Check style, formatting and types
 	$(BIN)/ruff check .

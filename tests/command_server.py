@@ -1,7 +1,8 @@
 """Runs commands in processes of their own that need not import torch and Lightning again, which takes seconds each time.
 
 This program imports them once, and forks for each command that it reads from stdin, a line of JSON. The package itself is
-not imported before the fork: a command imports it as always, after its environment is set. It prints each exit code.
+not imported before the fork: a command imports it as always, after its environment is set. It prints each process's id, and
+at its end the exit code and the peak of its memory. :class:`CommandServer` is its client.
 """
 
 import json
@@ -9,19 +10,81 @@ import logging
 import os
 import runpy
 import signal
+import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # Nothing of the package, and nothing that starts a thread: a fork takes along only the thread that calls it.
 IMPORTS = ["lightning.pytorch", "torchvision", "torchmetrics", "tensorboard.compat", "matplotlib.pyplot", "scipy.stats"]
 IMPORTS += ["hydra.main", "hydra.compose"]
 
 
+class Finished(subprocess.CompletedProcess):
+    """What a command left; ``peak`` is the most memory that it had, in MB, with torch's own."""
+
+    peak: float
+
+
+class Running:
+    """A command at work; ``pid`` is its process group's too."""
+
+    def __init__(self, server: subprocess.Popen, module: str, arguments: Sequence[str], cwd: Path, environment: dict):
+        self.server, self.arguments = server, [module, *arguments]
+        self.folder = TemporaryDirectory(prefix="command-")
+        out, err = self.texts = [str(Path(self.folder.name, name)) for name in ("stdout", "stderr")]
+        request = {"module": module, "arguments": arguments, "environment": environment}
+        print(json.dumps(request | {"cwd": str(cwd), "out": out, "err": err}), file=server.stdin, flush=True)
+        self.pid = int(server.stdout.readline())
+
+    def kill(self) -> None:
+        """Kill all that the command has started, as a machine that is switched off does."""
+        os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self) -> Finished:
+        """Wait for its end; where this process is interrupted, the command is killed."""
+        try:
+            ended = self.server.stdout.readline()
+        except BaseException:
+            self.kill()
+            self.server.stdout.readline()
+            raise
+        code, peak = ended.split()
+        texts = [Path(file).read_text(errors="replace") for file in self.texts]
+        self.folder.cleanup()
+        finished = Finished(self.arguments, int(code), *texts)
+        finished.peak = int(peak) / 1024
+        return finished
+
+
+class CommandServer:
+    """A process that has torch and Lightning, and runs one command at a time."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, module: str, arguments: Sequence[str], cwd: Path, environment: dict) -> Running:
+        """Start ``python -m MODULE ARGUMENTS`` in a folder and environment."""
+        return Running(self.process, module, arguments, cwd, environment)
+
+    def close(self) -> None:
+        """End the process, after its command."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
 def become(request: dict) -> None:
     """Make this process what ``python -m MODULE ARGUMENTS`` would be in the request's folder and environment."""
+    # The group is there before its id is known, so that it can be killed at any moment.
+    os.setsid()
+    print(os.getpid(), flush=True)
     for number, name, mode in (
         (0, os.devnull, os.O_RDONLY),
-        (1, request["out"], os.O_WRONLY),
-        (2, request["err"], os.O_WRONLY),
+        (1, request["out"], os.O_WRONLY | os.O_CREAT),
+        (2, request["err"], os.O_WRONLY | os.O_CREAT),
     ):
         os.dup2(os.open(name, mode), number)
     os.environ.clear()
@@ -40,7 +103,8 @@ def next_request() -> dict:
         child = os.fork()
         if not child:
             return json.loads(line)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        _, status, used = os.wait4(child, 0)
+        print(os.waitstatus_to_exitcode(status), used.ru_maxrss, flush=True)
     sys.exit()
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 # Between two of the many small steps OpenMP's threads spin by default: twice the time, more where others use the machine.
 # It reads this when torch is imported, here and in the processes that tests start.
@@ -23,22 +22,11 @@ from omegaconf import OmegaConf
 
 from flowers_tl.cli.exit import PRINTER
 from flowers_tl.config.schema import CONF
+from tests.campaign.commands import TINY
+from tests.command_server import CommandServer
 
 # Lightning sets it in this process, where it is not set, when a test trains on several devices.
 LIGHTNINGS = () if "OMP_NUM_THREADS" in os.environ else ("OMP_NUM_THREADS",)
-
-TINY = {
-    "data": "synthetic",
-    "data.num_classes": 3,
-    "data.train_per_class": 4,
-    "data.val_per_class": 2,
-    "data.test_per_class": 3,
-    "data.image_size": 32,
-    "backbone.weights": "null",
-    "trainer.max_epochs": 2,
-    "trainer.accelerator": "cpu",
-    "trainer.enable_progress_bar": "false",
-}
 
 
 def pytest_collection_modifyitems(items):
@@ -227,22 +215,10 @@ def figures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def command_server():
-    """Run a module in a process that has torch and Lightning already; see command_server.py."""
-    program = [sys.executable, str(Path(__file__).with_name("command_server.py"))]
-    server = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(module: str, arguments: tuple[str, ...], cwd: Path, environment: dict) -> subprocess.CompletedProcess:
-        with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
-            request = {"module": module, "arguments": arguments, "environment": environment}
-            request |= {"cwd": str(cwd), "out": out.name, "err": err.name}
-            print(json.dumps(request), file=server.stdin, flush=True)
-            code = int(server.stdout.readline())
-            texts = [Path(file.name).read_text() for file in (out, err)]
-        return subprocess.CompletedProcess([module, *arguments], code, *texts)
-
-    yield run
-    server.stdin.close()
-    server.wait()
+    """Runs modules in processes that have torch and Lightning already; see command_server.py."""
+    server = CommandServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -254,7 +230,7 @@ def run_command(tmp_path_factory, command_server):
         env = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", *LIGHTNINGS)}
         # Others may be read before a module of the package is imported.
         if environment.keys() <= {"OMP_NUM_THREADS", "HYDRA_FULL_ERROR"} and sys.platform == "linux":
-            return command_server(f"flowers_tl.{name}", arguments, cwd, env | environment)
+            return command_server.start(f"flowers_tl.{name}", arguments, cwd, env | environment).wait()
         command = [sys.executable, "-m", f"flowers_tl.{name}", *arguments]
         return subprocess.run(command, cwd=cwd, env=env | environment, capture_output=True, text=True, timeout=600)
 

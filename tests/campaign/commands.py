@@ -1,0 +1,65 @@
+"""Commands of the campaign's tries: in processes that have torch already, with tiny runs on drawn flowers."""
+
+import atexit
+import functools
+import os
+import tempfile
+from pathlib import Path
+
+from tests.command_server import CommandServer, Finished, Running
+
+# Of the environment: what would change what a command does.
+NOT_TAKEN = ("HYDRA_FULL_ERROR", "FLOWERS_TL_CACHE", "FLOWERS_TL_RUNS")
+# A run of seconds.
+TINY = {
+    "data": "synthetic",
+    "data.num_classes": 3,
+    "data.train_per_class": 4,
+    "data.val_per_class": 2,
+    "data.test_per_class": 3,
+    "data.image_size": 32,
+    "backbone.weights": "null",
+    "trainer.max_epochs": 2,
+    "trainer.accelerator": "cpu",
+    "trainer.enable_progress_bar": "false",
+}
+
+
+def tiny(**keys: object) -> list[str]:
+    """Overrides for a run of seconds, and more by key; two underscores stand for a dot."""
+    keys = (
+        TINY | {"data.root": str(scratch() / "drawn")} | {key.replace("__", "."): value for key, value in keys.items()}
+    )
+    return [f"{key}={value}" for key, value in keys.items()]
+
+
+@functools.cache
+def scratch() -> Path:
+    """A folder for what tries share, which is removed at the end."""
+    kept = tempfile.TemporaryDirectory(prefix="campaign-")
+    atexit.register(kept.cleanup)
+    return Path(kept.name)
+
+
+@functools.cache
+def server() -> CommandServer:
+    """The process that has torch; it runs one command at a time."""
+    started = CommandServer()
+    atexit.register(started.close)
+    return started
+
+
+def start(name: str, *words: str, cwd: Path, **environment: str) -> Running:
+    """Start ``python -m flowers_tl.NAME WORDS`` in a process group of its own; the cache is not the user's.
+
+    Its ``pid`` is the group's too; ``wait()`` returns exit code (negative: the signal), stdout, stderr and the peak of its
+    memory in MB. Wait before the next one starts.
+    """
+    own = {key: value for key, value in os.environ.items() if key not in NOT_TAKEN}
+    own |= {"XDG_CACHE_HOME": str(scratch() / "cache"), "OMP_NUM_THREADS": "1"} | environment
+    return server().start(f"flowers_tl.{name}", words, cwd, own)
+
+
+def run(name: str, *words: str, cwd: Path, **environment: str) -> Finished:
+    """Run a command to its end, see :func:`start`."""
+    return start(name, *words, cwd=cwd, **environment).wait()
