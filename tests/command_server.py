@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,8 +40,9 @@ class Running:
         self.pid = int(server.stdout.readline())
 
     def kill(self) -> None:
-        """Kill all that the command has started, as a machine that is switched off does."""
-        os.killpg(self.pid, signal.SIGKILL)
+        """Kill all that the command has started and that is still there, as a machine that is switched off does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self) -> Finished:
         """Wait for its end; where this process is interrupted, the command is killed."""
@@ -59,11 +61,20 @@ class Running:
 
 
 class CommandServer:
-    """A process that has torch and Lightning, and runs one command at a time."""
+    """A process that has torch and Lightning, and runs one command at a time.
 
-    def __init__(self) -> None:
+    ``modules`` are imported besides: commands then don't read the environment anew that these read when they are imported.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        root = str(Path(__file__).parents[1])
+        own = {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])} if modules else {}
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | own,
         )
 
     def start(self, module: str, arguments: Sequence[str], cwd: Path, environment: dict) -> Running:
@@ -111,7 +122,7 @@ def next_request() -> dict:
 if __name__ == "__main__":
     # As under Hydra: an import of Lightning that finds no handler of the root logger adds one that prints all it says.
     logging.getLogger().addHandler(stand_in := logging.NullHandler())
-    for name in IMPORTS:
+    for name in [*IMPORTS, *sys.argv[1:]]:
         __import__(name)
     logging.getLogger().removeHandler(stand_in)
     asked = next_request()

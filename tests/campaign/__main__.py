@@ -45,7 +45,8 @@ def main(options: CampaignOptions) -> int:
             ):
                 known[one.name] = make(one)
                 options.results.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(options.results, dumps(results))
+                with atomic_write(options.results) as beside:
+                    beside.write_text(dumps(results, indent=1) + "\n")
                 print(f"{name}: {one.name}: {known[one.name]['failure'] or 'held'}", flush=True)
             made.append(known[one.name])
     failures = sum(bool(result["failure"]) for result in made)

@@ -42,9 +42,9 @@ def scratch() -> Path:
 
 
 @functools.cache
-def server() -> CommandServer:
-    """The process that has torch; it runs one command at a time."""
-    started = CommandServer()
+def server(*modules: str) -> CommandServer:
+    """The process that has torch, and these modules besides; it runs one command at a time."""
+    started = CommandServer(*modules)
     atexit.register(started.close)
     return started
 
