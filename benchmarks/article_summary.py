@@ -12,7 +12,7 @@ from markupsafe import Markup
 from scipy.stats import t
 
 from benchmarks.article import STRATEGIES
-from flowers_tl.cli.options import Words, command
+from flowers_tl.cli.options import Positional, command
 from flowers_tl.report.charts import draw_curves
 from flowers_tl.report.paired_tests import points
 from flowers_tl.results.load_runs import Run, RunGroup, mean_and_spread, percent
@@ -66,7 +66,7 @@ CLAIMS = (
 class SummaryOptions:
     """Print the tables and answers that follow from an article.json."""
 
-    file: Annotated[Path, Words("FILE", lambda word: "=" not in word or Path(word).exists())]
+    file: Annotated[Path, Positional("FILE", lambda word: "=" not in word or Path(word).exists())]
     """What benchmarks.article wrote."""
     figure: Path | None = None
     """Also draw the article's figure into this PNG."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from flowers_tl.cli.options import Words, command, is_override
+from flowers_tl.cli.options import Positional, command, is_override
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import dumps, new_folder
 
@@ -30,7 +30,7 @@ class BenchmarkOptions:
     """Also so many learning rates of feature_extraction as a multirun, and as heads of one run; 0: neither."""
     folder: Path | None = None
     """Where what is measured is kept: a new folder, or an interrupted benchmark's, which goes on; default: in outputs."""
-    overrides: Annotated[list[str], Words("[KEY=VALUE...]", is_override())] = field(default_factory=list)
+    overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
     """What train takes: backbone=..., data.limit=..., trainer.max_epochs=..."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks.measure import describe_machine, images_seen, rates, run
-from flowers_tl.cli.options import Words, command, is_override
+from flowers_tl.cli.options import Positional, command, is_override
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write, dumps
 
@@ -42,7 +42,7 @@ class GpuOptions:
     """Worker processes of the plain loop's DataLoader."""
     sweep: int = 20
     """Learning rates of the sweep."""
-    overrides: Annotated[list[str], Words("[KEY=VALUE...]", is_override())] = field(default_factory=list)
+    overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
     """What train takes: data=..., data.limit=..., trainer.max_epochs=..."""
 
 

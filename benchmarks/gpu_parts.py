@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flowers_tl.config.compose import compose_config
 from flowers_tl.data.registry import make_data
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.frozen_prefix import FrozenPrefix, full_fp32
 from flowers_tl.training.freeze_check import fingerprints
 from flowers_tl.utils.files import dumps
@@ -69,9 +69,9 @@ def machine() -> Iterator[dict[str, Any]]:
 
 def prefix(name: str) -> Iterator[dict[str, Any]]:
     """The whole network before its head as a frozen prefix, by precision, layout and images at a time; the freeze check."""
-    backbone = Backbone(name, num_classes=102)
+    backbone = StagedNetwork(name, num_classes=102)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        Backbone(name, num_classes=102).network.eval()(torch.empty(1, 3, SIZE, SIZE))
+        StagedNetwork(name, num_classes=102).network.eval()(torch.empty(1, 3, SIZE, SIZE))
     yield {"part": f"{name}, forward", "gflop_per_image": round(counter.get_total_flops() / 1e9, 3)}
     images = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, device=DEVICE)
     for precision, layout, batch, rounded in VARIANTS:

@@ -23,7 +23,7 @@ from flowers_tl.config.compose import compose_config
 from flowers_tl.data.image_io import read_image
 from flowers_tl.data.registry import make_data
 from flowers_tl.data.splits import ImageSplit
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.pretrained import load_weights
 from flowers_tl.utils.files import dumps
 
@@ -40,11 +40,11 @@ def main(overrides: list[str]) -> None:
     torch.manual_seed(config["seed"])
     loaders, classes = make_loaders(config)
 
-    backbone = Backbone(config["backbone"]["name"], classes)
+    backbone = StagedNetwork(config["backbone"]["name"], classes)
     load_weights(backbone, config["backbone"]["weights"])
     network = backbone.network.to(device).requires_grad_(False).eval()
     stages = {"head": backbone.stages[-1]} | {
-        "last": next(s for s in backbone.stages if s.name == backbone.feature_names[-1])
+        "last": next(s for s in backbone.stages if s.name == backbone.feature_stage_names[-1])
     }
     groups, learning = [], []
     for name, rate in RATES[strategy].items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flowers_tl.cli.options import Words, command
+from flowers_tl.cli.options import Positional, command
 from flowers_tl.utils.errors import UserError
 
 
@@ -15,7 +15,7 @@ class CacheOptions:
     """What runs keep to compute nothing twice: decoded images, and what frozen stages make of them. All of it can be
     cleared at any time: the next run makes anew what it needs."""
 
-    action: Annotated[Literal["list", "clear"], Words("[list|clear]", lambda word: "=" not in word)] = "list"
+    action: Annotated[Literal["list", "clear"], Positional("[list|clear]", lambda word: "=" not in word)] = "list"
     """List the entries, those that were used last first, or remove them."""
     dir: Path | None = None
     """The folder that cache.dir names in runs; by default flowers_tl in the user's cache folder."""

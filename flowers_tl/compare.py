@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from flowers_tl.cli.options import Words, command
+from flowers_tl.cli.options import Positional, command
 
 
 @dataclass(kw_only=True)
@@ -12,7 +12,7 @@ class CompareOptions:
     """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation. Runs that
     were not measured in the same way, on the same images, are not compared."""
 
-    folders: Annotated[list[Path], Words("FOLDER...", lambda word: "=" not in word or Path(word).exists())]
+    folders: Annotated[list[Path], Positional("FOLDER...", lambda word: "=" not in word or Path(word).exists())]
     """A run's folder, or one with runs below it (a multirun's)."""
     out: Path | None = None
     """Where comparison.md and comparison.png go; by default the folder, if only one is named, else a new one in outputs."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flowers_tl.cli.options import Words, command, is_override
+from flowers_tl.cli.options import Positional, command, is_override
 
 
 @dataclass(kw_only=True)
@@ -22,7 +22,7 @@ class EvaluateOptions:
     """Share of prediction sets that may miss the true class: measure such sets, made by val."""
     out: Path | None = None
     """Folder of the files; by default a new one in outputs."""
-    overrides: Annotated[list[str], Words("[data.KEY=...] [cache.KEY=...]", is_override("data", "cache"))] = field(
+    overrides: Annotated[list[str], Positional("[data.KEY=...] [cache.KEY=...]", is_override("data", "cache"))] = field(
         default_factory=list
     )
     """Other images or another part of the same, as python -m flowers_tl.train --help lists these keys."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from flowers_tl.cli.options import Words, command, is_override
+from flowers_tl.cli.options import Positional, command, is_override
 
 
 @dataclass(kw_only=True)
@@ -12,7 +12,7 @@ class SearchOptions:
     """Search for good settings with Optuna: what has several values is searched, by val accuracy with the final weights
     and never by test. The same command goes on where it was stopped, and with more trials from where it ended."""
 
-    overrides: Annotated[list[str], Words("KEY=VALUES...", is_override())]
+    overrides: Annotated[list[str], Positional("KEY=VALUES...", is_override())]
     """What train takes; searched: KEY=a,b  KEY=range(1,4)  KEY=interval(0,0.3)  KEY=tag(log,interval(1e-5,1e-2))"""
     trials: int = 20
     """How many settings to try."""

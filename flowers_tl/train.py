@@ -25,9 +25,9 @@ def main(cfg: DictConfig) -> float | None:
         if not any(folder.iterdir()):
             folder.rmdir()
         return None
-    given = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
-    beside = [Path(hydra.sweep.dir)] if in_sweep(hydra) else []
-    return train_once(config, folder, given, beside, continue_in)["val"]["accuracy"]
+    named_keys = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
+    other_folders = [Path(hydra.sweep.dir)] if in_sweep(hydra) else []
+    return train_once(config, folder, named_keys, other_folders, continue_in)["val"]["accuracy"]
 
 
 if __name__ == "__main__":

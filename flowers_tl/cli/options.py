@@ -27,7 +27,7 @@ WIDTH = 110
 
 
 @dataclass(frozen=True)
-class Words:
+class Positional:
     """In a field's Annotated type: the field takes words that are no ``key=value`` of another field.
 
     Attributes:
@@ -53,7 +53,7 @@ class Option:
     repeatable: bool
     default: Any
     help: str
-    words: Words | None
+    words: Positional | None
 
     @property
     def key(self) -> str:

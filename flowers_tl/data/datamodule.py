@@ -27,7 +27,7 @@ class ImageDataModule(L.LightningDataModule):
     Batches are uint8 images (n, 3, image_size, image_size), which the network normalises on its device, and int64 labels (n,).
 
     After :meth:`setup` it has ``num_classes``, ``class_names``, ``images`` and ``sizes`` by split, ``cut``: the splits that the
-    data set lacks, and ``left_out``: the files that can't be read. Where ``undivided`` is set before, splits that the data set
+    data set lacks, and ``left_out``: the files that can't be read. Where ``unsplit`` is set before, splits that the data set
     lacks are empty instead of cut out of train. Its ``clock`` counts the time of what is made with it.
 
     Args:
@@ -89,8 +89,8 @@ class ImageDataModule(L.LightningDataModule):
         self.protocol, self.balance = protocol, balance
         self.shares, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
         self.images: dict[str, ImageSplit] = {}
-        self.undivided = False
-        self.cut: set[str] = set()
+        self.unsplit = False
+        self.cut_splits: set[str] = set()
         self.left_out: list[Path] = []
 
     def find_splits(self) -> dict[str, ImageSplit]:
@@ -110,17 +110,17 @@ class ImageDataModule(L.LightningDataModule):
         if self.images:
             return
         splits = self.find_splits()
-        self.cut = set(SPLITS) - set(splits)
-        if self.undivided:
+        self.cut_splits = set(SPLITS) - set(splits)
+        if self.unsplit:
             empty = ImageSplit([], [], next(iter(splits.values())).classes)
-            splits |= dict.fromkeys(self.cut, empty)
+            splits |= dict.fromkeys(self.cut_splits, empty)
         else:
             splits = add_missing_splits(splits, self.shares, self.split_seed, self.root)
         splits = {split: splits[split] if self.limit is None else splits[split].spread(self.limit) for split in SPLITS}
         splits = self._without_unreadable(splits)
-        if self.protocol == "trainval" and not self.undivided:
+        if self.protocol == "trainval" and not self.unsplit:
             splits["train"] += splits["val"]
-        self.whole = dict(splits)
+        self.all_images = dict(splits)
         if self.per_class is not None:
             train = splits["train"]
             splits["train"] = train.part(subsample_per_class(train.labels, self.per_class, self.seed))
@@ -142,7 +142,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the splits as the protocol has them: with all training images, whatever ``per_class`` is."""
-        return {split: fingerprint_split(images, self.root, self.cache) for split, images in self.whole.items()}
+        return {split: fingerprint_split(images, self.root, self.cache) for split, images in self.all_images.items()}
 
     @property
     def sizes(self) -> dict[str, int]:

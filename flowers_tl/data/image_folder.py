@@ -35,7 +35,7 @@ class FolderDataModule(ImageDataModule):
 
     def find_splits(self) -> dict[str, ImageSplit]:
         """The splits that have folders; where there are none all images are ``train``."""
-        return read_folder(self.root, alone=self.undivided)
+        return read_folder(self.root, alone=self.unsplit)
 
     def count_classes(self) -> int:
         return self.num_classes or len(next(iter(self.find_splits().values())).classes)
@@ -44,7 +44,7 @@ class FolderDataModule(ImageDataModule):
         """As of every data set; a note names all copies of an image in other splits or classes, and what they do."""
         copies: dict[bytes, dict[Path, tuple[str, int]]] = {}
         for split in SPLITS:
-            images = self.whole[split]
+            images = self.all_images[split]
             contents = hash_files(images.files, self.cache)
             for content, file, label in zip(contents, images.files, images.labels, strict=True):
                 copies.setdefault(content, {}).setdefault(file, (split, label))

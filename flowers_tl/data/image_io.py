@@ -14,9 +14,9 @@ from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
 # Part of the key of decoded images: a change of what follows here makes them anew.
-READING = 2
+READER_VERSION = 2
 # The same for those that need a range (:func:`needs_range`), which earlier versions read wrongly.
-RANGES = 1
+RANGE_READER_VERSION = 1
 # Tags of a TIFF: bits, whether 0 is white (0) or black (1), kind of numbers, and the lowest and highest that they may be.
 BITS, PHOTOMETRIC, KIND, LOWEST, HIGHEST = 258, 262, 339, 340, 341
 KINDS = {1: "unsigned", 2: "signed", 3: "float"}

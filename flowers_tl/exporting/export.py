@@ -14,7 +14,7 @@ from flowers_tl.data.registry import find_data
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import resized
 from flowers_tl.exporting.formats import FORMATS, find_formats
-from flowers_tl.exporting.model_card import describe, write_card
+from flowers_tl.exporting.model_card import describe_model, write_card
 from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
@@ -58,7 +58,7 @@ def export(
     validate_new_folder(out)
     out, kinds = Path(out), find_formats(formats)
     images_used, samples = images_to_compare(trained, images)
-    about = describe(trained)
+    about = describe_model(trained)
     metadata = {key: dumps(value) for key, value in about.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:

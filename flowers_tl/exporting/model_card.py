@@ -15,7 +15,7 @@ from flowers_tl.utils.templates import render
 UNKNOWN = "not on record"
 
 
-def describe(trained: TrainedModel) -> dict[str, Any]:
+def describe_model(trained: TrainedModel) -> dict[str, Any]:
     """All that a user of the network must know, as plain Python: its inputs, its outputs, and where it comes from.
 
     It names no path of the machine.
@@ -77,7 +77,7 @@ def write_card(
 
     Args:
         file: where.
-        about: see :func:`describe`.
+        about: see :func:`describe_model`.
         agreements: how the logits of each file compare with the checkpoint's.
         formats: of the files.
         compared: the images on which they were compared with the checkpoint, in words.

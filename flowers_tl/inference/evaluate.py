@@ -20,9 +20,9 @@ from flowers_tl.results.conformal import conformal_threshold, fit_temperature, m
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find_callback
-from flowers_tl.training.factory import prepare_features, set_up_data, with_frozen_prefix
+from flowers_tl.training.factory import prepare_features, prepare_inputs, set_up_data
 from flowers_tl.training.gpu_memory import enough_memory
-from flowers_tl.training.trainer import collect_predictions, quiet
+from flowers_tl.training.trainer import collect_predictions, lightning_quieted
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder, validate_new_folder
 from flowers_tl.utils.notes import log
@@ -132,7 +132,7 @@ def notes(
     files = [file for part in (SPLITS if split == "all" else [split]) for file in data.images[part].files]
     if seen := sum(content in learned for content in hash_files(files, data.cache)):
         yield f"the network was trained on {seen:,} of these {len(files):,} images, byte for byte, which flatters the scores."
-    if not as_trained and split in data.cut:
+    if not as_trained and split in data.cut_splits:
         share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} images"
         yield f"the set has no {split} split: measured are {share}, cut out of it; split=all measures all."
 
@@ -153,16 +153,16 @@ def predict_splits(
     """
     whole = {f"limit_{split}_batches": None for split in SPLITS} | {"fast_dev_run": False, "overfit_batches": 0.0}
     config = {**config, "trainer": config["trainer"] | whole}
-    data = set_up_data(config, undivided="all" in splits)
+    data = set_up_data(config, unsplit="all" in splits)
     model, logits = trained.model, {}
     places = class_places(model.hparams.class_names, data)
     if config["compute"]["channels_last"]:
         model.to(memory_format=torch.channels_last)
     # Lightning's remarks on the machine's devices do not matter here.
-    with quiet(logging.WARNING):
+    with lightning_quieted(logging.WARNING):
         trainer = make_trainer(config["trainer"])
-        inputs = with_frozen_prefix(config, data, model, trainer, first_epoch=trainer.max_epochs)
-        for split in [split for split in SPLITS if data.sizes[split]] if data.undivided else splits:
+        inputs = prepare_inputs(config, data, model, trainer, first_epoch=trainer.max_epochs)
+        for split in [split for split in SPLITS if data.sizes[split]] if data.unsplit else splits:
             with enough_memory(f"take fewer images at a time than data.batch_size={data.batch_size}"):
                 prepare_features(inputs, split)
                 trainer.test(model, dataloaders=inputs.in_order(split), verbose=False)
@@ -171,7 +171,7 @@ def predict_splits(
         split: replace(one, labels=places[one.labels])
         for split, one in collect_predictions(data, logits).splits.items()
     }
-    if data.undivided:
+    if data.unsplit:
         predictions = {"all": join(list(predictions.values()))}
     return Predictions(list(model.hparams.class_names), predictions), data
 

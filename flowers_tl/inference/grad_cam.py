@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError, needs_extra, suggest
 
 
-def grad_cam(backbone: Backbone, inputs: Tensor, classes: Sequence[int], stage: str | None = None) -> Tensor:
+def grad_cam(backbone: StagedNetwork, inputs: Tensor, classes: Sequence[int], stage: str | None = None) -> Tensor:
     """How much each place of a stage's output speaks for a class, and how much against it (Grad-CAM, Selvaraju et al. 2017).
 
     The stages up to this one run without gradient, which begins at their output. So it works although the whole network is
@@ -65,13 +65,13 @@ def captum_method() -> Any:
     return LayerGradCam
 
 
-def choose_stage(backbone: Backbone, stage: str | None = None) -> str:
+def choose_stage(backbone: StagedNetwork, stage: str | None = None) -> str:
     """The stage that is named, or the last one whose output has places that the head sees.
 
     Raises:
         UserError: if there is no such stage, or it has no such places.
     """
-    names = backbone.feature_names
+    names = backbone.feature_stage_names
     if hasattr(backbone.network, "class_token"):
         # Of the last layer the head reads the class token alone: no gradient flows to the patches.
         names = names[:-1]

@@ -17,7 +17,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from flowers_tl.data.image_io import Limits, read_image, to_rgb
 from flowers_tl.data.transforms import eval_transform
 from flowers_tl.inference.checkpoint import load_trained
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.pretrained import read_weights
 from flowers_tl.training.gpu_memory import enough_memory
 from flowers_tl.utils.errors import UserError, first_line
@@ -64,7 +64,7 @@ class Predictor:
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: StagedNetwork,
         class_names: Sequence[str],
         image_size: int = 224,
         temperature: float = 1.0,
@@ -100,7 +100,7 @@ class Predictor:
         """
         if weights == "null":
             raise UserError("backbone.weights=null would answer at random: name a torchvision name or a file.")
-        network = Backbone(backbone, num_classes=1000)
+        network = StagedNetwork(backbone, num_classes=1000)
         state = read_weights(backbone, weights)
         head = state.get(f"{network.final}.weight")
         if head is None or len(head) != 1000:

@@ -39,7 +39,7 @@ class Stage:
         return any(name == member or name.startswith(member + ".") for member in self.members)
 
 
-class Backbone(nn.Module):
+class StagedNetwork(nn.Module):
     """A torchvision network with ``num_classes`` outputs and its row of stages; ``forward`` is torchvision's own.
 
     Args:
@@ -78,7 +78,7 @@ class Backbone(nn.Module):
         return tuple(stage.name for stage in self.stages)
 
     @property
-    def feature_names(self) -> tuple[str, ...]:
+    def feature_stage_names(self) -> tuple[str, ...]:
         """Names of the stages that an index counts: stem and feature stages, not neck and head."""
         return tuple(name for name in self.stage_names if name not in ("neck", "head"))
 

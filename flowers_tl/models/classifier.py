@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import Backbone
-from flowers_tl.models.metrics import MeanLoss, scores
+from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.models.metrics import MeanLoss, make_metrics
 from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
 from flowers_tl.models.strategy import ParameterGroup, Strategy
 from flowers_tl.utils.errors import UserError
@@ -60,17 +60,17 @@ class TransferClassifier(L.LightningModule):
         super().__init__()
         # Plain Python, so that the checkpoint loads with weights_only=True.
         self.save_hyperparameters()
-        self.backbone = Backbone(backbone, num_classes)
+        self.backbone = StagedNetwork(backbone, num_classes)
         self.strategy = Strategy.from_dict(strategy)
-        self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_names)
+        self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)
         self.mixing = make_mixing(regularisation, num_classes)
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0
         weights = None if class_weights is None else torch.tensor(class_weights)
         # Not persistent: the hyper-parameters hold them.
         self.register_buffer("class_weights", weights, persistent=False)
-        self.train_scores = scores(num_classes, "accuracy")
-        self.val_scores = scores(num_classes, "accuracy", "balanced_accuracy")
-        self.test_scores = scores(num_classes, "accuracy", "balanced_accuracy")
+        self.train_scores = make_metrics(num_classes, ["accuracy"])
+        self.val_scores = make_metrics(num_classes)
+        self.test_scores = make_metrics(num_classes)
         self.losses = nn.ModuleDict({f"{split}_loss": MeanLoss() for split in ("train", "val", "test")})
         # Until an epoch begins all that is ever trainable requires gradients: DDP, which wraps the module before, shares
         # no gradient that was not required then.
@@ -83,7 +83,7 @@ class TransferClassifier(L.LightningModule):
     def enter_epoch(self, epoch: int | None) -> None:
         """Make trainable what the table trains in ``epoch`` (None: in any), and freeze the rest."""
         begun = [group for group in self.groups if epoch is None or group.from_epoch <= epoch]
-        self.learning = {stage for group in begun for stage in group.stages}
+        self.trainable_stages = {stage for group in begun for stage in group.stages}
         names = {name for group in begun for name in group.parameters}
         for name, parameter in self.backbone.network.named_parameters():
             parameter.requires_grad_(name in names)
@@ -98,7 +98,7 @@ class TransferClassifier(L.LightningModule):
                 weights = list(module.parameters(recurse=False))
                 # A norm layer without trainable weights is frozen, statistics and all, in a trainable stage too.
                 fixed = norm and weights and not any(weight.requires_grad for weight in weights)
-                frozen = stage.name not in self.learning or fixed
+                frozen = stage.name not in self.trainable_stages or fixed
                 module.training = not frozen or (norm and self.strategy.frozen_batchnorm == "train")
         return self
 

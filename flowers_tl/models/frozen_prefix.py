@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import Backbone, Stage
+from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -32,12 +32,12 @@ def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
     statistics follow the batches (``frozen_batchnorm: train``), and before the head at the latest.
     """
     begun = [group for group in model.groups if group.from_epoch <= epoch]
-    learning = {stage for group in begun for stage in group.stages}
+    trainable_stages = {stage for group in begun for stage in group.stages}
     parameters = {name for group in begun for name in group.parameters}
 
     def moves(stage: Stage) -> bool:
         modules = list(model.backbone.modules_of(stage))
-        random = stage.name in learning and any(isinstance(module, _DropoutNd) for module in modules)
+        random = stage.name in trainable_stages and any(isinstance(module, _DropoutNd) for module in modules)
         follows = model.strategy.frozen_batchnorm == "train" and any(isinstance(m, _BatchNorm) for m in modules)
         return stage.name == "head" or random or follows or any(stage.owns(name) for name in parameters)
 
@@ -82,7 +82,7 @@ class FrozenPrefix:
         device: where it computes.
     """
 
-    def __init__(self, backbone: Backbone, stop: str, precision: str, device: torch.device) -> None:
+    def __init__(self, backbone: StagedNetwork, stop: str, precision: str, device: torch.device) -> None:
         self.stop, self.precision, self.device = stop, precision, device
         stages = backbone.stages[: backbone.stage_names.index(stop)]
         network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
@@ -108,7 +108,7 @@ class FrozenPrefix:
         return torch.cat(outputs)
 
 
-def fingerprint(backbone: Backbone, stages: tuple[Stage, ...]) -> str:
+def fingerprint(backbone: StagedNetwork, stages: tuple[Stage, ...]) -> str:
     """A hash of the stages' weights and statistics, and of the architecture."""
     digest = hashlib.sha256(f"{backbone.name} {[stage.name for stage in stages]}".encode())
     for name, tensor in sorted(backbone.network.state_dict().items()):

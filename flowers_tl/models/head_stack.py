@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.optim import image_losses
 
 
@@ -25,7 +25,7 @@ class HeadStack:
     """
 
     def __init__(
-        self, backbone: Backbone, states: Sequence[dict[str, Tensor]], columns: int, device: torch.device
+        self, backbone: StagedNetwork, states: Sequence[dict[str, Tensor]], columns: int, device: torch.device
     ) -> None:
         head = next(stage for stage in backbone.stages if stage.name == "head")
         self.final = backbone.network.get_submodule(backbone.final)

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError, shorten
 
 # From much to hardly any. Each solution is where the next search begins.
@@ -45,7 +45,7 @@ class Solution:
 
 @torch.no_grad()
 def compute_features(
-    backbone: Backbone, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, mirrored: bool = False
+    backbone: StagedNetwork, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Run all stages before the head, in eval mode, on uint8 images (n, 3, height, width) and labels (n,) in batches.
 
@@ -69,7 +69,7 @@ def compute_features(
 
 
 def solve_head(
-    backbone: Backbone,
+    backbone: StagedNetwork,
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
@@ -138,7 +138,7 @@ def validate_solvable(train: Tensor, val: Tensor, weight_decays: Sequence[float]
 
 
 def minimise(
-    backbone: Backbone,
+    backbone: StagedNetwork,
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
     decay: float,

@@ -1,5 +1,7 @@
 """What is measured of a split: exact over any number of devices, and named as in scikit-learn."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -51,10 +53,14 @@ class MeanLoss(Metric):
         return self.total / self.count
 
 
-def scores(num_classes: int, *names: str) -> MetricCollection:
+# What a run measures beside its loss, by name, each made from the number of classes. ``history.csv``, ``result.json`` and the
+# terminal loop over them. `evaluate` and the report have more, from kept predictions: METRICS in results/scores.py.
+METRICS: dict[str, Callable[[int], Metric]] = {
+    "accuracy": lambda num_classes: MulticlassAccuracy(num_classes, average="micro"),
+    "balanced_accuracy": BalancedAccuracy,
+}
+
+
+def make_metrics(num_classes: int, names: Iterable[str] = METRICS) -> MetricCollection:
     """Metrics over logits (n, num_classes) and labels (n,), exact over any number of devices."""
-    make = {
-        "accuracy": lambda: MulticlassAccuracy(num_classes, average="micro"),
-        "balanced_accuracy": lambda: BalancedAccuracy(num_classes),
-    }
-    return MetricCollection({name: make[name]() for name in names})
+    return MetricCollection({name: METRICS[name](num_classes) for name in names})

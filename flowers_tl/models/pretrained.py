@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError, first_line, shorten, suggest
 from flowers_tl.utils.notes import log_note
 
@@ -20,7 +20,7 @@ def initial_weights(config: Mapping[str, Any]) -> str | None:
     return None if config["strategy"]["weights"] == "random" else config["backbone"]["weights"]
 
 
-def load_weights(backbone: Backbone, weights: str | None) -> None:
+def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
     """Load pretrained weights into ``backbone``, all but its new head; None leaves the random weights.
 
     Args:

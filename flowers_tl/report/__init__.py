@@ -11,9 +11,9 @@ from flowers_tl.utils.files import validate_overwrite
 
 FILES = ("report.html", "report.csv", "report.md")
 # Words in the page that a user's file does not have.
-SIGN = "Report of flowers_tl</title>"
+REPORT_MARK = "Report of flowers_tl</title>"
 
-__all__ = ["FILES", "SIGN", "recommendation_lines", "summarize", "write_report"]
+__all__ = ["FILES", "REPORT_MARK", "recommendation_lines", "summarize", "write_report"]
 
 
 def recommendation_lines(summary: ComparisonSummary) -> list[str]:
@@ -38,7 +38,7 @@ def write_report(summary: ComparisonSummary, folder: str | Path) -> Path:
     Raises:
         UserError: if the folder holds such files that are not a report.
     """
-    validate_overwrite(Path(folder), FILES, SIGN, "report")
+    validate_overwrite(Path(folder), FILES, REPORT_MARK, "report")
     differences = compare_with_others(summary.with_predictions) if summary.with_predictions else []
     texts = {
         "report.html": render_html(summary, differences),

@@ -25,7 +25,7 @@ class ClassRow(NamedTuple):
         return self.first - self.second
 
 
-class Side(NamedTuple):
+class ConfusedClass(NamedTuple):
     """One class of a confused pair: how many of its images are predicted as the other class, mean over seeds."""
 
     name: str
@@ -78,7 +78,7 @@ def class_rows(data: dict[str, Any], first: StrategySummary, second: StrategySum
     return sorted(rows, key=lambda row: -row.difference)
 
 
-def most_confused(summary: ComparisonSummary, strategy: StrategySummary) -> list[tuple[Side, Side]]:
+def most_confused(summary: ComparisonSummary, strategy: StrategySummary) -> list[tuple[ConfusedClass, ConfusedClass]]:
     """The pairs of classes with the most mistakes between them, the class with more of them first."""
     labels = summary.test.labels
     counts = np.mean([scores.confusion(logits, labels) for logits in strategy.predictions.logits], axis=0)
@@ -90,11 +90,18 @@ def most_confused(summary: ComparisonSummary, strategy: StrategySummary) -> list
             break
         if counts[first, second] < counts[second, first]:
             first, second = second, first
-        pairs.append((side(summary, strategy, counts, first, second), side(summary, strategy, counts, second, first)))
+        pairs.append(
+            (
+                confused_class(summary, strategy, counts, first, second),
+                confused_class(summary, strategy, counts, second, first),
+            )
+        )
     return pairs
 
 
-def side(summary: ComparisonSummary, strategy: StrategySummary, counts: np.ndarray, label: int, other: int) -> Side:
+def confused_class(
+    summary: ComparisonSummary, strategy: StrategySummary, counts: np.ndarray, label: int, other: int
+) -> ConfusedClass:
     count = f"{counts[label, other]:.1f}".removesuffix(".0")
     images = np.flatnonzero(summary.test.labels == label)
     example = None
@@ -102,7 +109,7 @@ def side(summary: ComparisonSummary, strategy: StrategySummary, counts: np.ndarr
         # A diverged run has NaN for probabilities.
         confidence = np.nan_to_num(strategy.predictions.probabilities[images, label])
         example = summary.test.images[images[np.argmax(confidence)]]
-    return Side(summary.class_name(label), summary.class_name(other), count, len(images), example)
+    return ConfusedClass(summary.class_name(label), summary.class_name(other), count, len(images), example)
 
 
 def worst_mistakes(summary: ComparisonSummary, strategy: StrategySummary) -> list[Mistake]:

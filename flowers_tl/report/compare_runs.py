@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from flowers_tl.report import FILES, SIGN, recommendation_lines, summarize, write_report
+from flowers_tl.report import FILES, REPORT_MARK, recommendation_lines, summarize, write_report
 from flowers_tl.report.charts import draw_curves
 from flowers_tl.report.render import render_comparison
 from flowers_tl.results.load_runs import find_runs, group_runs
@@ -39,7 +39,7 @@ def compare_runs(
     if out:
         validate_overwrite(out, ["comparison.md", *figures], "](comparison.png)", "out")
     for folder in reports:
-        validate_overwrite(folder, FILES, SIGN, "report")
+        validate_overwrite(folder, FILES, REPORT_MARK, "report")
     pages = []
     try:
         out = out or new_folder("comparison")

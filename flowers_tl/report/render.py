@@ -16,7 +16,7 @@ from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.report.table import describe_intervals, table_columns
 from flowers_tl.report.thumbnails import load_thumbnails
 from flowers_tl.results.load_runs import RunGroup
-from flowers_tl.results.protocol import describe, fingerprints, split_sizes
+from flowers_tl.results.protocol import describe_protocol, fingerprints, split_sizes
 from flowers_tl.results.terminal_tables import HEADER, table_rows
 from flowers_tl.utils.templates import render
 
@@ -82,7 +82,7 @@ def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDiffer
         "differences": differences,
         "explanation": explain_tests(differences),
         "data": sorted(set(map(describe_data, results))),
-        "protocols": sorted(set(map(describe_protocol, results))),
+        "protocols": sorted(set(map(describe_images, results))),
         "packages": sorted({describe_packages(result) for result in results}),
         "points": points,
         "span": span,
@@ -202,13 +202,13 @@ def describe_data(result: dict) -> str:
     return f"{data.get('name', 'not on record')}: {sizes} images" if sizes else "not on record"
 
 
-def describe_protocol(result: dict) -> str:
-    """The protocol of a run, and the fingerprints of its images."""
+def describe_images(result: dict) -> str:
+    """The protocol of a run, with its metric and the fingerprints of its images."""
     protocol = result.get("protocol")
     if protocol is None:
         return "no recorded protocol"
     metric, images = protocol.get("metric"), fingerprints(protocol)
-    return f"{describe(protocol)}, metric {metric}; fingerprints of the images: {images}"
+    return f"{describe_protocol(protocol)}, metric {metric}; fingerprints of the images: {images}"
 
 
 def describe_packages(result: dict) -> str:

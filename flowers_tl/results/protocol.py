@@ -18,7 +18,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     for run in runs:
         groups.setdefault(json.dumps(run.result.get("protocol"), sort_keys=True), []).append(run)
     first, *others = sorted(groups.values(), key=len, reverse=True)
-    name = describe(first[0].result.get("protocol"))
+    name = describe_protocol(first[0].result.get("protocol"))
     named = [(difference(first[0], group[0]), group) for group in others]
     if named and not allow_mixed:
         differences = "; ".join(f"{shorten([run.folder.name for run in group])}: {words}" for words, group in named)
@@ -29,7 +29,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     return [(name, first), *named]
 
 
-def describe(protocol: Mapping[str, Any] | None) -> str:
+def describe_protocol(protocol: Mapping[str, Any] | None) -> str:
     """A protocol in a few words."""
     return "no recorded protocol" if protocol is None else f"the {protocol['name']} protocol"
 
@@ -48,7 +48,7 @@ def difference(run: Run, other_run: Run) -> str:
     """In what the protocol of ``other_run`` differs from that of ``run``."""
     first, other = (one.result.get("protocol") for one in (run, other_run))
     if first is None or other is None or first["name"] != other["name"]:
-        return describe(other)
+        return describe_protocol(other)
     splits = [split for split, fingerprint in other["splits"].items() if first["splits"].get(split) != fingerprint]
     differences = [f"other {split} images" for split in splits]
     if first["metric"] != other["metric"]:

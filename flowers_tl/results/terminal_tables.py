@@ -44,8 +44,8 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
         scores = result[split]
         text = "not measured"
         if scores["loss"] is not None:
-            shares = f"accuracy {scores['accuracy']:.1%}, balanced {scores['balanced_accuracy']:.1%}"
-            text = f"{shares}, loss {scores['loss']:.3f}  ({result['measured'][split]:,} images)"
+            shares = [f"{name.replace('_', ' ')} {score:.1%}" for name, score in scores.items() if name != "loss"]
+            text = f"{', '.join(shares)}, loss {scores['loss']:.3f}  ({result['measured'][split]:,} images)"
         log.info(f"{split:4}  {text}")
     log.info(", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["seconds"].items() if seconds >= 0.05))
     log.info(f"Run folder: {folder}")

@@ -19,11 +19,11 @@ from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log
 
 # What may differ from the resumed run: it changes no result, or only what comes after.
-FREE = (*WITHOUT_EFFECT, "trainer.max_epochs", "trainer.accelerator")
+CHANGEABLE_KEYS = (*WITHOUT_EFFECT, "trainer.max_epochs", "trainer.accelerator")
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """Where a run begins: anew, or behind the last epoch of a ``checkpoint`` with this ``content``.
 
     ``complete`` says that all epochs are done, so that only the test is left.
@@ -76,16 +76,16 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str]) -> dict[str, Any]:
+def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequence[str]) -> dict[str, Any]:
     """Return the settings with which to go on: those of the run, which the command line may only repeat.
 
     Args:
         config: what was composed from defaults and command line.
         checkpoint: whose run's ``config.yaml`` lies two folders up; without one, ``config`` is taken as it is.
-        given: keys and groups that the command line names (``strategy``, ``trainer.max_epochs``).
+        named_keys: keys and groups that the command line names (``strategy``, ``trainer.max_epochs``).
 
     Raises:
-        UserError: if the command line names a setting that the run does not have, but for :data:`FREE`.
+        UserError: if the command line names a setting that the run does not have, but for :data:`CHANGEABLE_KEYS`.
     """
     file = checkpoint.parent.parent / "config.yaml"
     if not file.is_file():
@@ -96,16 +96,16 @@ def restore_config(config: dict[str, Any], checkpoint: Path, given: Sequence[str
         raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []
     # Which set it is, and not all of its keys' defaults.
-    given = ["data.name" if key == "data" else key for key in given]
+    named_keys = ["data.name" if key == "data" else key for key in named_keys]
 
     def merge(new: Any, old: Any, path: str) -> Any:
-        """Take ``old``, but of FREE keys what the command line names; note other names whose values differ."""
+        """Take ``old``, but of CHANGEABLE_KEYS what the command line names; note other names whose values differ."""
         if isinstance(new, dict) and isinstance(old, dict):
             return {key: merge(new.get(key), old.get(key, new.get(key)), f"{path}{key}.") for key in {**old, **new}}
-        if new == old or not any(path.startswith(f"{key}.") or f"{key}.".startswith(path) for key in given):
+        if new == old or not any(path.startswith(f"{key}.") or f"{key}.".startswith(path) for key in named_keys):
             return old
         key = path.removesuffix(".")
-        if key not in FREE:
+        if key not in CHANGEABLE_KEYS:
             wrong.append(f"{key}={old}")
         return new
 
@@ -145,9 +145,9 @@ def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> d
     return result
 
 
-def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> Start:
+def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> ResumePoint:
     """Read a checkpoint. Raises UserError where it has more epochs than the run, or the run's test is not made here."""
-    start = Start(checkpoint, read_checkpoint(checkpoint))
+    start = ResumePoint(checkpoint, read_checkpoint(checkpoint))
     epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
     complete, here = start.epoch >= epochs, checkpoint.parent.parent.resolve() == Path(folder).resolve()
     if (epochs and start.epoch > epochs) or (complete and not here):
@@ -157,7 +157,7 @@ def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> 
     return replace(start, complete=complete)
 
 
-def validate_same_images(start: Start, data: ImageDataModule) -> None:
+def validate_same_images(start: ResumePoint, data: ImageDataModule) -> None:
     """Raise UserError if classes or images are not those that the checkpoint's run began with."""
     names = start.content["hyper_parameters"].get("class_names", data.class_names)
     hashes = data.fingerprints()
@@ -172,7 +172,7 @@ def validate_same_images(start: Start, data: ImageDataModule) -> None:
         )
 
 
-def validate_same_model(start: Start, model: TransferClassifier) -> None:
+def validate_same_model(start: ResumePoint, model: TransferClassifier) -> None:
     """Raise UserError if a checkpoint's network or strategy is not this run's, or was begun from other frozen weights."""
     for key in ("backbone", "num_classes", "strategy", "seed"):
         theirs, ours = start.content["hyper_parameters"].get(key), model.hparams[key]

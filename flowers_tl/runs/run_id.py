@@ -10,7 +10,7 @@ from torchvision.models import get_model_weights
 from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, flatten
 from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
-from flowers_tl.data.image_io import RANGES
+from flowers_tl.data.image_io import RANGE_READER_VERSION
 from flowers_tl.models.pretrained import find_file, initial_weights
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
@@ -41,8 +41,8 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     if together > 1 and data.sizes["train"] % (together * data.batch_size):
         settings["accumulated loss"] = "mean over images"
     # And read such images wrongly.
-    if any_needs_range(file for images in data.whole.values() for file in images.files):
-        settings["ranges"] = RANGES
+    if any_needs_range(file for images in data.all_images.values() for file in images.files):
+        settings["ranges"] = RANGE_READER_VERSION
     protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
     made_of = {
         "protocol": protocol,

@@ -26,10 +26,10 @@ def make_cache(config: Mapping[str, Any]) -> Cache | None:
     return Cache(options["dir"], options["max_gb"], config["trainer"]["enable_progress_bar"])
 
 
-def set_up_data(config: Mapping[str, Any], undivided: bool = False) -> ImageDataModule:
-    """Build the data module that the config names and set it up; ``undivided`` leaves its splits as the data have them."""
+def set_up_data(config: Mapping[str, Any], unsplit: bool = False) -> ImageDataModule:
+    """Build the data module that the config names and set it up; ``unsplit`` leaves its splits as the data have them."""
     data = make_data(config, make_cache(config))
-    data.undivided = undivided
+    data.unsplit = unsplit
     data.prepare_data()
     data.setup()
     return data
@@ -40,7 +40,7 @@ def has_validation(config: dict[str, Any]) -> bool:
     return config["data"]["protocol"] != "trainval"
 
 
-def with_frozen_prefix(
+def prepare_inputs(
     config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: Trainer, first_epoch: int
 ) -> Inputs:
     """The data as the network takes them: behind the frozen prefix, where the strategy leaves one and the cache is on."""
@@ -50,9 +50,9 @@ def with_frozen_prefix(
     whole = not limits["fast_dev_run"] and not limits["overfit_batches"]
     measured = SPLITS if has_validation(config) else ("train", "test")
     # The number 1.0 is all batches, and 1 is one.
-    keep = [split for split in measured if whole and str(limits[f"limit_{split}_batches"]) in ("None", "1.0")]
+    kept_splits = [split for split in measured if whole and str(limits[f"limit_{split}_batches"]) in ("None", "1.0")]
     epochs = trainer.max_epochs if model.groups else 0
-    inputs = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, keep)
+    inputs = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, kept_splits)
     return inputs if any(inputs.entry_stages) or model.strategy.head == "solved" else data
 
 

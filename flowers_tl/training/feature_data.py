@@ -39,7 +39,7 @@ class FeatureDataModule(LightningDataModule):
         trainer: whose device computes, and that knows the epoch.
         epochs: of the run, of which those before ``first_epoch`` are done.
         options: ``views``, ``view_seed`` and ``precision``, see :class:`flowers_tl.config.schema.CacheConfig`.
-        keep: splits of which whole passes are made; the others are computed batch by batch.
+        kept_splits: splits of which whole passes are made; the others are computed batch by batch.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class FeatureDataModule(LightningDataModule):
         epochs: int,
         options: Mapping[str, Any],
         first_epoch: int = 0,
-        keep: Sequence[str] = ("train", "val", "test"),
+        kept_splits: Sequence[str] = ("train", "val", "test"),
     ) -> None:
         super().__init__()
-        self.data, self.model, self.keep = data, model, keep
+        self.data, self.model, self.kept_splits = data, model, kept_splits
         self.device: torch.device = trainer.strategy.root_device
         data.trainer = trainer
         self.views, self.precision = options["views"], options["precision"]
@@ -63,7 +63,7 @@ class FeatureDataModule(LightningDataModule):
         self.prefix = lru_cache(maxsize=1)(
             lambda stage: FrozenPrefix(model.backbone, stage, self.precision, self.device)
         )
-        self.held: dict[FeatureKey, Tensor] = {}
+        self.loaded: dict[FeatureKey, Tensor] = {}
         # How often the run takes all outputs.
         self.uses: Counter[FeatureKey] = Counter()
         for epoch in range(min(first_epoch, epochs), epochs + 1):
@@ -87,12 +87,12 @@ class FeatureDataModule(LightningDataModule):
             shapes[stage], start = x.shape[1:], stage
         return shapes
 
-    def kept(self, key: FeatureKey) -> bool:
+    def is_kept(self, key: FeatureKey) -> bool:
         """Whether these outputs are kept: those no larger than the images, and larger ones that the run takes twice."""
         split, view, stage = key
-        if key in self.held:
+        if key in self.loaded:
             return True
-        if split not in self.keep or (isinstance(view, int) and (self.mixed or self.views is None)):
+        if split not in self.kept_splits or (isinstance(view, int) and (self.mixed or self.views is None)):
             return False
         size = self.shapes[stage].numel() * PRECISIONS[self.precision].itemsize
         is_small = size <= 3 * self.data.image_size**2
@@ -101,7 +101,7 @@ class FeatureDataModule(LightningDataModule):
     def prepare(self, *splits: str) -> None:
         """Make what the run will take of the splits, so that no epoch has to wait for it."""
         for key in self.uses:
-            if key[0] in splits and self.kept(key):
+            if key[0] in splits and self.is_kept(key):
                 self.outputs(*key)
 
     def before_head(self, split: str, *views: CropView) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ class FeatureDataModule(LightningDataModule):
     def outputs(self, split: str, view: CropView, stage: str) -> Tensor:
         """What the prefix before ``stage`` makes of all images of a split, (n, ...), from the cache or into it."""
         key, random = (split, view, stage), isinstance(view, int)
-        if key not in self.held:
+        if key not in self.loaded:
             crops = f"view {view} of seed {self.view_seed}" if random else view
             what = f"{self.data.name}, {split}, {crops}: {self.model.backbone.name} before {stage} in {self.precision}"
 
@@ -135,8 +135,8 @@ class FeatureDataModule(LightningDataModule):
             flat = entry.tensor(PRECISIONS[self.precision])
             # A CPU maps the file.
             features = flat.view(-1, *entry.shapes[0][1:])
-            self.held[key] = features.to(self.device) if has_room(self.device, flat.nbytes) else features
-        return self.held[key]
+            self.loaded[key] = features.to(self.device) if has_room(self.device, flat.nbytes) else features
+        return self.loaded[key]
 
     def _describe(self, key: FeatureKey) -> dict[str, Any]:
         """All that the outputs follow from: their key in the cache, whose words stay as earlier versions wrote them."""
@@ -213,7 +213,7 @@ class FeatureDataset(Dataset):
         in_order = not isinstance(keys[0], tuple)
         indices = list(keys) if in_order else [index for _, index in keys]
         view: CropView = owner.view(0 if in_order else keys[0][0]) if self.random else "centre"
-        if stage is not None and owner.kept((self.split, view, stage)):
+        if stage is not None and owner.is_kept((self.split, view, stage)):
             features = owner.outputs(self.split, view, stage)[indices]
             return features, self.labels[indices], stage
         source = owner.images(self.split, self.random)

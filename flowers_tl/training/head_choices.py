@@ -16,7 +16,7 @@ from flowers_tl.training.factory import has_validation
 from flowers_tl.utils.errors import UserError
 
 # What a user may set under trainer and still train many heads: the rest would have to be done here again.
-OBEYED = (
+SUPPORTED_TRAINER_KEYS = (
     "max_epochs", "accelerator", "deterministic", "enable_progress_bar", "gradient_clip_val", "gradient_clip_algorithm",
     "log_every_n_steps", "enable_model_summary", "num_sanity_val_steps", "inference_mode", "benchmark",
 )  # fmt: skip
@@ -72,7 +72,9 @@ def ignored_options(config: dict[str, Any]) -> dict[str, Any]:
     """The keys of a config, with their values, that would change a run of one head and change nothing for many."""
     defaults = {key: parameter.default for key, parameter in signature(Trainer).parameters.items()} | {"devices": 1}
     trainer = config["trainer"].items()
-    ignored = {f"trainer.{k}": v for k, v in trainer if k not in OBEYED and v not in (None, defaults[k])}
+    ignored = {
+        f"trainer.{k}": v for k, v in trainer if k not in SUPPORTED_TRAINER_KEYS and v not in (None, defaults[k])
+    }
     for key in ("mixup", "cutmix", "ema", "early_stopping"):
         if config["regularisation"][key] is not None:
             ignored[f"regularisation.{key}"] = config["regularisation"][key]

@@ -20,7 +20,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.head_stack import HeadStack
 from flowers_tl.models.linear_probe import solve_head
-from flowers_tl.models.metrics import scores
+from flowers_tl.models.metrics import make_metrics
 from flowers_tl.models.optim import make_optimizer, make_schedule
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.load_runs import find_runs, group_runs
@@ -32,13 +32,13 @@ from flowers_tl.training.factory import (
     describe_run,
     initial_model,
     prepare_features,
+    prepare_inputs,
     set_up_data,
-    with_frozen_prefix,
 )
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs, validate_heads
-from flowers_tl.training.trainer import make_trainer, quiet, record_predictions
+from flowers_tl.training.trainer import lightning_quieted, make_trainer, record_predictions
 from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PHASES
@@ -63,7 +63,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     """
     validate_heads(config, validate_config(config))
     data = data or set_up_data(config)
-    with quiet(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
+    with lightning_quieted(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))
         heads = [Head(*named) for named in head_configs(config)]
         unfinished = []
@@ -75,7 +75,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                 unfinished.append(head)
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
-        inputs = with_frozen_prefix(config, data, model, make_trainer(config, run, model), first_epoch=0)
+        inputs = prepare_inputs(config, data, model, make_trainer(config, run, model), first_epoch=0)
         with peak_memory_recorded(run, inputs.device, config["data"]["batch_size"]):
             prepare_features(inputs, "train", "val")
             with run.clock.timed("fit" if model.groups else "solve"):
@@ -196,12 +196,12 @@ def measure(heads: list[Head], stack: HeadStack, inputs: FeatureDataModule, run:
 
 @torch.inference_mode()
 def evaluate(stack: HeadStack, inputs: FeatureDataModule, split: str) -> tuple[list[dict[str, float]], np.ndarray]:
-    """Each head's accuracy, balanced accuracy and loss over a split, and its logits (heads, n, classes)."""
+    """Each head's metrics and loss over a split, and its logits (heads, n, classes)."""
     features, labels = inputs.outputs(split, "centre", "head"), inputs.labels(split).to(inputs.device)
     parts: list[Tensor] = [stack.logits(part.float()[None].to(inputs.device)) for part in features.split(EVALUATED)]
     results, all_logits = [], torch.cat(parts, dim=1)
     for logits in all_logits:
-        values = scores(logits.shape[1], "accuracy", "balanced_accuracy").to(inputs.device)(logits, labels)
+        values = make_metrics(logits.shape[1]).to(inputs.device)(logits, labels)
         values |= {"loss": cross_entropy(logits, labels)}
         results.append({name: round(value.item(), 6) for name, value in values.items()})
     return results, all_logits.cpu().numpy()

@@ -18,11 +18,12 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.linear_probe import compute_features, solve_head
+from flowers_tl.models.metrics import METRICS
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.terminal_tables import print_outcome, print_stages
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import (
-    Start,
+    ResumePoint,
     find_checkpoint,
     read_finished,
     read_start,
@@ -37,14 +38,20 @@ from flowers_tl.training.factory import (
     initial_model,
     make_model,
     prepare_features,
+    prepare_inputs,
     set_up_data,
-    with_frozen_prefix,
 )
 from flowers_tl.training.feature_data import FeatureDataModule, Inputs
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
-from flowers_tl.training.trainer import log_hyperparameters, make_trainer, quiet, record_predictions, without_loggers
+from flowers_tl.training.trainer import (
+    lightning_quieted,
+    log_hyperparameters,
+    make_trainer,
+    record_predictions,
+    without_loggers,
+)
 from flowers_tl.training.validate import validate_config
 from flowers_tl.utils.errors import validate_not_empty
 from flowers_tl.utils.notes import log
@@ -53,7 +60,7 @@ from flowers_tl.utils.notes import log
 def train(
     config: dict[str, Any],
     folder: str | Path,
-    given: tuple[str, ...] = (),
+    named_keys: tuple[str, ...] = (),
     callbacks: Sequence[Callback] = (),
     data: ImageDataModule | None = None,
 ) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def train(
     Args:
         config: what ``flowers_tl/config/schema.py`` describes, as plain Python with every key present.
         folder: where config.yaml, history.csv, result.json, the checkpoints and TensorBoard's events go.
-        given: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.runs.resume.restore_config`;
+        named_keys: with ``ckpt_path``: the keys of ``config`` that are meant, see :func:`flowers_tl.runs.resume.restore_config`;
             all others are taken from the run that goes on.
         callbacks: further ones of the Trainer, which act before the run's own, but after the check for divergence.
         data: what the config names, where it is set up already.
@@ -77,11 +84,11 @@ def train(
     validate_not_empty({"folder": folder, **config})
     if wants_many_heads(config):
         return train_heads(config, folder, data)
-    start = Start()
+    start = ResumePoint()
     if config["ckpt_path"] is not None:
         checkpoint = find_checkpoint(config["ckpt_path"], folder)
-        config = restore_config(config, checkpoint, given)
-        if (result := read_finished(config, folder, longer="trainer.max_epochs" in given)) is not None:
+        config = restore_config(config, checkpoint, named_keys)
+        if (result := read_finished(config, folder, longer="trainer.max_epochs" in named_keys)) is not None:
             return result
         # Read before the folder is touched: a run that can't go on stays as it is.
         start = read_start(config, checkpoint, folder)
@@ -92,7 +99,7 @@ def train(
     text, record = yaml.safe_dump(config, sort_keys=False), rank_zero_only.rank == 0
     with (
         processes_released(),
-        quiet(),
+        lightning_quieted(),
         Interruption() as interruption,
         RunFolder(folder, text, record, start.folder, start.epoch, data.clock) as run,
     ):
@@ -109,7 +116,7 @@ def train(
 
 
 def prepare(
-    config: dict[str, Any], run: RunFolder, data: ImageDataModule, start: Start, callbacks: Sequence[Callback]
+    config: dict[str, Any], run: RunFolder, data: ImageDataModule, start: ResumePoint, callbacks: Sequence[Callback]
 ) -> tuple[TransferClassifier, Trainer, Inputs]:
     """Build the network with its first weights, its Trainer, and the data as the network takes them; record what they are."""
     model = initial_model(config, data)
@@ -124,14 +131,14 @@ def prepare(
     if config["compute"]["compile"]:
         model.compile()
     trainer = make_trainer(config, run, model, *callbacks, first_step=start.content.get("global_step", 0))
-    inputs = with_frozen_prefix(config, data, model, trainer, start.epoch)
+    inputs = prepare_inputs(config, data, model, trainer, start.epoch)
     run.update(describe_run(config, model, data, inputs))
     if run.record:
         print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
     return model, trainer, inputs
 
 
-def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs, start: Start) -> None:
+def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs, start: ResumePoint) -> None:
     """Solve the head, if the strategy says so, and train; record val scores and what was checked."""
     if model.strategy.head == "solved" and not start.checkpoint:
         run.update({"solved_head": solve(run, model, trainer, inputs)})
@@ -151,7 +158,7 @@ def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inp
         # Where nothing was trained Lightning has kept nothing.
         if not model.groups:
             trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
-    run.update({"val": scores(trainer, "val"), "epochs": epochs, "proof": check})
+    run.update({"val": last_scores(trainer, "val"), "epochs": epochs, "proof": check})
 
 
 def test(
@@ -166,7 +173,7 @@ def test(
     prepare_features(inputs, "test")
     with run.clock.timed("test"):
         trainer.test(model, datamodule=inputs, verbose=False)
-        run.update({"test": scores(trainer, "test")})
+        run.update({"test": last_scores(trainer, "test")})
         collector = find_callback(trainer, PredictionCollector)
         logits = {split: collector.gathered(split) for split in ("val", "test")}
         # Fewer than there are, where trainer.limit_* says so.
@@ -179,9 +186,9 @@ def test(
             if best.is_file():
                 with without_loggers(trainer):
                     trainer.validate(model, datamodule=inputs, ckpt_path=best, verbose=False)
-                    result = {"epoch": torch.load(best, weights_only=True)["epoch"], "val": scores(trainer, "val")}
+                    result = {"epoch": torch.load(best, weights_only=True)["epoch"], "val": last_scores(trainer, "val")}
                     trainer.test(model, datamodule=inputs, ckpt_path=best, verbose=False)
-                    result["test"] = scores(trainer, "test")
+                    result["test"] = last_scores(trainer, "test")
             run.update({"best": result})
 
 
@@ -243,8 +250,10 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: I
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
 
 
-def scores(trainer: Trainer, split: str) -> dict[str, float | None]:
-    """The split's last loss, accuracy and balanced accuracy; None where trainer.limit_* left nothing to measure."""
-    metrics = trainer.callback_metrics
-    names = ("accuracy", "balanced_accuracy", "loss")
-    return {n: round(metrics[f"{split}/{n}"].item(), 6) if f"{split}/{n}" in metrics else None for n in names}
+def last_scores(trainer: Trainer, split: str) -> dict[str, float | None]:
+    """The split's last metrics and loss; None where trainer.limit_* left nothing to measure."""
+    last = trainer.callback_metrics
+    return {
+        name: round(last[f"{split}/{name}"].item(), 6) if f"{split}/{name}" in last else None
+        for name in (*METRICS, "loss")
+    }

@@ -19,30 +19,30 @@ from flowers_tl.utils.notes import log
 def train_once(
     config: dict[str, Any],
     folder: Path,
-    given: tuple[str, ...] = (),
-    beside: Iterable[Path] = (),
-    goes_on: Callable[[Path], None] = lambda folder: None,
+    named_keys: tuple[str, ...] = (),
+    other_folders: Iterable[Path] = (),
+    on_resume: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, Any]:
     """Return a run's result: its record's, where the same run is finished; else go on with it, or make it.
 
     Args:
         config: of the run; ``runs`` is the folder in which the same run is looked for, ``force`` makes it anew.
         folder: of a new run. Where the run lies elsewhere, it gets a note that says where.
-        given: keys that the user has named, see :func:`flowers_tl.training.run.train`.
-        beside: more folders in which to look.
-        goes_on: is called with the folder in which an interrupted run goes on, before it does.
+        named_keys: keys that the user has named, see :func:`flowers_tl.training.run.train`.
+        other_folders: more folders in which to look.
+        on_resume: is called with the folder in which an interrupted run goes on, before it does.
 
     Raises:
         UserError: as :func:`flowers_tl.training.run.train` does.
     """
     if is_one_of_several_processes() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
-        return train(config, folder, given)
+        return train(config, folder, named_keys)
     validate_not_empty(config)
     validate_config(config)
     data = set_up_data(config)
     run_id = identify(config, data)["id"]
     with exclusive(Path(config["runs"]), run_id, data.clock):
-        same = None if config["force"] else find_same(run_id, [Path(config["runs"]), *beside])
+        same = None if config["force"] else find_same(run_id, [Path(config["runs"]), *other_folders])
         if same:
             result = json.loads((same / "result.json").read_text())
             status, diverged = result.get("status"), divergence_reason(result)
@@ -56,13 +56,13 @@ def train_once(
                     log.info(f"Finished already: {same}. force=true would run it anew.")
                     return result
                 log.info(f"Goes on: {same} ({'killed' if status == 'running' else status}).")
-                goes_on(same)
-                return train(config | {"ckpt_path": "last"}, same, given, data=data)
+                on_resume(same)
+                return train(config | {"ckpt_path": "last"}, same, named_keys, data=data)
         for stopped in {folder.resolve(), (same or folder).resolve()}:
             if has_no_epoch(stopped, config):
                 log.info(f"Begins anew: {stopped} was stopped before its first epoch was over.")
                 clear_unfinished(stopped)
-        return train(config, folder, given, data=data)
+        return train(config, folder, named_keys, data=data)
 
 
 def is_one_of_several_processes() -> bool:

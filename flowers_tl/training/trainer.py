@@ -51,7 +51,7 @@ REMARKS = (
 
 
 @contextmanager
-def quiet(level: int = logging.INFO) -> Iterator[None]:
+def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
     """Leave out Lightning's remarks that do not apply, and restore at the end what a run sets for the whole process.
 
     Args:
@@ -110,7 +110,7 @@ def make_trainer(
     try:
         return Trainer(
             **arguments,
-            plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), WholeCheckpoints()],
+            plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), AtomicCheckpoints()],
             callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
             logger=TensorBoardLogger(
                 run.folder, name="", version="", default_hp_metric=False, purge_step=first_step or None
@@ -156,7 +156,7 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
         yield ProgressBar()
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpoints(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it, so that a kill leaves the old one or the new one.
 
     Lightning makes two copies in memory first, and takes twice as long. Only the run's checkpoints are there to be

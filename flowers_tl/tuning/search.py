@@ -88,6 +88,6 @@ def confirm(config: dict[str, Any], seeds: int, folder: Path) -> None:
 
     results = []
     for seed in range(config["seed"] + 1, config["seed"] + 1 + seeds):
-        results.append(train_once(config | {"seed": seed}, folder / "confirm" / f"seed{seed}", beside=[folder]))
+        results.append(train_once(config | {"seed": seed}, folder / "confirm" / f"seed{seed}", other_folders=[folder]))
     val, test = (percent(np.array([result[split]["accuracy"] for result in results])) for split in ("val", "test"))
     log.info(f"{seeds} other seeds: val accuracy {val}, test accuracy {test}")

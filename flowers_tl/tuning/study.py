@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from flowers_tl.config.error_messages import explain_error
 from flowers_tl.training.run import train
-from flowers_tl.training.trainer import quiet
+from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
 from flowers_tl.utils.errors import UserError, shorten
@@ -113,7 +113,7 @@ class Search:
                 open(folder / "log.txt", "w") as out,
                 redirect_stdout(out),
                 redirect_stderr(out),
-                quiet(logging.WARNING),
+                lightning_quieted(logging.WARNING),
             ):
                 value = self.measure(trial, overrides, folder)
             state = TrialState.COMPLETE

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from flowers_tl.cli.options import Words, command, is_override, parse_options
+from flowers_tl.cli.options import Positional, command, is_override, parse_options
 from flowers_tl.utils.errors import UserError
 
 
@@ -33,7 +33,7 @@ class Options(Base):
     """true: also why."""
     class_: str | None = None
     """A class."""
-    overrides: Annotated[list[str], Words("[data.KEY=...]", is_override("data"))] = field(default_factory=list)
+    overrides: Annotated[list[str], Positional("[data.KEY=...]", is_override("data"))] = field(default_factory=list)
     """Other data."""
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.registry import make_data
 from flowers_tl.data.sampling import balancing_weights
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.head_stack import HeadStack
 from flowers_tl.models.linear_probe import solve_head
@@ -28,7 +28,7 @@ def small(photos, config, tmp_path):
     own = {"data": "folder", "data.root": photos(COUNTS), "data.image_size": 32, "trainer.max_epochs": 3}
     own |= {"trainer.accelerator": "cpu", "trainer.enable_progress_bar": "false"}
     torch.manual_seed(3)
-    torch.save(Backbone("resnet18", 3).network.state_dict(), tmp_path / "weights.pth")
+    torch.save(StagedNetwork("resnet18", 3).network.state_dict(), tmp_path / "weights.pth")
     own["backbone.weights"] = tmp_path / "weights.pth"
 
     def composed(**more):
@@ -187,7 +187,7 @@ def test_a_head_is_solved_as_if_images_of_small_classes_came_more_often():
         (often, None),
         (torch.arange(24), None),
     ):
-        backbone = Backbone("resnet18", 3)
+        backbone = StagedNetwork("resnet18", 3)
         own = features[images].flatten(1), labels[images]
         solve_head(backbone, own, (features.flatten(1), labels), [0.1], weights)
         heads.append(backbone.network.fc.weight.detach())

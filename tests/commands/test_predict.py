@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.predict import main
 
 # How paths are typed: as they are, in the quotes that the shell needs.
@@ -104,7 +104,7 @@ def test_a_pipe_is_no_image(photos, ask, tmp_path):
 
 
 def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, capsys):
-    torch.save(Backbone("squeezenet1_1", 1000).network.state_dict(), tmp_path / "w.pth")
+    torch.save(StagedNetwork("squeezenet1_1", 1000).network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(SystemExit) as end:
         main([f"images={photos / NAMES[0]}", "backbone=squeezenet1_1", f"backbone.weights={tmp_path / 'w.pth'}"])
     assert end.value.code == 0

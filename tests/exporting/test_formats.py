@@ -10,7 +10,7 @@ from torchvision.models import get_model
 
 from flowers_tl.exporting.formats import FORMATS, find_formats
 from flowers_tl.exporting.verify import TOLERANCE, compare
-from flowers_tl.models.backbone import ARCHITECTURES, Backbone
+from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 pytest.importorskip("onnxruntime", reason="needs pip install 'flowers_tl[export]'")
@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime", reason="needs pip install 'flowers_tl[export]
 def living(name: str) -> nn.Module:
     """A random network of which the statistics fit its activations, so that its logits tell images apart."""
     torch.manual_seed(0)
-    network = Backbone(name, 5).network.train()
+    network = StagedNetwork(name, 5).network.train()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None
@@ -32,7 +32,7 @@ def living(name: str) -> nn.Module:
 def test_torchvision_takes_the_state_dict_of_every_network_strictly(name, tmp_path):
     from safetensors.torch import load_file
 
-    own = Backbone(name, 5).network
+    own = StagedNetwork(name, 5).network
     for key, tensor in own.state_dict().items():
         tensor.fill_(7) if key.endswith("num_batches_tracked") else tensor.add_(1)
     own.to(memory_format=torch.channels_last)  # as predict leaves it

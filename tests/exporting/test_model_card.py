@@ -19,7 +19,7 @@ from PIL import Image
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.exporting.export import export
 from flowers_tl.exporting.formats import FORMATS
-from flowers_tl.exporting.model_card import describe, measured_in
+from flowers_tl.exporting.model_card import describe_model, measured_in
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.training.run import train
@@ -44,7 +44,7 @@ def metadata_of(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def test_the_same_metadata_travels_in_every_file(out, calibrated):
-    about = json.loads(json.dumps(describe(calibrated)))
+    about = json.loads(json.dumps(describe_model(calibrated)))
     for texts in metadata_of(out).values():
         assert {key: json.loads(text) for key, text in texts.items()} == about
     how, of = about["preprocessing"], about["provenance"]

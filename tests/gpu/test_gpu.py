@@ -11,7 +11,7 @@ import torch
 from flowers_tl.data.cached.decoded_images import DecodedImages, ImageCrops, has_room
 from flowers_tl.inference.evaluate import evaluate
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.frozen_prefix import FrozenPrefix
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.training.run import train
@@ -60,7 +60,7 @@ def test_features_equal_the_cpus_to_rounding(name, precision, tolerance, device)
     if device.type == "cpu" and precision == "bf16":
         pytest.skip("a CPU's bf16 is tested with the frozen prefix")
     torch.manual_seed(0)
-    backbone = Backbone(name, num_classes=3)
+    backbone = StagedNetwork(name, num_classes=3)
     images = torch.randint(0, 256, (9, 3, 224, 224), dtype=torch.uint8)
     features = FrozenPrefix(backbone, "head", precision, device)(images).float().cpu()
     reference = FrozenPrefix(backbone, "head", "fp32", torch.device("cpu"))(images)

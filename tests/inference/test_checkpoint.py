@@ -12,7 +12,7 @@ from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.data.registry import make_data
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.record import ELSEWHERE
 from flowers_tl.training.run import train
@@ -98,7 +98,7 @@ def test_a_head_on_random_weights_is_read_with_these_very_weights(config, tiny, 
 def test_a_head_is_not_read_on_other_weights(config, tiny, tmp_path):
     for number, name in enumerate(("first", "second")):
         torch.manual_seed(number)
-        torch.save(Backbone("resnet18", 3).network.state_dict(), tmp_path / f"{name}.pth")
+        torch.save(StagedNetwork("resnet18", 3).network.state_dict(), tmp_path / f"{name}.pth")
     keys = {"heads.lr": "[0.001,0.01]", "backbone.weights": tmp_path / "first.pth"}
     train(config(tiny(**keys)), tmp_path / "run")
     head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))

@@ -12,7 +12,7 @@ from PIL import Image
 from flowers_tl.inference.explanations import Explanation, Heat, explain_images, explain_same_classes, prepare_first
 from flowers_tl.inference.figures import PANEL, draw_explanations
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 
 pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
 
@@ -38,7 +38,7 @@ def drawn_images(tmp_path_factory):
 
 def make(names=NAMES, seed=0, size=64, name="the network") -> Predictor:
     torch.manual_seed(seed)
-    return Predictor(Backbone("resnet18", len(names)), names, size, device="cpu", name=name)
+    return Predictor(StagedNetwork("resnet18", len(names)), names, size, device="cpu", name=name)
 
 
 def prepared(network: Predictor, folder: Path) -> dict:

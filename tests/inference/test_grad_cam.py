@@ -18,20 +18,20 @@ from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import eval_transform, resized
 from flowers_tl.inference.grad_cam import choose_stage, grad_cam
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import ARCHITECTURES, Backbone
+from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
 
 
-def make(name: str = "resnet18", classes: int = 5) -> tuple[Backbone, torch.Tensor]:
+def make(name: str = "resnet18", classes: int = 5) -> tuple[StagedNetwork, torch.Tensor]:
     """A random network in eval mode, and two images."""
     torch.manual_seed(0)
     side = 224 if name == "vit_b_16" else 96
-    return Backbone(name, classes).eval(), torch.randn(2, 3, side, side)
+    return StagedNetwork(name, classes).eval(), torch.randn(2, 3, side, side)
 
 
-def by_the_paper(backbone: Backbone, inputs: torch.Tensor, classes: list[int], stage: str) -> torch.Tensor:
+def by_the_paper(backbone: StagedNetwork, inputs: torch.Tensor, classes: list[int], stage: str) -> torch.Tensor:
     """Equation 1 and the sum in 2 of Selvaraju et al. 2017, of the whole network and a logit less the mean of all."""
     kept = []
     last = next(s for s in backbone.stages if s.name == stage).members[-1]
@@ -93,7 +93,7 @@ def test_a_image_has_the_map_that_it_has_alone():
         torch.testing.assert_close(both[k : k + 1], grad_cam(backbone, inputs[k : k + 1], [own], "layer2"))
 
 
-def state_of(backbone: Backbone) -> tuple:
+def state_of(backbone: StagedNetwork) -> tuple:
     modes = {name: module.training for name, module in backbone.named_modules()}
     asks = {name: parameter.requires_grad for name, parameter in backbone.named_parameters()}
     grads = {name: None if p.grad is None else p.grad.clone() for name, p in backbone.named_parameters()}
@@ -137,7 +137,7 @@ def test_a_network_in_train_mode_answers_as_in_eval_mode():
 )
 def test_a_stage_without_places_is_refused(name, stage, sentence):
     with pytest.raises(UserError, match=sentence):
-        choose_stage(Backbone(name, 3), stage)
+        choose_stage(StagedNetwork(name, 3), stage)
 
 
 def test_without_captum_the_extra_is_named(monkeypatch):
@@ -164,12 +164,12 @@ def draw(species: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def learned() -> Backbone:
+def learned() -> StagedNetwork:
     """ResNet18 that tells six drawn species apart (eight images of nine), trained for seconds from random weights."""
     torch.manual_seed(0)
     inputs = torch.stack([draw(k, n)[0] for k in range(SPECIES) for n in range(16)])
     labels = torch.arange(SPECIES).repeat_interleave(16)
-    backbone = Backbone("resnet18", SPECIES).train()
+    backbone = StagedNetwork("resnet18", SPECIES).train()
     optimizer = torch.optim.Adam(backbone.parameters(), 1e-3)
     for _ in range(8):
         for batch in torch.randperm(len(inputs)).split(12):
@@ -187,7 +187,7 @@ def drawn() -> tuple[torch.Tensor, torch.Tensor, list[int]]:
     return torch.stack(images), torch.stack(flowers), [k for k in range(SPECIES) for _ in range(4)]
 
 
-def heat(backbone: Backbone, images: torch.Tensor, classes: list[int]) -> torch.Tensor:
+def heat(backbone: StagedNetwork, images: torch.Tensor, classes: list[int]) -> torch.Tensor:
     """What speaks for the classes, as it is drawn."""
     return grad_cam(backbone, images, classes, STAGE if backbone.name == "resnet18" else None).relu()
 
@@ -204,7 +204,7 @@ def likeness(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float]:
     return float(np.mean(ranks)), structural_similarity_index_measure(*scaled, data_range=1.0).item()
 
 
-def randomise(backbone: Backbone):
+def randomise(backbone: StagedNetwork):
     """Randomise one stage after another, from the head down (Adebayo et al. 2018); yield each one's name when it is done."""
     torch.manual_seed(0)
     for stage in reversed(backbone.stages):

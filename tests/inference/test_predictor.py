@@ -10,7 +10,7 @@ from PIL import Image
 
 import flowers_tl
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 
@@ -104,7 +104,7 @@ def test_temperature_changes_how_sure_it_is_but_no_answer(predictor, tested, run
 
 def test_imagenets_network_answers_with_its_thousand_classes(tmp_path):
     torch.manual_seed(0)
-    torch.save(Backbone("squeezenet1_1", 1000).network.state_dict(), tmp_path / "whole.pth")
+    torch.save(StagedNetwork("squeezenet1_1", 1000).network.state_dict(), tmp_path / "whole.pth")
     network = Predictor.pretrained("squeezenet1_1", str(tmp_path / "whole.pth"), device="cpu")
     (answer,) = network.predict(np.zeros((300, 200, 3), dtype=np.uint8))
     assert len(network.class_names) == 1000
@@ -113,7 +113,7 @@ def test_imagenets_network_answers_with_its_thousand_classes(tmp_path):
 
 
 def test_weights_without_imagenets_head_are_refused(tmp_path):
-    state = Backbone("squeezenet1_1", 7).network.state_dict()
+    state = StagedNetwork("squeezenet1_1", 7).network.state_dict()
     torch.save(state, tmp_path / "seven.pth")
     torch.save({name: value for name, value in state.items() if "classifier" not in name}, tmp_path / "none.pth")
     with pytest.raises(UserError, match="a head for 7 classes"):

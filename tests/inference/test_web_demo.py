@@ -8,7 +8,7 @@ import pytest
 
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.inference.web_demo import answerer, import_gradio, validate_address
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_gradio_that_is_missing_is_told(monkeypatch):
 
 def test_what_is_no_image_is_told_without_its_folder_and_as_text(tmp_path):
     (tmp_path / "my_*rose*.jpg").write_text("no image")
-    network = Predictor(Backbone("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
+    network = Predictor(StagedNetwork("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
     gradio = SimpleNamespace(Markdown=lambda text="", visible=True: (text, visible))
     (sentence, visible), *others = answerer(network, {}, False, gradio)(str(tmp_path / "my_*rose*.jpg"))
     assert sentence.startswith(r"my\_\*rose\*.jpg can't be read as an image")
@@ -31,7 +31,7 @@ def test_what_is_no_image_is_told_without_its_folder_and_as_text(tmp_path):
 
 def test_examples_are_of_the_classes_that_are_answered(photos):
     folder = photos({"rose": 1, "aster": 1})
-    network = Predictor(Backbone("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
+    network = Predictor(StagedNetwork("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
     gradio = SimpleNamespace(Markdown=lambda text="", visible=True: (text, visible))
     examples = {"aster": folder / "aster" / "0.jpg"}
     (_, shown), crop, heat, top, gallery = answerer(network, examples, False, gradio)(str(folder / "rose" / "0.jpg"))

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from flowers_tl.models.backbone import ARCHITECTURES, Backbone
+from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def backbone(request):
     torch.manual_seed(0)
-    return Backbone(request.param, 7).eval()
+    return StagedNetwork(request.param, 7).eval()
 
 
-def images(backbone: Backbone, side: int = 64) -> torch.Tensor:
+def images(backbone: StagedNetwork, side: int = 64) -> torch.Tensor:
     return torch.randn(2, 3, *(2 * [224 if backbone.name == "vit_b_16" else side]))
 
 
@@ -41,7 +41,7 @@ def test_every_tensor_belongs_to_one_stage(backbone):
 @torch.no_grad()
 def test_a_feature_stage_works_at_one_resolution(backbone):
     if backbone.name == "vit_b_16":
-        assert len(backbone.feature_names) == 13
+        assert len(backbone.feature_stage_names) == 13
         return
     sides, x = {}, images(backbone, side=224)
     for stage in backbone.stages:
@@ -53,7 +53,7 @@ def test_a_feature_stage_works_at_one_resolution(backbone):
         sides[stage.name] = x.shape[-1]
         for hook in hooks:
             hook.remove()
-    features = [sides[name] for name in backbone.feature_names]
+    features = [sides[name] for name in backbone.feature_stage_names]
     assert features == sorted(features, reverse=True)
     behind_stem = features[1:]
     assert len(set(behind_stem)) == len(behind_stem), "two feature stages share a resolution"
@@ -68,17 +68,17 @@ def test_head_is_the_new_final_layer(backbone):
 
 
 def test_last_feature_stage_has_parameters(backbone):
-    last = {stage.name: stage for stage in backbone.stages}[backbone.feature_names[-1]]
+    last = {stage.name: stage for stage in backbone.stages}[backbone.feature_stage_names[-1]]
     assert sum(p.numel() for p in backbone.parameters_of(last)) > 0
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v3_large", "convnext_tiny"])
 def test_pretrained_layers_before_the_head_are_the_neck(name):
-    backbone = Backbone(name, 7)
+    backbone = StagedNetwork(name, 7)
     neck = next(stage for stage in backbone.stages if stage.name == "neck")
     assert {n for n in backbone.network.state_dict() if neck.owns(n)} == {"classifier.0.weight", "classifier.0.bias"}
 
 
 def test_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"no backbone 'resnet81': did you mean 'resnet18'"):
-        Backbone("resnet81", 7)
+        StagedNetwork("resnet81", 7)

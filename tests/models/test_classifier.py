@@ -61,7 +61,7 @@ def test_frozen_tensors_do_not_change_by_a_bit(backbone, name):
     before = snapshot(model)
     fit(model, epochs=1)
     moved = {key for key, value in snapshot(model).items() if not torch.equal(before[key], value)}
-    learning = [stage for stage in model.backbone.stages if stage.name in model.learning]
+    learning = [stage for stage in model.backbone.stages if stage.name in model.trainable_stages]
     outside = {key for key in moved if not any(stage.owns(key) for stage in learning)}
     assert outside == set()
     expected = {key for key, _ in model.backbone.network.named_parameters() if any(s.owns(key) for s in learning)}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import ARCHITECTURES, Backbone
+from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import FrozenPrefix, find_entry_stage, fingerprint
 
@@ -54,7 +54,7 @@ def test_nothing_learns_but_a_solved_head():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_it_computes_what_the_network_does(name):
     torch.manual_seed(0)
-    backbone = Backbone(name, 3)
+    backbone = StagedNetwork(name, 3)
     for module in backbone.modules():  # statistics as after training, not the identity
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -77,14 +77,14 @@ def test_it_computes_what_the_network_does(name):
 
 def test_the_batch_does_not_matter():
     torch.manual_seed(0)
-    prefix = FrozenPrefix(Backbone("mobilenet_v2", 3), "head", "fp32", CPU)
+    prefix = FrozenPrefix(StagedNetwork("mobilenet_v2", 3), "head", "fp32", CPU)
     images = torch.randint(0, 256, (32, 3, 64, 64), dtype=torch.uint8)
     assert torch.equal(prefix(images), torch.cat([prefix(part) for part in images.split(8)]))
 
 
 def test_its_fingerprint_is_that_of_its_own_weights_and_statistics():
     torch.manual_seed(0)
-    backbone = Backbone("resnet18", 3)
+    backbone = StagedNetwork("resnet18", 3)
     stages = backbone.stages[: backbone.stage_names.index("layer2")]
     first = fingerprint(backbone, stages)
     assert fingerprint(backbone, backbone.stages[:1]) != first
@@ -97,6 +97,6 @@ def test_its_fingerprint_is_that_of_its_own_weights_and_statistics():
     with torch.no_grad():
         backbone.network.conv1.weight[0, 0, 0, 0] += 1e-3
     assert fingerprint(backbone, stages) not in (first, changed)
-    assert fingerprint(Backbone("resnet34", 3), Backbone("resnet34", 3).stages[:1]) != fingerprint(
+    assert fingerprint(StagedNetwork("resnet34", 3), StagedNetwork("resnet34", 3).stages[:1]) != fingerprint(
         backbone, backbone.stages[:1]
     )

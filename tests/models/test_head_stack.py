@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from flowers_tl.models.backbone import ARCHITECTURES, Backbone
+from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.models.head_stack import HeadStack
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "vit_b_16"])
 def test_the_stack_computes_each_backbones_head(name):
     torch.manual_seed(0)
-    backbone = Backbone(name, 5).eval()
+    backbone = StagedNetwork(name, 5).eval()
     final = backbone.network.get_submodule(backbone.final)
     with torch.no_grad():
         features = backbone.run(torch.randn(6, 3, 64, 64), stop="head").unflatten(0, (2, 3))

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.utils.errors import UserError
 
@@ -29,7 +29,7 @@ def same(found, expected):
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
-    return Backbone("resnet18", 3)
+    return StagedNetwork("resnet18", 3)
 
 
 def test_features_are_what_enters_the_head_mirrored_ones_beside(backbone):
@@ -99,7 +99,7 @@ def test_val_loss_chooses_the_weight_decay(backbone):
 
 def test_a_head_of_convolution_and_relu_is_solved_too():
     torch.manual_seed(0)
-    backbone = Backbone("squeezenet1_1", 3).eval()
+    backbone = StagedNetwork("squeezenet1_1", 3).eval()
     torch.manual_seed(1)
     labels = torch.arange(30) % 3
     x = torch.rand(30, 512, 3, 3)

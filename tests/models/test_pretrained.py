@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowers_tl.models import pretrained as module
-from flowers_tl.models.backbone import Backbone
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.pretrained import load_weights
 from flowers_tl.utils.errors import UserError
 
@@ -14,13 +14,13 @@ from flowers_tl.utils.errors import UserError
 @pytest.fixture
 def source():
     torch.manual_seed(1)
-    return Backbone("mobilenet_v3_small", 5)
+    return StagedNetwork("mobilenet_v3_small", 5)
 
 
 @pytest.fixture
 def target():
     torch.manual_seed(2)
-    return Backbone("mobilenet_v3_small", 7)
+    return StagedNetwork("mobilenet_v3_small", 7)
 
 
 def save(state, tmp_path, name="weights.pth"):
@@ -39,7 +39,7 @@ def test_everything_but_the_head_is_loaded(source, target, tmp_path):
 
 
 def test_a_head_of_the_right_shape_is_not_taken_over_either(source, tmp_path):
-    same_size = Backbone("mobilenet_v3_small", 5)
+    same_size = StagedNetwork("mobilenet_v3_small", 5)
     fresh_head = same_size.network.get_parameter(same_size.final + ".weight").clone()
     load_weights(same_size, save(source.network.state_dict(), tmp_path))
     assert torch.equal(same_size.network.get_parameter(same_size.final + ".weight"), fresh_head)
@@ -82,7 +82,7 @@ def test_weights_of_another_network_are_refused(target, tmp_path):
     with pytest.raises(
         UserError, match=r"does not fit mobilenet_v3_small: it lacks .* and \d+ more, and it has the unknown"
     ):
-        load_weights(target, save(Backbone("squeezenet1_1", 5).network.state_dict(), tmp_path))
+        load_weights(target, save(StagedNetwork("squeezenet1_1", 5).network.state_dict(), tmp_path))
 
 
 def test_a_bare_file_name_is_looked_for_in_the_folder_of_weights(source, target, tmp_path, monkeypatch):
@@ -140,7 +140,7 @@ def test_nothing_but_tensors_is_unpickled(target, tmp_path):
 @pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1"])
 def test_real_weights_load(name):
     file = {"mobilenet_v2": "mobilenet_v2-imagenet-backbone.pth", "squeezenet1_1": "squeezenet1_1-imagenet.pth"}[name]
-    backbone = Backbone(name, 102)
+    backbone = StagedNetwork(name, 102)
     load_weights(backbone, file)
     state = module.read_weights(name, file)
     assert torch.equal(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
-from flowers_tl.models.metrics import scores
+from flowers_tl.models.metrics import make_metrics
 from flowers_tl.results.scores import compute_scores, confusion, count_by_class, worst_mistakes
 
 
@@ -22,7 +22,7 @@ def answered():
 def test_scores_are_those_that_training_reports(answered):
     logits, labels = answered
     found = compute_scores(logits, labels)
-    counted = scores(7, "accuracy", "balanced_accuracy")(torch.tensor(logits), torch.tensor(labels))
+    counted = make_metrics(7)(torch.tensor(logits), torch.tensor(labels))
     assert found["accuracy"] == pytest.approx(counted["accuracy"].item(), abs=1e-6)
     assert found["balanced_accuracy"] == pytest.approx(counted["balanced_accuracy"].item(), abs=1e-6)
     assert found["loss"] == pytest.approx(

@@ -45,7 +45,7 @@ def test_val_that_is_trained_on_is_not_measured(small, protocol, measured):
     assert len(set_up_data(small(**{"data.protocol": protocol})).images["train"]) == (12 if measured else 18)
 
 
-def test_undivided_data_are_all_in_the_splits_that_they_have(config, photos):
+def test_unsplit_data_are_all_in_the_splits_that_they_have(config, photos):
     words = ["data=folder", f"data.root={photos({'rose': 8, 'aster': 8})}", "backbone=squeezenet1_1"]
-    assert set_up_data(config(words), undivided=True).sizes == {"train": 16, "val": 0, "test": 0}
+    assert set_up_data(config(words), unsplit=True).sizes == {"train": 16, "val": 0, "test": 0}
     assert set_up_data(config(words)).sizes == {"train": 12, "val": 2, "test": 2}

@@ -20,10 +20,10 @@ from flowers_tl.utils.errors import UserError
 def once(config, tiny, tmp_path):
     """Make a run in tmp_path/NAME, once among all in tmp_path."""
 
-    def run(name, beside=(), goes_on=lambda folder: None, **more):
+    def run(name, beside=(), on_resume=lambda folder: None, **more):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)  # as Hydra does
-        return train_once(config(tiny(runs=tmp_path, **more)), folder, (), beside, goes_on)
+        return train_once(config(tiny(runs=tmp_path, **more)), folder, (), beside, on_resume)
 
     return run
 
@@ -101,7 +101,7 @@ def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path
     folders = []
     with monkeypatch.context() as patched:
         patched.setattr("flowers_tl.training.run.set_up_data", lambda config: pytest.fail("set up again"))
-        result = once("second", goes_on=folders.append)
+        result = once("second", on_resume=folders.append)
     assert "Goes on" in capsys.readouterr().out
     assert folders == [tmp_path / "first"]
     assert result["status"] == json.loads((tmp_path / "first" / "result.json").read_text())["status"] == "finished"

@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 
 from flowers_tl.data.cached.disk_cache import Cache, Writer
-from flowers_tl.data.image_io import FORMATS, RANGES, READING, Limits, needs_range
+from flowers_tl.data.image_io import FORMATS, RANGE_READER_VERSION, READER_VERSION, Limits, needs_range
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.threads import map_on_all_cores
@@ -99,8 +99,8 @@ def describe_images(
     files: Sequence[Path], short_side: int | None, cache: Cache | None, value_range: Limits = None
 ) -> dict[str, Any]:
     """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
-    versions = {"reading": READING, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    versions = {"reading": READER_VERSION, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
     if any_needs_range(files):
-        versions |= {"ranges": RANGES, "value_range": value_range}
+        versions |= {"ranges": RANGE_READER_VERSION, "value_range": value_range}
     content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
     return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}

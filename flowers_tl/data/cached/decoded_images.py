@@ -28,7 +28,7 @@ from flowers_tl.utils.threads import map_on_all_cores
 
 Key = int | tuple[int, int]
 Files = Sequence[Path]
-Side = int | None
+ShortSide = int | None
 Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
 SAMPLED = 256
@@ -91,7 +91,7 @@ def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
 
 
-def decode(file: Path, short_side: Side, value_range: Limits = None, lenient: bool = False) -> Tensor:
+def decode(file: Path, short_side: ShortSide, value_range: Limits = None, lenient: bool = False) -> Tensor:
     """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields NOTHING of a damaged one."""
     try:
         image = read_image(file, value_range=value_range)
@@ -103,7 +103,12 @@ def decode(file: Path, short_side: Side, value_range: Limits = None, lenient: bo
 
 
 def open_images(
-    cache: Cache | None, files: Files, short_side: Side, what: str, lenient: bool = False, value_range: Limits = None
+    cache: Cache | None,
+    files: Files,
+    short_side: ShortSide,
+    what: str,
+    lenient: bool = False,
+    value_range: Limits = None,
 ) -> DecodedImages:
     """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 

@@ -156,7 +156,7 @@ class Cache:
                 writer = Writer(file)
                 build(writer)
             meta = {"what": what, "made_from": description, "bytes": writer.bytes, "shapes": writer.shapes}
-            (beside / "meta.json").write_text(json.dumps(meta | {"checksum": seal(meta, writer.checksum)}))
+            (beside / "meta.json").write_text(json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)}))
             entry = Entry(beside / "data.bin", meta)
             os.rename(beside, folder)
             return entry
@@ -172,7 +172,7 @@ class Cache:
             place = (str(folder), state.st_size, state.st_mtime_ns)
             if place not in _sums:
                 _sums[place] = checksum(file)
-            if state.st_size != meta["bytes"] or seal(meta, _sums[place]) != meta["checksum"]:
+            if state.st_size != meta["bytes"] or entry_checksum(meta, _sums[place]) != meta["checksum"]:
                 raise ValueError("its checksum is wrong")
             entry = Entry(file, meta)
         except (FileNotFoundError, NotADirectoryError):
@@ -197,7 +197,7 @@ class Cache:
                 surplus -= entry["bytes"]
 
 
-def seal(meta: Mapping[str, Any], data: int) -> int:
+def entry_checksum(meta: Mapping[str, Any], data: int) -> int:
     """CRC-32 of an entry: of its data, whose CRC-32 is given, and of the rest of its ``meta``."""
     rest = {key: value for key, value in meta.items() if key != "checksum"}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), data)
