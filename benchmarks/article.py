@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from flowers_tl.cli.options import Words, command, is_override
+from flowers_tl.cli.options import Positional, command, is_override
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write, dumps, validate_overwrite
 
@@ -40,7 +40,7 @@ class ArticleOptions:
     seeds: str = "0,1,2"
     """Seeds, separated by a comma."""
     claims: bool = True
-    """Also measure the other claims, and frozen BatchNorm in eval mode; false: only the two strategies."""
+    """Also measure the other claims, with the first weights, and frozen BatchNorm in eval mode; false: only the two strategies."""
     jobs: int = 1
     """Runs side by side on the one device."""
     check: bool = False
@@ -49,7 +49,7 @@ class ArticleOptions:
     """Folder of article.json, article.md and article.png; the same command goes on with what is there."""
     runs: Path | None = None
     """Folder of the runs; default: runs in out."""
-    overrides: Annotated[list[str], Words("[KEY=VALUE...]", is_override())] = field(default_factory=list)
+    overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
     """What all runs get besides: data.limit=..., trainer.max_epochs=..."""
 
 
@@ -91,10 +91,8 @@ def list_jobs(weights: Sequence[str], seeds: Sequence[int], claims: bool) -> lis
     if claims:
         groups += [(name, weights[0], "train") for name in VARIANTS]
         groups += [(name, file, "eval") for file in weights for name in STRATEGIES]
-        # The random weights of from_scratch are the same for all files.
-        groups += [(name, file, "train") for file in weights[1:] for name in VARIANTS if name != "from_scratch"]
     groups = [(name, "random" if name == "from_scratch" else file, mode) for name, file, mode in groups]
-    return list(dict.fromkeys(Job(*group, seed) for group in groups for seed in seeds))
+    return [Job(*group, seed) for group in groups for seed in seeds]
 
 
 def measure(options: ArticleOptions, weights: Sequence[str], jobs: Sequence[Job]) -> dict[str, Any]:
