@@ -219,7 +219,12 @@ def command(
 def command_help(function: Callable, schema: type) -> str:
     """The help of a command that composes nothing."""
     options, module = read_options(schema), getattr(sys.modules[function.__module__].__spec__, "name", "")
-    usage = ["python -m", module, *(option.typed for option in options if option.words), "key=value ..."]
+    usage = [
+        "python -m",
+        module.removesuffix(".__main__"),
+        *(option.typed for option in options if option.words),
+        "key=value ...",
+    ]
     rows = [*(option.line() for option in options), *FLAGS]
     return format_help(" ".join(usage), schema.__doc__ or "", [("Options", rows)])
 
