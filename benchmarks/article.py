@@ -24,7 +24,6 @@ VARIANTS = {
     "one rate of 1e-4": ["strategy=fine_tuning", "strategy.table.1.lr=1e-4"],
     "from_scratch": ["strategy=from_scratch"],
     "all layers": ["strategy=fine_tuning", "strategy.table.0.stage=:head"],
-    "all layers, one rate of 1e-3": ["strategy=fine_tuning", "strategy.table.0.stage=:head", "strategy.table.0.lr=1e-3"],
 }  # fmt: skip
 RESULT = ("id", "weights_fingerprint", "learning_rates", "parameters", "val", "test", "seconds")
 HISTORY = ("epoch", "train/loss", "val/loss", "val/accuracy")

@@ -173,7 +173,6 @@ def test_the_most_important_runs_come_first_and_random_weights_are_trained_once(
         "one rate of 1e-4": {"layer4": 1e-4, "head": 1e-4},
         "from_scratch": {"stem-head": 1e-3},
         "all layers": {"stem-neck": 1e-4, "head": 1e-3},
-        "all layers, one rate of 1e-3": {"stem-neck": 1e-3, "head": 1e-3},
     }.items(),
 )
 def test_each_variant_is_what_its_name_says(variant, rates):
