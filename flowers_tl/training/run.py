@@ -1,8 +1,6 @@
 """One run, from a plain config to its record: prepare data and network, fit, test. Usable without Hydra."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +47,7 @@ from flowers_tl.training.trainer import (
     lightning_quieted,
     log_hyperparameters,
     make_trainer,
+    processes_released,
     record_predictions,
     without_loggers,
 )
@@ -198,23 +197,6 @@ def show_strategy(config: dict[str, Any]) -> None:
         model = make_model(config, make_data(config).count_classes())
     print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
     log.info(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
-
-
-@contextmanager
-def processes_released() -> Iterator[None]:
-    """Leave no process group behind, and restore the environment, in which Lightning says which process this is.
-
-    Otherwise the next job of a sweep would take itself for a helper process, and wait for others for ever.
-    """
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs) -> dict[str, Any]:

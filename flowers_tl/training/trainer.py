@@ -1,6 +1,7 @@
 """Lightning's Trainer as every run uses it: what it records and keeps, and how devices share the work."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -167,6 +168,23 @@ class AtomicCheckpoints(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as beside:
             torch.save(checkpoint, beside)
+
+
+@contextmanager
+def processes_released() -> Iterator[None]:
+    """Leave no process group behind, and restore the environment, in which Lightning says which process this is.
+
+    Otherwise the next job of a sweep would take itself for a helper process, and wait for others for ever.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager

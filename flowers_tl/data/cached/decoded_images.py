@@ -28,7 +28,6 @@ from flowers_tl.utils.threads import map_on_all_cores
 
 Key = int | tuple[int, int]
 Files = Sequence[Path]
-ShortSide = int | None
 Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
 SAMPLED = 256
@@ -91,7 +90,7 @@ def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
 
 
-def decode(file: Path, short_side: ShortSide, value_range: Limits = None, lenient: bool = False) -> Tensor:
+def decode(file: Path, short_side: int | None, value_range: Limits = None, lenient: bool = False) -> Tensor:
     """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields NOTHING of a damaged one."""
     try:
         image = read_image(file, value_range=value_range)
@@ -103,41 +102,36 @@ def decode(file: Path, short_side: ShortSide, value_range: Limits = None, lenien
 
 
 def open_images(
-    cache: Cache | None,
-    files: Files,
-    short_side: ShortSide,
-    what: str,
-    lenient: bool = False,
-    value_range: Limits = None,
+    cache: Cache | None, files: Files, side: int | None, what: str, lenient: bool = False, value_range: Limits = None
 ) -> DecodedImages:
     """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 
     Args:
         cache: where they are kept; None keeps none.
         files: images, in the order in which they are wanted.
-        short_side: to which each is resized, in pixels; None: none is resized.
+        side: to which the short side of each is resized, in pixels; None: none is resized.
         what: what they are, in words for a reader.
         lenient: let an image that can't be decoded be one without pixels. See DecodedImages for ``value_range``.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
     """
-    afresh = DecodedImages(files, short_side, value_range=value_range)
+    afresh = DecodedImages(files, side, value_range=value_range)
     if cache is None:
         return afresh
     # Half is left to what the frozen stages make of them, which is worth more.
-    if not cache.fits(2 * decoded_size(files, short_side)):
+    if not cache.fits(2 * decoded_size(files, side)):
         log_note(f"{what}, have no room in half of cache.max_gb: they are decoded whenever they are needed.")
         return afresh
 
     def build(writer: Writer) -> None:
         for some in cache.batches(files, what):
-            read = partial(decode, short_side=short_side, lenient=lenient, value_range=value_range)
+            read = partial(decode, short_side=side, lenient=lenient, value_range=value_range)
             for image in map_on_all_cores(read, some):
                 writer.write(image)
 
-    entry = cache.get("pictures", what, describe_images(files, short_side, cache, value_range), "decode", build)
-    images = DecodedImages(files, short_side, split_rows(entry.tensor(torch.uint8), entry.shapes))
+    entry = cache.get("pictures", what, describe_images(files, side, cache, value_range), "decode", build)
+    images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes))
     # A lenient run may have kept them.
     if images.undecodable and not lenient:
         read_image(images.undecodable[0], value_range=value_range)
