@@ -62,7 +62,7 @@ class TransferClassifier(L.LightningModule):
         self.save_hyperparameters()
         self.backbone = StagedNetwork(backbone, num_classes)
         self.strategy = Strategy.from_dict(strategy)
-        self.groups = self.strategy.groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)
+        self.groups = self.strategy.make_groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)
         self.mixing = make_mixing(regularisation, num_classes)
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0
         weights = None if class_weights is None else torch.tensor(class_weights)

@@ -55,12 +55,12 @@ class MeanLoss(Metric):
 
 # What a run measures beside its loss, by name, each made from the number of classes. ``history.csv``, ``result.json`` and the
 # terminal loop over them. `evaluate` and the report have more, from kept predictions: METRICS in results/scores.py.
-METRICS: dict[str, Callable[[int], Metric]] = {
+EPOCH_METRICS: dict[str, Callable[[int], Metric]] = {
     "accuracy": lambda num_classes: MulticlassAccuracy(num_classes, average="micro"),
     "balanced_accuracy": BalancedAccuracy,
 }
 
 
-def make_metrics(num_classes: int, names: Iterable[str] = METRICS) -> MetricCollection:
+def make_metrics(num_classes: int, names: Iterable[str] = EPOCH_METRICS) -> MetricCollection:
     """Metrics over logits (n, num_classes) and labels (n,), exact over any number of devices."""
-    return MetricCollection({name: METRICS[name](num_classes) for name in names})
+    return MetricCollection({name: EPOCH_METRICS[name](num_classes) for name in names})

@@ -3,11 +3,12 @@
     resnet18:            stem | layer1 | layer2 | layer3 | layer4 | neck | head
     feature_extraction     .       .        .        .        .       .    1e-3
     fine_tuning            .       .        .        .      1e-4      .    1e-3
-    gradual_unfreezing     @6     @5       @4       @3       @2      @1    1e-3
+    gradual_unfreezing     @6     @5       @4       @3       @2      @1    1e-3      (@6: from epoch 6 on)
 
 It is plain data: a new strategy is a new yaml file in ``conf/strategy/``, not a new class. From the table and the epoch
 alone follow ``requires_grad``, the train or eval mode of every module, and the optimizer's parameter groups. All groups
-exist from the first epoch on and none is ever changed, so schedulers and resuming need to know nothing of unfreezing.
+exist from the first epoch on and none is ever changed, so schedulers and resuming need to know nothing of unfreezing: a
+parameter that is still frozen has no gradient, and optimizers leave such a one as it is.
 """
 
 import math
@@ -18,8 +19,8 @@ from typing import Any
 
 from flowers_tl.utils.errors import UserError, suggest
 
-# The kinds of each parameter, by stage and by name: a norm layer's bias is both norm and bias, `weight` is the rest.
-Kinds = Mapping[str, Mapping[str, frozenset[str]]]
+# Stage -> name of a parameter -> its kinds: a norm layer's bias is both norm and bias, `weight` is the rest.
+ParameterKinds = Mapping[str, Mapping[str, frozenset[str]]]
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,12 @@ class Strategy:
             )
         return strategy
 
-    def groups(self, stages: Kinds, features: Sequence[str]) -> tuple[ParameterGroup, ...]:
-        """Apply the table to a network's row of ``stages``, of which ``features`` are those that an index counts.
+    def make_groups(self, kinds: ParameterKinds, indexed: Sequence[str]) -> tuple[ParameterGroup, ...]:
+        """Apply the table to a network.
+
+        Args:
+            kinds: of all its parameters, by stage, in the order of the stages.
+            indexed: names of the stages that an index counts.
 
         Raises:
             UserError: if the table trains nothing, names a stage that is not there or a parameter twice, or has a
@@ -102,7 +107,7 @@ class Strategy:
         groups: list[ParameterGroup] = []
         claimed: dict[str, str] = {}
         for row in self.table:
-            selected = self._select(row, stages, features)
+            selected = self._select(row, kinds, indexed)
             for stage, parameters in selected.items():
                 # A stage without parameters can be named twice too.
                 for claim in parameters or (() if row.only else (stage,)):
@@ -115,11 +120,11 @@ class Strategy:
             groups += self._apply(row, selected, groups[-1].lr if groups else None)
         return tuple(groups)
 
-    def _select(self, row: Row, stages: Kinds, features: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    def _select(self, row: Row, kinds: ParameterKinds, indexed: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Names of the parameters that the row trains, by stage."""
-        names = self._resolve(row.stage, tuple(stages), features)
         selected = {
-            n: tuple(p for p, kinds in stages[n].items() if not row.only or kinds & set(row.only)) for n in names
+            stage: tuple(name for name, kind in kinds[stage].items() if not row.only or kind & set(row.only))
+            for stage in self._resolve(row.stage, tuple(kinds), indexed)
         }
         if row.only and not any(selected.values()):
             raise UserError(
@@ -136,7 +141,7 @@ class Strategy:
         one_by_one = factor is not None or row.every is not None
         for k, part in enumerate([(name,) for name in selected] if one_by_one else [tuple(selected)]):
             kept = tuple(stage for stage in part if selected[stage] or not row.only)
-            # It counts as a step of factor and epochs, so that rates do not depend on `only`.
+            # A stage that is left out still counts in k, so that `only` changes no rate.
             if not kept:
                 continue
             name = kept[0] if len(kept) == 1 else f"{kept[0]}-{kept[-1]}"
@@ -173,30 +178,36 @@ class Strategy:
             )
         return above * value, value
 
-    def _resolve(self, stage: str | int, stages: Sequence[str], features: Sequence[str]) -> tuple[str, ...]:
+    def _resolve(self, stage: str | int, stages: Sequence[str], indexed: Sequence[str]) -> tuple[str, ...]:
         """Turn a row's ``stage`` into the names that it stands for."""
         text = str(stage)
+
+        def place(part: str) -> int | None:
+            """Where a slice over the whole row begins or ends; a negative index counts back from the last indexed stage."""
+            if part in stages:
+                return stages.index(part)
+            number = int(part) if part else None
+            return number + len(indexed) if number is not None and number < 0 else number
+
         if text == "all":
             return tuple(stages)
         if text in stages:
             return (text,)
         try:
             if ":" not in text:
-                return (features[int(text)],)
+                return (indexed[int(text)],)
             parts = [part.strip() for part in text.split(":")]
-            # A name counts over the whole row, where a negative index still counts the feature stages.
+            # A slice that names a stage runs over the whole row.
             if set(parts) & set(stages):
-                places = [stages.index(part) if part in stages else part and int(part) for part in parts[:2]]
-                places = [len(features) + place if isinstance(place, int) and place < 0 else place for place in places]
-                names = stages[slice(*(None if place == "" else place for place in places), *map(int, parts[2:]))]
+                names = stages[slice(*map(place, parts[:2]), *map(int, parts[2:]))]
             else:
-                names = features[slice(*(int(part) if part else None for part in parts))]
+                names = indexed[slice(*(int(part) if part else None for part in parts))]
         except (ValueError, IndexError, TypeError):
             names = ()
         if not names:
             raise UserError(
                 f"Strategy '{self.name}' names stage '{text}', which this backbone lacks: {suggest(text, [*stages, 'all'])}; "
-                f"an index counts {', '.join(features)}."
+                f"an index counts {', '.join(indexed)}."
             )
         return tuple(names)
 

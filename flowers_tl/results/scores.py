@@ -1,7 +1,7 @@
 """How well a split was classified, from logits and labels alone: the metrics, and the counts of each class.
 
 A new metric is one row of METRICS. `evaluate` and the report loop over them. What a run measures while it trains is in
-:data:`flowers_tl.models.metrics.METRICS`.
+:data:`flowers_tl.models.metrics.EPOCH_METRICS`.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.linear_probe import compute_features, solve_head
-from flowers_tl.models.metrics import METRICS
+from flowers_tl.models.metrics import EPOCH_METRICS
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.terminal_tables import print_outcome, print_stages
 from flowers_tl.runs.record import RunFolder
@@ -237,5 +237,5 @@ def last_scores(trainer: Trainer, split: str) -> dict[str, float | None]:
     last = trainer.callback_metrics
     return {
         name: round(last[f"{split}/{name}"].item(), 6) if f"{split}/{name}" in last else None
-        for name in (*METRICS, "loss")
+        for name in (*EPOCH_METRICS, "loss")
     }

@@ -18,7 +18,7 @@ STAGES = {**{name: STAGES[name] for name in FEATURES}, "neck": {}, "head": STAGE
 
 def groups(*rows, **more):
     table = [row if isinstance(row, dict) else {"stage": row[0], "lr": row[1]} for row in rows]
-    return Strategy.from_dict({"name": "mine", "table": table, **more}).groups(STAGES, FEATURES)
+    return Strategy.from_dict({"name": "mine", "table": table, **more}).make_groups(STAGES, FEATURES)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ TABLES = st.lists(ROWS, min_size=1, max_size=4)
 def apply(table, network):
     """The groups, or None where the table is refused."""
     try:
-        return Strategy("mine", tuple(table)).groups(network, FEATURES)
+        return Strategy("mine", tuple(table)).make_groups(network, FEATURES)
     except UserError:
         return None
 
