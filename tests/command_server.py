@@ -7,6 +7,7 @@ at its end the exit code and the peak of its memory. :class:`CommandServer` is i
 
 import json
 import logging
+import math
 import os
 import runpy
 import signal
@@ -43,6 +44,12 @@ class Running:
         """Kill all that the command has started and that is still there, as a machine that is switched off does."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the command's main thread; it does not depend on what else the machine does."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        return math.inf
 
     def wait(self) -> Finished:
         """Wait for its end; where this process is interrupted, the command is killed."""

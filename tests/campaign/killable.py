@@ -1,6 +1,6 @@
 """A training run that kills itself before its n-th change of a file: ``python -m tests.campaign.killable N CONFIG FOLDER``.
 
-N of 0 kills nothing and prints how many changes there were. CONFIG is a JSON file of the whole config; ``train`` in its place
+N of 0 kills nothing and prints at the end the CPU seconds of this thread, and how many changes there were. CONFIG is a JSON file of the whole config; ``train`` in its place
 means that the words behind it are those of the command. Changes are files opened for writing, renames, removals, folders.
 """
 
@@ -42,7 +42,7 @@ def main() -> None:
         from flowers_tl.training.run_once import train_once
 
         train_once(json.loads(Path(what).read_text()), Path(words[0]))
-    print(f"CPU {time.process_time():.1f} s, changes: {changes.count}", file=sys.stderr)
+    print(f"{time.thread_time()} {changes.count}", file=sys.stderr)
 
 
 if __name__ == "__main__":

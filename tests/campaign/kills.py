@@ -1,13 +1,15 @@
 """SIGKILL at any moment, and again: the run goes on by the same command, and ends as one that was never killed.
 
 Half of the moments are changes of files (a run is killed before its n-th one, see killable.py), so that each gap between two
-files is met; the others are drawn from the run's time. Some runs have no cache and no drawn images yet when they are killed.
+files is met; the others are drawn from the run's CPU time, which other work on the machine does not change. Some runs have no
+cache and no drawn images yet when they are killed.
 """
 
 import functools
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -51,7 +53,7 @@ KINDS: dict[str, dict[str, object]] = {
 
 
 class Whole(NamedTuple):
-    """A run that was not killed: what it left, how many changes of files it made, and how long it took."""
+    """A run that was not killed: what it left, how many changes of files it made, and its CPU time."""
 
     end: dict[str, Any]
     changes: int
@@ -69,23 +71,26 @@ def kill_and_compare(kind: str, number: int, folder: Path) -> str:
     """Kill a run one to three times, start it again each time, and compare its end with an undisturbed run's."""
     draw, whole = random.Random(f"{kind} {number}"), undisturbed(kind)
     fresh, as_command = number % 4 == 3, number % 5 == 4
-    told = []
-    for _ in range(draw.choice([1, 1, 2, 3])):
+    told, kills = [], draw.choice([1, 1, 2, 3])
+    while len(told) < kills:
         by_change = draw.random() < 0.5
         moment = draw.randint(1, whole.changes) if by_change else draw.uniform(0, whole.seconds)
-        before = time.perf_counter()
         running = start(kind, folder, moment if by_change else 0, fresh, as_command)
+        while not by_change and running.cpu_seconds() < moment:
+            time.sleep(0.001)
         if not by_change:
-            time.sleep(moment)
             running.kill()
         done = running.wait()
-        if done.returncode == 0:
-            # It goes on behind what was done already, and so had ended before its moment came.
+        if done.returncode == 0 and told:
+            # What was left to do was done before its moment came.
             break
+        if done.returncode == 0:
+            shutil.rmtree(folder / "runs")
+            continue
         assert done.returncode == -signal.SIGKILL, f"It ended with {done.returncode}: {last_line(done)}"
-        told.append(f"file change {moment}" if by_change else f"{time.perf_counter() - before:.2f} s")
+        told.append(f"file change {moment}" if by_change else f"{moment:.3f} s of CPU time")
     done = start(kind, folder, 0, fresh, as_command).wait()
-    where = f"killed at {', then '.join(told) or 'no moment'}"
+    where = f"killed at {', then '.join(told)}"
     assert done.returncode == 0, f"{where}: it could not go on: {last_line(done)}"
     wrong = differences(whole.end, read_end(folder / "runs" / "run"))
     assert not wrong, f"{where}: {len(wrong)} differences: {'; '.join(wrong[:5])}"
@@ -103,11 +108,10 @@ def undisturbed(kind: str) -> Whole:
     for name in ("first", "whole"):
         folder = scratch() / "undisturbed" / kind / name
         folder.mkdir(parents=True)
-        began = time.perf_counter()
         done = start(kind, folder, 0, fresh=False, as_command=False).wait()
         assert done.returncode == 0, last_line(done)
-    changes = int(done.stderr.split()[-1])
-    return Whole(read_end(folder / "runs" / "run"), changes, time.perf_counter() - began)
+    seconds, changes = done.stderr.split()[-2:]
+    return Whole(read_end(folder / "runs" / "run"), int(changes), float(seconds))
 
 
 def start(kind: str, folder: Path, change: int, fresh: bool, as_command: bool) -> Running:
