@@ -17,7 +17,9 @@ from flowers_tl.tuning.search_space import read_space
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")] + DOCS
+PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
+] + DOCS
 # Commands over several lines are one; a comment follows two blanks.
 TEXTS = {page: page.read_text().replace("\\\n", " ") for page in PAGES}
 LINE = re.compile(r"^(?:\$ )?python -m (flowers_tl|benchmarks)\.(\w+) ?(.*?)(?: +#.*)?$", re.MULTILINE)

@@ -191,6 +191,7 @@ class TrainerConfig:
     profiler: str | None = None
     detect_anomaly: bool = False
     sync_batchnorm: bool = False
+    """On several GPUs: trainable BatchNorm takes its statistics from all images of a step, not from those of one GPU."""
     plugins: Any = None
 
 

@@ -42,6 +42,10 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
             "data.balance=sampler means nothing to strategy.head=solved, which takes all images at once: use "
             "data.balance=weights."
         )
+    if config["trainer"]["sync_batchnorm"] and (
+        config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
+    ):
+        raise UserError("trainer.sync_batchnorm=true works on GPUs alone, and here are none: leave it out.")
     cast = precision in ("64", "64-true", "bf16-true", "16-true") or precision.startswith("transformer-engine")
     if cast and not all(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(
