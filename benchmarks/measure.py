@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,15 @@ def rates(count: int) -> list[str]:
     return [f"{1e-4 * 100 ** (k / max(1, count - 1)):.3g}" for k in range(count)]
 
 
-def run(command: list[str], log: Path) -> tuple[dict[str, Any], str]:
-    """Run a module with its arguments; return seconds and memory, and what it printed, which ``log`` keeps."""
+def run(command: list[str], log: Path, variables: Mapping[str, str] = {}) -> tuple[dict[str, Any], str]:
+    """Run a module with its arguments, and with these environment variables besides.
+
+    Returns:
+        Seconds and memory, and what the command printed, which ``log`` keeps.
+    """
     # The plain loop is no part of the package, and this command may have been started in any folder.
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": path}
+    environment = os.environ | {"PYTHONPATH": path} | variables
     # In a benchmark's own folder, where a log can only be that of the same command, cut short.
     with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
         began = time.perf_counter()
