@@ -32,9 +32,10 @@ PROMISE = (
 )
 TRIES_OF_A_KIND = 20
 SMALL = {"backbone": "squeezenet1_1"}
+# With BatchNorm.
 LARGER = {"backbone": "mobilenet_v3_small"}
 KINDS: dict[str, dict[str, object]] = {
-    "feature_extraction": {"strategy": "feature_extraction", "trainer.max_epochs": 4, "test_best": "true", **LARGER},
+    "feature_extraction": {"strategy": "feature_extraction", "trainer.max_epochs": 4, "test_best": "true", **SMALL},
     "fine_tuning": {"strategy": "fine_tuning", "trainer.max_epochs": 3, "test_best": "true", **SMALL},
     "ema": {"strategy": "fine_tuning", "regularisation": "ema", "trainer.max_epochs": 3, **LARGER},
     "everything": {
@@ -43,12 +44,12 @@ KINDS: dict[str, dict[str, object]] = {
         "data.augmentation": "trivial_augment", "trainer.max_epochs": 3, **SMALL,
     },
     "gradual_unfreezing": {"strategy": "gradual_unfreezing", "trainer.max_epochs": 7, **SMALL},
-    "linear_probe": {"strategy": "linear_probe", **LARGER},
+    "linear_probe": {"strategy": "linear_probe", **SMALL},
     "lp_ft": {"strategy": "lp_ft", "trainer.max_epochs": 3, "scheduler": "onecycle", **SMALL},
     "early_stopping": {"strategy": "norm_tuning", "regularisation": "early_stopping", "regularisation.early_stopping": 1,
                        "trainer.max_epochs": 4, **LARGER},
-    "many_heads": {"strategy": "feature_extraction", "heads.lr": "[0.01,0.03,0.1]", **LARGER},
-    "many_solved_heads": {"strategy": "linear_probe", "heads.weight_decay": "[0.001,0.1]", **LARGER},
+    "many_heads": {"strategy": "feature_extraction", "heads.lr": "[0.01,0.03,0.1]", **SMALL},
+    "many_solved_heads": {"strategy": "linear_probe", "heads.weight_decay": "[0.001,0.1]", **SMALL},
 }  # fmt: skip
 
 
