@@ -153,7 +153,7 @@ class ComputeConfig:
     channels_last: bool = True
     """Store images with the channels last in memory: convolutions are faster; results differ by rounding."""
     compile: bool = False
-    """Compile the trainable stages with torch.compile: faster, after minutes of compiling; results differ by rounding."""
+    """Compile the trainable stages with torch.compile: faster, after half a minute or more; results differ by rounding."""
 
 
 @dataclass

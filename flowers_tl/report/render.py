@@ -31,7 +31,7 @@ SECTIONS = {
     "classes": "Accuracy by class",
     "confused": "Most confused classes",
     "mistakes": "Worst mistakes",
-    "reliability": "Reliability",
+    "reliability": "Calibration",
     "provenance": "Protocol and provenance",
 }
 NEED_PREDICTIONS = ("classes", "confused", "mistakes", "reliability")
