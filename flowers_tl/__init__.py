@@ -11,6 +11,7 @@ In a notebook::
 "The article" is Carlos Melo, «Transfer Learning with PyTorch: A Hands-On Guide», Sigmoidal, 2026.
 """
 
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowers_tl.inference.predictor import Predictor
+
+# So Python calls a module that `python -m` still looks for: this process is a command, from its first import on.
+if sys.argv[0] == "-m" and any("flowers_tl" in word for word in sys.orig_argv):
+    from flowers_tl.utils.interruption import listen
+
+    listen()
 
 __version__ = version("flowers_tl")
 

@@ -23,6 +23,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from flowers_tl.utils.interruption import before_end
+
 log = logging.getLogger(__name__)
 
 # Overrides of the sweep, which its jobs do not get.
@@ -51,21 +53,27 @@ class ParallelLauncher(Launcher):
         self.running: set[subprocess.Popen] = set()
         self.lock, self.stopped = Lock(), False
         log.info(f"Launching {len(job_overrides)} jobs, {n_jobs} at a time")
-        before = signal.signal(signal.SIGTERM, raise_exit)
         pool = ThreadPoolExecutor(n_jobs)
         try:
-            return list(pool.map(self.run, range(initial_job_idx, initial_job_idx + len(job_overrides)), job_overrides))
-        except BaseException as stop:
-            with self.lock:
-                self.stopped = True
-            for process in [*self.running]:
-                # To its helper processes too, as a terminal does.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM if isinstance(stop, SystemExit) else signal.SIGINT)
+            with before_end(self.stop):
+                numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+                return list(pool.map(self.run, numbers, job_overrides))
+        except BaseException:
+            self.stop(signal.SIGINT)
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-            signal.signal(signal.SIGTERM, before)
+
+    def stop(self, number: int) -> None:
+        """Send a signal to all jobs and wait for their end; no other begins."""
+        with self.lock:
+            self.stopped = True
+        for process in [*self.running]:
+            # To its helper processes too, as a terminal does.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        for process in [*self.running]:
+            process.wait()
 
     def run(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """Run one job to its end; its output goes to ``log.txt`` in its folder."""
@@ -137,7 +145,3 @@ def find_devices(config: DictConfig) -> list[Any]:
     from torch.cuda import device_count
 
     return list(range(device_count()))
-
-
-def raise_exit(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)

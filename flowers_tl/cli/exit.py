@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import TextIO
 
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.interruption import is_first_process, last_words
 
 
 class MessagePrinter(logging.Handler):
@@ -45,15 +47,10 @@ def messages_printed() -> Iterator[None]:
         logger.level, logger.propagate = before
 
 
-def print_error(sentence: object) -> None:
+def print_error(sentence: object, stream: TextIO | None = None) -> None:
     """Print an error's sentence to stderr; the helper processes of a run meet the same error, and print nothing."""
     if is_first_process():
-        print(f"Error: {sentence}", file=sys.stderr)
-
-
-def is_first_process() -> bool:
-    """False in the helper processes of a job on several devices."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
+        print(f"Error: {sentence}", file=stream or sys.stderr, flush=True)
 
 
 @contextmanager
@@ -71,6 +68,9 @@ def exit_on_error(
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    # Not what stands for stderr later: a search's trial writes into its log.
+    before, stream = last_words[0], sys.stderr
+    last_words[0] = lambda number: print_error(f"interrupted{resume()}.", stream)
     try:
         with messages_printed():
             yield
@@ -93,13 +93,15 @@ def exit_on_error(
             from flowers_tl.config.error_messages import explain_error as explain
         print_error(explain(error) if explain else error)
         sys.exit(1)
+    finally:
+        last_words[0] = before
 
 
 def interruption_code(stop: BaseException) -> int | None:
-    """130 after Ctrl-C, 143 after SIGTERM, None for any other exit.
+    """130 after Ctrl-C, 143 after SIGTERM, None for any other exit: where a program calls a command's function itself.
 
     Lightning turns Ctrl-C into sys.exit(1), and SIGTERM into an exit that looks like success.
     """
-    if type(stop).__name__ == "SIGTERMException" or getattr(stop, "code", None) == 143:
+    if type(stop).__name__ == "SIGTERMException":
         return 143
     return 130 if isinstance(stop.__context__ or stop, KeyboardInterrupt) else None

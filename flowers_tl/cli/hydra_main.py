@@ -38,11 +38,12 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
     """
 
     def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
-        failed, folder = False, None
+        failed, hydra_config = False, None
 
         @functools.wraps(job)
         def run_job(config: DictConfig) -> object:
-            nonlocal failed, folder
+            nonlocal failed, hydra_config
+            hydra_config = HydraConfig.get()
             try:
                 with messages_printed(), environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
                     return job(config)
@@ -51,20 +52,17 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
                     raise
                 failed = True
                 print_error(explain_run_error(error))
-                if in_sweep(HydraConfig.get()):
+                if in_sweep(hydra_config):
                     # Returned, so that Hydra goes on with the next job.
                     return Failure(explain_run_error(error))
                 raise SystemExit(1) from None
-            finally:
-                # As `continue_in` may have set it.
-                folder = None if in_sweep(HydraConfig.get()) else Path(HydraConfig.get().run.dir)
 
         compose_and_run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run_job)
 
         def main() -> None:
             # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
             flags, overrides = split_arguments(sys.argv[1:])
-            with exit_on_error(lambda: how_to_resume(folder), explain_run_error):
+            with exit_on_error(lambda: how_to_resume(hydra_config), explain_run_error):
                 exit_after_help(flags, lambda: config_help(config_name, job.__doc__ or ""))
                 sys.argv[1:] = [*flags, *overrides]
                 # With this set Hydra lets its exceptions through instead of printing them.
@@ -111,10 +109,12 @@ def as_single_command() -> Iterator[None]:
         sys.argv = argv
 
 
-def how_to_resume(folder: Path | None) -> str:
-    """What to type after an interruption of the run in ``folder``; None is a sweep, which finds its runs itself."""
-    if folder is None:
+def how_to_resume(hydra_config: DictConfig | None) -> str:
+    """What to type after an interruption of a job, None before it began; a sweep finds its runs itself."""
+    if hydra_config is None or in_sweep(hydra_config):
         return "; the same command goes on after the last epoch that was finished"
+    # As `continue_in` may have set it.
+    folder = Path(hydra_config.run.dir)
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         return " before an epoch was finished: begin anew"
     shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder

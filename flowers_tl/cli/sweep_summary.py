@@ -10,9 +10,9 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.cli.exit import is_first_process
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write, dumps
+from flowers_tl.utils.interruption import is_first_process
 
 # In a sweep's folder: a file a job, which the process of the job writes.
 JOBS = ".jobs"

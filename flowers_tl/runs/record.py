@@ -17,6 +17,7 @@ from flowers_tl.config.keys import add_later_keys
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write, dumps, format_csv
+from flowers_tl.utils.interruption import last_words
 from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -76,6 +77,7 @@ class RunFolder:
                 self.lock.release()
                 raise
             self._replace("config.yaml", self.config)
+            last_words.append(self.interrupted)
             self.write()
         return self
 
@@ -109,7 +111,15 @@ class RunFolder:
             if failed:
                 self.result["error"] = str(error) or type(error).__name__
         self.write()
+        if self.interrupted in last_words:
+            last_words.remove(self.interrupted)
         self.lock.release()
+
+    def interrupted(self, *_: object) -> None:
+        """Say that the process's end came too early, unless the run was over."""
+        if self.result["status"] == "running":
+            self.result["status"] = "interrupted"
+        self.write()
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Add to what ``result.json`` says, and write it: what is known stays known if the run dies."""
