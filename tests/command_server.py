@@ -114,6 +114,7 @@ def become(request: dict) -> None:
     os.chdir(request["cwd"])
     sys.path[0] = os.getcwd()
     sys.argv = ["-m", *request["arguments"]]
+    sys.orig_argv = [sys.executable, "-m", request["module"], *request["arguments"]]
 
 
 def next_request() -> dict:
