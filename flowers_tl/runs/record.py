@@ -88,7 +88,7 @@ class RunFolder:
         try:
             if (file := self.continues / "result.json").is_file():
                 earlier = json.loads(file.read_text())
-                self.result |= {key: earlier[key] for key in ("solved_head", "proof") if key in earlier}
+                self.result |= {key: earlier[key] for key in ("solved_head",) if key in earlier}
                 for phase in PHASES:
                     self.clock.seconds[phase] += earlier.get("seconds", {}).get(phase, 0.0)
             if (file := self.continues / "history.csv").is_file():

@@ -43,6 +43,16 @@ class ResumePoint:
         """The folder of the run that goes on."""
         return self.checkpoint and self.checkpoint.parent.parent
 
+    @property
+    def logged(self) -> list[dict[str, float]]:
+        """What TensorBoard shows of the last epoch, by call; it may lack it."""
+        return self.content.get("run", {}).get("logged", [])
+
+    @property
+    def first_step(self) -> int | None:
+        """The step from which on TensorBoard is written anew, None from the beginning: that of :attr:`logged`."""
+        return self.content.get("global_step", 0) - bool(self.logged) if self.checkpoint else None
+
 
 def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:
     """Return the checkpoint that ``ckpt_path`` names: ``last`` is the newest in the run's ``folder``.
@@ -150,11 +160,21 @@ def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> 
     start = ResumePoint(checkpoint, read_checkpoint(checkpoint))
     epochs = config["trainer"]["max_epochs"] if config["strategy"]["table"] else 0
     complete, here = start.epoch >= epochs, checkpoint.parent.parent.resolve() == Path(folder).resolve()
+    earlier = start.content.get("run", {}).get("config", config)
+    if earlier["trainer"]["max_epochs"] == config["trainer"]["max_epochs"]:
+        complete |= ended_early(start.content, config)
     if (epochs and start.epoch > epochs) or (complete and not here):
         raise UserError(
             f"{checkpoint} has {start.epoch} epochs behind it already: set trainer.max_epochs above that to train on."
         )
     return replace(start, complete=complete)
+
+
+def ended_early(content: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether early stopping or trainer.max_steps let no epoch follow; Lightning forgets the first, and would train on."""
+    most, patience = config["trainer"]["max_steps"], config["regularisation"]["early_stopping"]
+    states = [state for key, state in content.get("callbacks", {}).items() if key.startswith("EarlyStopping")]
+    return 0 < (most or 0) <= content.get("global_step", 0) or any(state["wait_count"] >= patience for state in states)
 
 
 def validate_same_images(start: ResumePoint, data: ImageDataModule) -> None:

@@ -1,11 +1,8 @@
-"""Callbacks of every run: record, curves, logits, images, moving average, best checkpoint, progress, interruption."""
+"""Callbacks of every run: record, curves, logits, images, moving average, best checkpoint, progress."""
 
 import shutil
-import signal
 from collections.abc import Mapping
 from pathlib import Path
-from threading import current_thread, main_thread
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,40 +24,6 @@ from flowers_tl.runs.record import RunFolder
 def find_callback(trainer: Trainer, kind: type[Callback]) -> Any:
     """The trainer's callback of a kind, or None."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
-
-
-class Interruption(Callback):
-    """Within this context an interruption whose exception was dropped is raised again at the trainer's next batch.
-
-    Python raises KeyboardInterrupt wherever it happens to be. In a property that C code reads, as PyTorch's writer
-    of checkpoints does, it is taken for a missing attribute and dropped, and the run trains on: where epochs are
-    short, one Ctrl-C in thirty. Outside the main thread, or where the signal is ignored, nothing is changed.
-    """
-
-    received = False
-
-    def __enter__(self) -> "Interruption":
-        self.before = signal.getsignal(signal.SIGINT)
-        self.listens = current_thread() is main_thread() and callable(self.before)
-        if self.listens:
-            signal.signal(signal.SIGINT, self.remember)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self.listens:
-            signal.signal(signal.SIGINT, self.before)
-
-    def remember(self, number: int, frame: FrameType | None) -> None:
-        """Handle the signal as it was handled before, and remember it."""
-        self.received = True
-        self.before(number, frame)
-
-    def stop_if_received(self, *_: Any) -> None:
-        """Raise what was dropped."""
-        if self.received:
-            raise KeyboardInterrupt
-
-    on_train_batch_start = on_validation_batch_start = on_test_batch_start = stop_if_received
 
 
 class GroupCurves(Callback):
@@ -141,6 +104,11 @@ class Recorder(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = {"config": self.config, "record": self.run.result}
+        # What Lightning gives to TensorBoard after this: a run that is killed before goes on behind this epoch.
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        val = {name: value for name, value in logged.items() if name.startswith("val/")}
+        rest = {name: value for name, value in logged.items() if name not in val}
+        checkpoint["run"]["logged"] = [val if self.validated_at == trainer.global_step else {}, rest]
 
 
 class PredictionCollector(Callback):

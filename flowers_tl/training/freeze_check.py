@@ -97,7 +97,10 @@ class FreezeCheck(Callback):
 
     def on_train_end(self, trainer: Trainer, module: TransferClassifier) -> None:
         # Lightning has counted the last epoch already.
-        last = trainer.current_epoch - 1
+        self.summarise(module, trainer.current_epoch - 1)
+
+    def summarise(self, module: TransferClassifier, last: int) -> None:
+        """Check the weights of a run whose ``last`` epoch is over, and say what was checked."""
         frozen = self.check_frozen(module, fingerprints(tensors(module)), last)
         unreached = [group.name for group in module.groups if group.from_epoch > last]
         if unreached:

@@ -30,7 +30,7 @@ from flowers_tl.runs.resume import (
     validate_same_model,
 )
 from flowers_tl.runs.run_id import identify
-from flowers_tl.training.callbacks import Interruption, PredictionCollector, Recorder, find_callback
+from flowers_tl.training.callbacks import PredictionCollector, Recorder, find_callback
 from flowers_tl.training.factory import (
     describe_run,
     initial_model,
@@ -49,6 +49,7 @@ from flowers_tl.training.trainer import (
     make_trainer,
     processes_released,
     record_predictions,
+    restore_records,
     without_loggers,
 )
 from flowers_tl.training.validate import validate_config
@@ -99,12 +100,11 @@ def train(
     with (
         processes_released(),
         lightning_quieted(),
-        Interruption() as interruption,
         RunFolder(folder, text, record, start.folder, start.epoch, data.clock) as run,
     ):
         # Early: a run that stops here is known when it is started again.
         run.update(identify(config, data))
-        model, trainer, inputs = prepare(config, run, data, start, [interruption, *callbacks])
+        model, trainer, inputs = prepare(config, run, data, start, callbacks)
         with peak_memory_recorded(run, trainer.strategy.root_device, config["data"]["batch_size"]):
             fit(run, model, trainer, inputs, start)
             test(config, run, model, trainer, inputs, data)
@@ -129,7 +129,7 @@ def prepare(
         model.to(memory_format=torch.channels_last)
     if config["compute"]["compile"]:
         model.compile()
-    trainer = make_trainer(config, run, model, *callbacks, first_step=start.content.get("global_step", 0))
+    trainer = make_trainer(config, run, model, *callbacks, first_step=start.first_step)
     inputs = prepare_inputs(config, data, model, trainer, start.epoch)
     run.update(describe_run(config, model, data, inputs))
     if run.record:
@@ -142,6 +142,8 @@ def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inp
     if model.strategy.head == "solved" and not start.checkpoint:
         run.update({"solved_head": solve(run, model, trainer, inputs)})
     prepare_features(inputs, "train", "val")
+    if start.checkpoint:
+        restore_records(trainer, model, start)
     with run.clock.timed("fit"):
         if model.groups and not start.complete:
             trainer.fit(model, datamodule=inputs, ckpt_path=start.checkpoint)
@@ -149,15 +151,12 @@ def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inp
         if find_callback(trainer, Recorder).validated_at != trainer.global_step:
             with without_loggers(trainer):
                 trainer.validate(model, datamodule=inputs, verbose=False)
-    if start.complete:
-        check, epochs = run.result.get("proof"), start.epoch if model.groups else trainer.current_epoch
-    else:
-        freeze_check = find_callback(trainer, FreezeCheck)
-        check, epochs = (freeze_check and freeze_check.summary) or None, trainer.current_epoch
-        # Where nothing was trained Lightning has kept nothing.
-        if not model.groups:
-            trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
-    run.update({"val": last_scores(trainer, "val"), "epochs": epochs, "proof": check})
+    freeze_check = find_callback(trainer, FreezeCheck)
+    check = (freeze_check and freeze_check.summary) or None
+    # Where nothing was trained Lightning has kept nothing.
+    if not model.groups and not start.complete:
+        trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")
+    run.update({"val": last_scores(trainer, "val"), "epochs": trainer.current_epoch, "proof": check})
 
 
 def test(

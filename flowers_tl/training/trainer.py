@@ -21,6 +21,7 @@ from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.results.images import confusion_image, mistakes_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import RunFolder
+from flowers_tl.runs.resume import ResumePoint
 from flowers_tl.training.callbacks import (
     GroupCurves,
     ImageGrid,
@@ -29,6 +30,7 @@ from flowers_tl.training.callbacks import (
     PredictionCollector,
     ProgressBar,
     Recorder,
+    find_callback,
 )
 from flowers_tl.training.divergence import DivergenceCheck
 from flowers_tl.training.factory import has_validation
@@ -92,7 +94,11 @@ def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
 
 
 def make_trainer(
-    config: dict[str, Any], run: RunFolder, model: TransferClassifier, *callbacks: Callback, first_step: int = 0
+    config: dict[str, Any],
+    run: RunFolder,
+    model: TransferClassifier,
+    *callbacks: Callback,
+    first_step: int | None = None,
 ) -> Trainer:
     """Build the Trainer with what every run records and keeps: history, curves, proof, best and last checkpoint.
 
@@ -113,9 +119,7 @@ def make_trainer(
             **arguments,
             plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), AtomicCheckpoints()],
             callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
-            logger=TensorBoardLogger(
-                run.folder, name="", version="", default_hp_metric=False, purge_step=first_step or None
-            ),
+            logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, purge_step=first_step),
             default_root_dir=run.folder,
             # The data module deals the images out itself, none twice in val and test.
             use_distributed_sampler=False,
@@ -155,6 +159,26 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
     yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
     if config["trainer"]["enable_progress_bar"]:
         yield ProgressBar()
+
+
+def restore_records(trainer: Trainer, model: TransferClassifier, start: ResumePoint) -> None:
+    """Bring TensorBoard, and where nothing is left to train the counts and the freeze check, to the checkpoint's epoch.
+
+    A run may have been killed between its checkpoint and these.
+    """
+    # In another folder the curves begin with the next epoch.
+    if start.folder == Path(trainer.default_root_dir):
+        for values in filter(None, start.logged):
+            for logger in trainer.loggers:
+                logger.log_metrics(values | {"epoch": start.epoch - 1}, start.first_step)
+    if start.complete:
+        trainer.fit_loop.load_state_dict(start.content["loops"]["fit_loop"])
+    if start.complete and model.groups:
+        trainer.fit_loop.epoch_progress.current.completed = start.epoch
+        check, state = find_callback(trainer, FreezeCheck), start.content["callbacks"].get(FreezeCheck.state_key)
+        if check and state:
+            check.load_state_dict(state)
+            check.summarise(model, start.epoch - 1)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

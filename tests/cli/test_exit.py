@@ -41,7 +41,6 @@ ENDS = {
     "Ctrl-C": (partial(failing, KeyboardInterrupt()), 130, "Error: interrupted; go on.\n"),
     "Ctrl-C in Lightning": (chained, 130, "Error: interrupted; go on.\n"),
     "SIGTERM in Lightning": (partial(failing, SIGTERMException()), 143, "Error: interrupted; go on.\n"),
-    "SIGTERM in the launcher": (partial(failing, SystemExit(143)), 143, "Error: interrupted; go on.\n"),
     "its exit": (partial(failing, SystemExit(5)), 5, ""),
 }  # fmt: skip
 

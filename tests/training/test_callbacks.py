@@ -1,10 +1,8 @@
 """The curves are what they are called, and an averaged checkpoint leaves frozen tensors alone."""
 
-import contextlib
 import csv
 import json
 import math
-import signal
 
 import lightning as L
 import pytest
@@ -14,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.callbacks import GroupCurves, Interruption, MovingAverage
+from flowers_tl.training.callbacks import GroupCurves, MovingAverage
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
@@ -159,20 +157,3 @@ def test_early_stopping_waits_for_its_patience(config, tiny, tmp_path):
 def test_bad_regularisation_is_refused(config, tiny, tmp_path, key, value, message):
     with pytest.raises(UserError, match=message):
         train(config(tiny(**{f"regularisation.{key}": value})), tmp_path / "run")
-
-
-def test_an_interruption_that_was_dropped_stops_the_run_at_the_next_batch():
-    steps = []
-
-    class Drop(L.Callback):
-        def on_train_batch_end(self, trainer, *_):
-            steps.append(trainer.global_step)
-            if trainer.global_step == 3:
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(SystemExit), Interruption() as interruption:
-        fit(make(), interruption, Drop(), epochs=4)
-    assert steps == [1, 2, 3]
-    assert signal.getsignal(signal.SIGINT) is before
