@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import os
+import sqlite3
 import time
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 from filelock import FileLock
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from flowers_tl.config.error_messages import explain_error
@@ -20,9 +22,9 @@ from flowers_tl.training.run import train
 from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
-from flowers_tl.utils.errors import UserError, shorten
+from flowers_tl.utils.errors import UserError, first_line, shorten
 from flowers_tl.utils.file_locks import claim
-from flowers_tl.utils.files import dumps
+from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import log, log_table
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -50,21 +52,31 @@ class Search:
     def __enter__(self) -> "Search":
         file = self.folder / "search.json"
         empty = not self.folder.is_dir() or not any(path.name != ".lock" for path in self.folder.iterdir())
-        if not empty and not (file.is_file() and json.loads(file.read_text()) == self.identity):
+        if not empty and not (file.is_file() and read_identity(file) == self.identity):
             raise UserError(f"{self.folder} holds something else than this search: name a new one with folder=DIR.")
         self.folder.mkdir(parents=True, exist_ok=True)
         claim(self.lock, f"the search in {self.folder}")
         # The folder was empty, or says the same already.
-        file.write_text(dumps(self.identity, indent=2) + "\n")
-        self.study = optuna.create_study(
-            study_name="search",
-            storage=f"sqlite:///{(self.folder / 'study.db').absolute()}",
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-            load_if_exists=True,
-        )
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.study.tell(trial.number, state=TrialState.FAIL)
+        with atomic_write(file) as beside:
+            beside.write_text(dumps(self.identity, indent=2) + "\n")
+        database = self.folder.absolute() / "study.db"
+        try:
+            self.study = optuna.create_study(
+                study_name="search",
+                # The path as it is: in an address '?' begins the options, and Optuna fills in what is in braces.
+                storage=RDBStorage("sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(database)}),
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+                load_if_exists=True,
+            )
+            for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+                self.study.tell(trial.number, state=TrialState.FAIL)
+        except Exception as error:
+            self.lock.release()
+            raise UserError(
+                f"{database} can't be read as the trials of this search ({first_line(error)}): put it right, or name a new "
+                "folder with folder=DIR."
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +149,14 @@ class Search:
         if accuracy is None:
             raise UserError("The trial measured no val accuracy.")
         return accuracy
+
+
+def read_identity(file: Path) -> Any:
+    """The content of ``search.json``. Raises UserError if it is damaged."""
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: put it right, or name a new folder with folder=DIR.") from error
 
 
 def log_trial(trial: FrozenTrial, count: str) -> None:

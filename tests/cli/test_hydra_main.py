@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from flowers_tl.cli.hydra_main import environment, how_to_resume, split_arguments
 
@@ -20,14 +21,16 @@ def test_flags_stand_anywhere_and_keep_their_values():
 def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "outputs" / "run"
-    assert "begin anew" in how_to_resume(folder)
+    alone = OmegaConf.create({"job": {"num": "???"}, "run": {"dir": str(folder)}})
+    assert "begin anew" in how_to_resume(alone)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.ckpt").touch()
-    assert how_to_resume(folder).endswith("hydra.run.dir=outputs/run ckpt_path=last")
+    assert how_to_resume(alone).endswith("hydra.run.dir=outputs/run ckpt_path=last")
     monkeypatch.chdir(folder)
-    assert how_to_resume(folder).endswith("hydra.run.dir=. ckpt_path=last")
+    assert how_to_resume(alone).endswith("hydra.run.dir=. ckpt_path=last")
     monkeypatch.chdir(Path(tmp_path.root))
-    assert "the same command goes on" in how_to_resume(None)
+    for of_a_sweep in (OmegaConf.merge(alone, {"job": {"num": 0}}), None):
+        assert "the same command goes on" in how_to_resume(of_a_sweep)
 
 
 @pytest.mark.parametrize("before", [None, "earlier"])

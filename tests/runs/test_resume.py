@@ -16,7 +16,9 @@ from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.resume import restore_config
 from flowers_tl.training.run import train
+from flowers_tl.training.trainer import AtomicCheckpoints
 from flowers_tl.utils.errors import UserError
+from tests.campaign.ends import read_scalars
 
 
 class PulledPlug(Exception):
@@ -243,6 +245,35 @@ def test_a_run_killed_in_its_test_ends_as_if_it_never_had(run, tmp_path, keys):
     )
     again = run("one", ckpt_path="last", given=("ckpt_path",))
     assert {**again, "seconds": None} == {**whole, "seconds": None}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"trainer.max_epochs": 2, "data.batch_size": 4},
+        {"trainer.max_epochs": 6, "regularisation.early_stopping": 1, "strategy.table.0.lr": 1e-12},
+        {"trainer.max_epochs": 6, "trainer.max_steps": 2},
+    ],
+    ids=["epochs", "patience", "steps"],
+)
+def test_a_run_killed_behind_its_last_checkpoint_ends_as_if_it_never_had(run, tmp_path, monkeypatch, keys):
+    """Neither the freeze check's record is lost, nor the curves' last point, nor that early stopping ended it."""
+    whole, save = run("whole", **keys), AtomicCheckpoints.save_checkpoint
+    for epoch in range(1, whole["epochs"] + 1):
+        name = f"killed behind {epoch}"
+
+        def stopping(self, checkpoint, path, storage_options=None, epoch=epoch):
+            save(self, checkpoint, path)
+            if path.endswith("last.ckpt") and checkpoint["epoch"] == epoch - 1:
+                raise PulledPlug
+
+        monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", stopping)
+        with pytest.raises(PulledPlug):
+            run(name, **keys)
+        monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", save)
+        run(name, ckpt_path="last", given=("ckpt_path",))
+        assert_same_end(tmp_path / "whole", tmp_path / name)
+        assert read_scalars(tmp_path / "whole") == read_scalars(tmp_path / name)
 
 
 def test_a_resume_that_fails_leaves_the_run_alone(run, tmp_path):

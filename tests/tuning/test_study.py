@@ -162,3 +162,25 @@ def test_a_search_is_known_by_the_name_that_version_0_1_gave_it(fake, tmp_path, 
     overrides = ["runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
     assert json.loads((folder / "search.json").read_text()) == {"overrides": overrides, "seed": 3, "pruning": False}
     assert capsys.readouterr().out.startswith(f"Search folder: r/{folder.name}\n")
+
+
+@pytest.mark.parametrize("name", ["a?b", "50% {x} #1", "ü & =;"])
+def test_all_of_a_search_lies_in_its_folder_whatever_its_name(fake, tmp_path, name):
+    before = set(tmp_path.iterdir())
+    search(tmp_path / name, RATE, trials=2)
+    assert set(tmp_path.iterdir()) - before == {tmp_path / name}
+    assert (tmp_path / name / "study.db").stat().st_size > 0
+    assert len(chosen(search(tmp_path / name, RATE, trials=3))) == 3
+    assert len(fake) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("search.json", b'{"over'), ("search.json", b"\xff"), ("study.db", b"no database"), ("study.db", None)],
+)
+def test_a_damaged_file_of_a_search_is_named(fake, tmp_path, file, content):
+    search(tmp_path / "a", RATE, trials=2)
+    path = tmp_path / "a" / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    with pytest.raises(UserError, match=rf"{file} .*folder=DIR"):
+        search(tmp_path / "a", RATE, trials=3)
