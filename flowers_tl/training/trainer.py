@@ -171,6 +171,8 @@ def restore_records(trainer: Trainer, model: TransferClassifier, start: ResumePo
         for values in filter(None, start.logged):
             for logger in trainer.loggers:
                 logger.log_metrics(values | {"epoch": start.epoch - 1}, start.first_step)
+    # With max_steps Lightning would end the checkpoint's epoch once more, and begin none.
+    trainer.fit_loop._iteration_based_training = lambda: False
     if start.complete:
         trainer.fit_loop.load_state_dict(start.content["loops"]["fit_loop"])
     if start.complete and model.groups:
