@@ -2,7 +2,6 @@
 
 import copy
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
 from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
-from flowers_tl.utils.files import dumps, validate_new_folder
+from flowers_tl.utils.files import dumps, hidden_folder, validate_new_folder
 from flowers_tl.utils.notes import log_note
 
 CARD = "README.md"
@@ -61,8 +60,8 @@ def export(
     about = describe_model(trained)
     metadata = {key: dumps(value) for key, value in about.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-        folder, files = Path(beside) / out.name, {}
+    with hidden_folder(out.parent) as beside:
+        folder, files = beside / out.name, {}
         folder.mkdir()
         for name, kind in kinds.items():
             progress(f"Writing {kind.file}")

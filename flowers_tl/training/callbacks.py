@@ -19,11 +19,35 @@ from torchvision.utils import make_grid
 from flowers_tl.data.transforms import denormalise, normalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.record import RunFolder
+from flowers_tl.runs.resume import ResumePoint
+from flowers_tl.training.freeze_check import FreezeCheck
 
 
 def find_callback(trainer: Trainer, kind: type[Callback]) -> Any:
     """The trainer's callback of a kind, or None."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
+
+
+def restore_records(trainer: Trainer, model: TransferClassifier, start: ResumePoint) -> None:
+    """Bring TensorBoard, and where nothing is left to train the counts and the freeze check, to the checkpoint's epoch.
+
+    A run may have been killed between its checkpoint and these.
+    """
+    # In another folder the curves begin with the next epoch.
+    if start.folder == Path(trainer.default_root_dir):
+        for values in filter(None, start.logged):
+            for logger in trainer.loggers:
+                logger.log_metrics(values | {"epoch": start.epoch - 1}, start.first_step)
+    # With max_steps Lightning would end the checkpoint's epoch once more, and begin none.
+    trainer.fit_loop._iteration_based_training = lambda: False
+    if start.complete:
+        trainer.fit_loop.load_state_dict(start.content["loops"]["fit_loop"])
+    if start.complete and model.groups:
+        trainer.fit_loop.epoch_progress.current.completed = start.epoch
+        check, state = find_callback(trainer, FreezeCheck), start.content["callbacks"].get(FreezeCheck.state_key)
+        if check and state:
+            check.load_state_dict(state)
+            check.summarise(model, start.epoch - 1)
 
 
 class GroupCurves(Callback):

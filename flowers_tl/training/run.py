@@ -30,7 +30,7 @@ from flowers_tl.runs.resume import (
     validate_same_model,
 )
 from flowers_tl.runs.run_id import identify
-from flowers_tl.training.callbacks import PredictionCollector, Recorder, find_callback
+from flowers_tl.training.callbacks import PredictionCollector, Recorder, find_callback, restore_records
 from flowers_tl.training.factory import (
     describe_run,
     initial_model,
@@ -49,7 +49,6 @@ from flowers_tl.training.trainer import (
     make_trainer,
     processes_released,
     record_predictions,
-    restore_records,
     without_loggers,
 )
 from flowers_tl.training.validate import validate_config

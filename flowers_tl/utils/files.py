@@ -4,13 +4,20 @@ import csv
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from filelock import FileLock
+
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.interruption import before_end
+
+HIDDEN = ".flowers_tl-"
 
 
 @contextmanager
@@ -22,11 +29,27 @@ def atomic_write(file: str | Path) -> Iterator[Path]:
     """
     beside = Path(f"{file}.new")
     try:
-        yield beside
-        os.replace(beside, file)
+        with before_end(lambda number: beside.unlink(missing_ok=True)):
+            yield beside
+            os.replace(beside, file)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def hidden_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder in ``parent`` for what is not whole yet, and remove it at the end, with those that a kill has left."""
+    for old in parent.glob(f"{HIDDEN}*"):
+        # One that is locked is another process's.
+        with suppress(OSError), FileLock(old / ".lock").acquire(timeout=0):
+            shutil.rmtree(old)
+    with (
+        TemporaryDirectory(prefix=HIDDEN, dir=parent) as name,
+        FileLock(Path(name) / ".lock"),
+        before_end(lambda number: shutil.rmtree(name, ignore_errors=True)),
+    ):
+        yield Path(name)
 
 
 def new_folder(kind: str) -> Path:

@@ -2,12 +2,15 @@
 
 import json
 import math
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from flowers_tl.config.schema import CONF
-from flowers_tl.utils.files import atomic_write, csv_text, dumps, new_folder
+from flowers_tl.utils.files import atomic_write, csv_text, dumps, hidden_folder, new_folder
 
 
 def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
@@ -65,3 +68,20 @@ def test_json_is_written_in_one_place():
 def test_no_name_is_a_formula_in_a_csv(name):
     assert csv_text(name) == f"'{name}"
     assert csv_text("rose = 1") == "rose = 1"
+
+
+def test_a_hidden_folder_is_removed_with_those_of_killed_processes_but_not_of_others(tmp_path):
+    code = "import sys, pathlib; from flowers_tl.utils.files import hidden_folder\n"
+    code += (
+        "with hidden_folder(pathlib.Path(sys.argv[1])) as folder:\n    print(folder, flush=True)\n    sys.stdin.read()"
+    )
+    words, pipes = [sys.executable, "-c", code, str(tmp_path)], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    killed, other = (subprocess.Popen(words, text=True, **pipes) for _ in range(2))
+    folders = [Path(process.stdout.readline().strip()) for process in (killed, other)]
+    assert all(folder.is_dir() for folder in folders)
+    killed.kill()
+    killed.wait()
+    with hidden_folder(tmp_path) as mine:
+        assert set(tmp_path.iterdir()) == {folders[1], mine}
+    other.communicate()
+    assert not list(tmp_path.iterdir())
