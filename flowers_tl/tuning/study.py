@@ -52,7 +52,11 @@ class Search:
     def __enter__(self) -> "Search":
         file = self.folder / "search.json"
         empty = not self.folder.is_dir() or not any(path.name != ".lock" for path in self.folder.iterdir())
-        if not empty and not (file.is_file() and read_identity(file) == self.identity):
+        try:
+            same = file.is_file() and json.loads(file.read_text()) == self.identity
+        except ValueError as error:
+            raise UserError(f"{file} is damaged: put it right, or name a new folder with folder=DIR.") from error
+        if not empty and not same:
             raise UserError(f"{self.folder} holds something else than this search: name a new one with folder=DIR.")
         self.folder.mkdir(parents=True, exist_ok=True)
         claim(self.lock, f"the search in {self.folder}")
@@ -149,14 +153,6 @@ class Search:
         if accuracy is None:
             raise UserError("The trial measured no val accuracy.")
         return accuracy
-
-
-def read_identity(file: Path) -> Any:
-    """The content of ``search.json``. Raises UserError if it is damaged."""
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: put it right, or name a new folder with folder=DIR.") from error
 
 
 def log_trial(trial: FrozenTrial, count: str) -> None:

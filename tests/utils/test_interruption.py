@@ -19,20 +19,16 @@ class Dropping:
         while True:
             time.sleep(0.01)
 
+WORDS = {"a record": lambda number: print("recorded", number, flush=True), "words that hang": lambda number: time.sleep(60)}
+
 def work(place):
-    print("at work", flush=True)
-    if place == "Python":
+    with before_end(WORDS.get(place, lambda number: None)):
+        print("at work", flush=True)
+        if place == "C":
+            ctypes.CDLL(None).sleep(60)
+        elif place == "__del__":
+            Dropping()
         time.sleep(60)
-    elif place == "C":
-        ctypes.CDLL(None).sleep(60)
-    elif place == "__del__":
-        Dropping()
-    elif place == "a record":
-        with before_end(lambda number: print("recorded", number, flush=True)):
-            time.sleep(60)
-    elif place == "words that hang":
-        with before_end(lambda number: time.sleep(60)):
-            time.sleep(60)
 
 from flowers_tl.utils import interruption
 interruption.GRACE = 0.5
