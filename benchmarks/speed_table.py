@@ -9,16 +9,16 @@ from rich.table import Table
 
 from flowers_tl.utils.phase_timer import PHASES
 
-HEADER = ("command", "seconds", *PHASES, "pictures/s", "private GB", "mapped GB", "test accuracy", "times as fast")
+HEADER = ("command", "seconds", *PHASES, "images/s", "private GB", "mapped GB", "test accuracy", "times as fast")
 # Two tables for a terminal of 80 columns.
 TERMINAL = {
     "Speed, in seconds": ("command", "seconds", *PHASES, "times as fast"),
-    "What that is": ("command", "pictures/s", "private GB", "mapped GB", "test accuracy"),
+    "Images per second, memory and accuracy": ("command", "images/s", "private GB", "mapped GB", "test accuracy"),
 }
 TITLES = {
     "plain": "{strategy}, plain loop",
     "flowers_tl": "{strategy}, empty cache",
-    "again": "{strategy}, again",
+    "again": "{strategy}, full cache",
     "sweep": "sweep of {count} rates, empty cache",
     "heads": "{count} rates as heads, empty cache",
 }
