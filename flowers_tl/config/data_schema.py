@@ -13,7 +13,7 @@ class DataConfig:
     name: str = MISSING
     """Name of the data set."""
     root: str | None = None
-    """Folder of the images; default `data`; for flowers FLOWERS102_ROOT if it is set; `folder` needs it."""
+    """Folder of the images. Default: `data` (for flowers: FLOWERS102_ROOT, if set). data=folder needs this key."""
     num_classes: int | None = None
     """Number of outputs of the head; null: the number of classes of the data set."""
     image_size: int = 224
@@ -23,17 +23,20 @@ class DataConfig:
     num_workers: int | None = None
     """Processes that prepare images; null: one per core (maximum 8), or none if that is faster."""
     augmentation: str = "crop"
-    """Of training images: `crop` (as in the tutorial), `random_resized_crop` or `trivial_augment`; each also flips."""
+    """How training images are changed at random: `crop` (as in the article), `random_resized_crop` or `trivial_augment`; all also
+    flip."""
     limit: int | None = None
-    """Maximum number of images per split, spread evenly over it; null: all."""
+    """Use at most this many images of each split, evenly spaced; null: all."""
     protocol: str = "official"
-    """`official`: train on train, select by val. `trainval`: train on train and val together, without validation."""
+    """`official`: train on train, use val to select settings and checkpoints. `trainval`: train on train and val together,
+    without validation."""
     per_class: int | None = None
-    """Maximum number of training images per class, drawn by the seed; null: all."""
+    """Maximum number of training images per class, chosen at random by `seed`; null: all."""
     balance: str = "none"
-    """`weights`: classes count equally in the training loss; `sampler`: classes are drawn equally often; `none`: neither."""
+    """`weights`: classes count equally in the training loss; `sampler`: classes are used equally often; `none`: neither."""
     value_range: list[float] | None = None
-    """The two pixel values that mean black and white in signed, 32-bit or float TIFFs; null: what the file says, or 0 and 1."""
+    """The pixel values of black and white in signed, 32-bit or float TIFFs; null: those of the file, or 0 and 1 for float from 0
+    to 1."""
 
 
 @dataclass
@@ -45,7 +48,7 @@ class SyntheticConfig(DataConfig):
     test_per_class: int = 20
     """Test images per class."""
     first_species: int = 0
-    """Number of the first class: non-overlapping ranges draw different flowers."""
+    """Number of the first class. The classes N to N + num_classes - 1 are drawn; other numbers are other flowers."""
 
 
 @dataclass
@@ -53,7 +56,7 @@ class WithoutValConfig(DataConfig):
     """Sets that have a test split and no val split."""
 
     val_fraction: float = 0.15
-    """Share of the images of each class that is moved from train to val, if there is no val split."""
+    """Share of the images of each class that val gets from train, if the data set has no val split."""
     split_seed: int = 0
     """Seed of the split."""
 
@@ -63,7 +66,7 @@ class WithoutSplitsConfig(WithoutValConfig):
     """Sets that may have no splits at all."""
 
     test_fraction: float = 0.15
-    """Share of the images of each class that is moved from train to test, if there is no test split."""
+    """Share of the images of each class that test gets from train, if the data set has no test split."""
 
 
 @dataclass

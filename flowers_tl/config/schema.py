@@ -35,31 +35,33 @@ CONF = find_conf(Path(__file__).parents[1])
 @dataclass
 class RowConfig:
     stage: Any = MISSING
-    """A stage's name (`head`), an index over stem and feature stages (-1: the last), a slice ("2:", ":head"), or `all`."""
+    """A stage's name (`head`), an index over stem and feature stages (-1: the last), a Python slice ("2:", ":head"), or `all`."""
     lr: Any = MISSING
-    """Learning rate of the parameters there, or a factor of the row above (`x0.5`), applied again from stage to stage."""
+    """Learning rate of these stages. With `x0.5` the first stage gets half the rate of the row above, the next one half of that,
+    and so on."""
     from_epoch: int = 0
-    """First epoch, counted from 0, in which they are trained."""
+    """First epoch, counted from 0, in which these stages are trained."""
     every: int | None = None
-    """The row's stages begin one after the other, this many epochs apart; null: all at once."""
+    """Number of epochs between the start of one stage of the row and the start of the next; null: all start together."""
     weight_decay: float | None = None
-    """Decay of these weights; null: optimizer.weight_decay."""
+    """Weight decay of these stages; null: optimizer.weight_decay."""
     only: list[str] | None = None
-    """Kinds of parameters that are trained: `norm`, `bias`, `weight` (the rest); null: all."""
+    """List of the kinds of parameters that are trained, such as [norm] or [norm,bias]; `weight` is all others; null: all."""
 
 
 @dataclass
 class StrategyConfig:
     name: str = MISSING
-    """What the strategy is called in records and comparisons."""
+    """Name of the strategy in records and comparisons."""
     table: list[RowConfig] = MISSING
     """The trainable stages; all others are frozen."""
     weights: str = "pretrained"
-    """`pretrained` begins from backbone.weights; `random` ignores backbone.weights."""
+    """`pretrained` starts from backbone.weights; `random` ignores backbone.weights."""
     head: str = "random"
-    """`random` begins from a random head; `solved` from the best head on the unchanged features, found by L-BFGS."""
+    """`random`: start with a random head. `solved`: start with the best head for the pretrained features, computed by L-BFGS."""
     frozen_batchnorm: str = "eval"
-    """`eval` keeps the statistics of frozen BatchNorm layers; `train` updates them with each batch, as a plain notebook does."""
+    """`eval`: frozen BatchNorm layers keep their statistics. `train`: each batch updates these statistics, as after
+    model.train() in PyTorch."""
 
 
 @dataclass
@@ -67,27 +69,27 @@ class OptimizerConfig:
     name: str = MISSING
     """adam, adamw or sgd. The strategy sets the learning rates."""
     weight_decay: float = 0.0
-    """Weight decay of the parameters whose row of the strategy names none."""
+    """Weight decay, unless the row of the strategy sets its own."""
     betas: list[float] | None = None
-    """Of adam and adamw; null: PyTorch's, 0.9 and 0.999."""
+    """For adam and adamw; null: 0.9 and 0.999."""
     momentum: float | None = None
-    """Of sgd; null: none."""
+    """For sgd; null: none."""
     nesterov: bool | None = None
-    """Of sgd: Nesterov's momentum."""
+    """For sgd: use Nesterov momentum."""
     fused: bool | None = None
-    """Take the step in one fused operation: faster, other rounding; null: PyTorch's choice."""
+    """Use PyTorch's fused optimizer: faster, results differ by rounding; null: PyTorch decides."""
 
 
 @dataclass
 class SchedulerConfig:
     name: str = MISSING
-    """constant, cosine or onecycle: how the learning rates change from step to step."""
+    """constant, cosine or onecycle: how the learning rates change during the run."""
     warmup_epochs: float | None = None
-    """Of cosine: number of epochs over which the rates rise from nearly 0."""
+    """For cosine: number of epochs in which the rates rise from nearly 0."""
     final: float | None = None
-    """Of cosine: final rate divided by initial rate."""
+    """For cosine: last rate as a fraction of the strategy's rate (0: it falls to zero)."""
     pct_start: float | None = None
-    """Of onecycle: share of the run over which the rates rise."""
+    """For onecycle: fraction of the run in which the rates rise."""
 
 
 @dataclass
@@ -97,9 +99,9 @@ class RegularisationConfig:
     name: str = MISSING
     """Name of this choice."""
     label_smoothing: float = 0.0
-    """Share of each label that is spread over all classes."""
+    """0.1 means: 10 % of each target is divided equally among all classes."""
     mixup: float | None = None
-    """Blend pairs of images. The value is alpha of the Beta distribution of the shares; null: off."""
+    """Blend pairs of images. The value is alpha: the mixing ratio is drawn from Beta(alpha, alpha); null: off."""
     cutmix: float | None = None
     """Paste a part of one image into another; alpha as above. If mixup is set too, each batch uses one of the two at random."""
     ema: float | None = None
@@ -113,7 +115,7 @@ class BackboneConfig:
     name: str = MISSING
     """Name of the network."""
     weights: str | None = "IMAGENET1K_V1"
-    """A torchvision weights name, a file (also looked for in the folder FLOWERS_TL_WEIGHTS), or null: random."""
+    """A torchvision weights name, a file or a run's checkpoint (also searched in FLOWERS_TL_WEIGHTS), or null: random."""
 
 
 @dataclass
@@ -121,31 +123,31 @@ class CacheConfig:
     """What is computed once and kept on disk: decoded images, and the outputs of the frozen stages."""
 
     enabled: bool = True
-    """false: decode every image in every epoch and keep nothing."""
+    """false: decode every image in every epoch and cache nothing."""
     dir: str | None = None
     """Folder; null: FLOWERS_TL_CACHE, or else flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and
     clears it."""
     max_gb: float = 20.0
     """Maximum size in gigabytes. Beyond it, the entries that were unused for the longest time are removed."""
     views: int | None = 4
-    """Number of views of each training image that the frozen stages see, in turn. A view is a crop that may be flipped; null:
-    a new view in each epoch."""
+    """Number of fixed views of each training image. A view is a crop that may be flipped. The epochs use them in
+    turn; null: a new view in each epoch."""
     view_seed: int | None = None
-    """Seed of these views; null: `seed`. Runs with the same view_seed share the kept features."""
+    """Seed of these views; null: `seed`. Runs with the same view_seed share the cached features."""
     precision: str = "fp32"
-    """Precision of the frozen stages before the first trainable one: `fp32`, or `bf16`, faster where the machine has it."""
+    """Precision of the frozen prefix: `fp32`, or `bf16`, which is faster if the CPU or GPU supports bfloat16."""
 
 
 @dataclass
 class HeadsConfig:
-    """Many heads in one run, where only the head is trained: each combination of these is one, recorded as a run."""
+    """If only the head is trained, one run can train many heads: one for each combination of these values."""
 
     lr: list[float] | None = None
-    """Learning rates of the head; null: the strategy's."""
+    """Learning rates of the head; null: the value of the strategy."""
     weight_decay: list[float] | None = None
-    """Weight decays of the head; null: the strategy's. For a solved head: the decays to try."""
+    """Weight decays of the head; null: the value of the strategy. For a solved head: the weight decays to try."""
     seeds: int = 1
-    """Number of seeds, counted up from `seed`. They share the views of cache.view_seed, or else of the first seed."""
+    """Number of seeds, beginning with `seed`. All use the views of cache.view_seed; null: those of the first seed."""
 
 
 @dataclass
@@ -161,13 +163,19 @@ class TrainerConfig:
     """Arguments of lightning.Trainer by their own names; null leaves Lightning's default."""
 
     max_epochs: int = 15
+    """Number of epochs."""
     accelerator: str = "auto"
+    """cpu, gpu, or auto: a GPU if there is one."""
     devices: Any = 1
+    """Number of devices."""
     num_nodes: int = 1
+    """Number of machines."""
     strategy: Any = "auto"
     """How devices share the work (ddp, ...); not the transfer strategy."""
     precision: Any = None
+    """Precision of training, such as bf16-mixed; null: float32."""
     deterministic: Any = True
+    """true: use only operations that give the same result each time."""
     fast_dev_run: Any = False
     min_epochs: int | None = None
     max_steps: int = -1
@@ -185,13 +193,14 @@ class TrainerConfig:
     enable_model_summary: bool = False
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
+    """Scale gradients down to this norm where it is larger; null: off."""
     gradient_clip_algorithm: str | None = None
     benchmark: bool | None = None
     inference_mode: bool = True
     profiler: str | None = None
     detect_anomaly: bool = False
     sync_batchnorm: bool = False
-    """On several GPUs: trainable BatchNorm takes its statistics from all images of a step, not from those of one GPU."""
+    """With several GPUs: trainable BatchNorm uses the statistics of all images of a step, not only those of one GPU."""
     plugins: Any = None
 
 
@@ -204,34 +213,34 @@ class TrainConfig:
     data: Any = MISSING
     """Which images."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """Which optimizer takes the steps."""
+    """Which optimizer."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     """How the learning rates change over the run."""
     regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
     """What reduces overfitting to the few images."""
     cache: CacheConfig = field(default_factory=CacheConfig)
-    """What is kept from being computed twice."""
+    """The cache on disk: decoded images and features."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-    """Many heads at once."""
+    """Many heads in one run."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    """How fast it goes."""
+    """Options for speed."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Epochs, devices, precision: arguments of lightning.Trainer."""
     seed: int = 0
     """Seed of all random numbers."""
     runs: str = "${oc.env:FLOWERS_TL_RUNS,outputs}"
-    """Folder of all runs; by default FLOWERS_TL_RUNS, or else outputs. A finished run in it is not run again, and an
-    interrupted run in it continues."""
+    """Folder of all runs; by default FLOWERS_TL_RUNS, or else outputs. A run that is finished there is not repeated; an
+    interrupted one continues."""
     force: bool = False
     """Repeat the run from the start, even if it is finished or was interrupted."""
     test_best: bool = False
     """Test the checkpoint with the best val accuracy too, not only the final weights."""
     ckpt_path: str | None = None
-    """Continue a stopped run: `last` with hydra.run.dir=ITS_FOLDER, or the path of a checkpoint to continue in a new folder."""
+    """`last`: continue the stopped run in the folder hydra.run.dir. Path of a checkpoint: continue its run in a new folder."""
     proof: bool = True
-    """Check during training that no bit of a frozen tensor changes and that training does what the table says."""
+    """Freeze check: check during training that frozen tensors do not change and that training does what the table says."""
     print_strategy: bool = False
-    """Print which stages would be trained, and stop: no images, no weights, no training, no folder."""
+    """Only print which stages would be trained; nothing is loaded, trained or written."""
 
 
 store = ConfigStore.instance()
