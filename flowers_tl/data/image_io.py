@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from flowers_tl.data.image_bounds import one_at_a_time, strips, validate_bounds
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
@@ -51,9 +52,11 @@ def read_image(path: str | Path, side: int | None = None, value_range: Limits = 
         if Path(path).is_fifo():
             raise ValueError("it is a pipe")
         with Image.open(path, formats=FORMATS) as image:
+            validate_bounds(image, path)
             if side:
                 image.draft("RGB", (side, side))
-            return to_rgb(image, value_range)
+            with one_at_a_time(image):
+                return to_rgb(image, value_range)
     # Decoders raise nearly anything on a damaged file.
     except Exception as error:
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
@@ -89,9 +92,10 @@ def needs_range(image: Image.Image) -> bool:
 
 
 def read_image_size(path: str | Path) -> tuple[int, int] | None:
-    """Width and height by the file's header, in pixels, before any turning; None where there is no such header."""
+    """Width and height by the file's header, in pixels, before any turning; None where no image is there that is read."""
     try:
         with Image.open(path, formats=FORMATS) as image:
+            validate_bounds(image)
             return image.size
     # As above; whoever decodes it will say so.
     except Exception:
@@ -114,26 +118,40 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
         raise UserError(
             f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
-    original = image
+    validate_bounds(image)
+    original, limits = image, None
     # Damaged notes of the camera: it stays as it lies.
     with suppress(SyntaxError, TypeError, LookupError, struct.error):
         image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF" or number_kind(original)[1] == 2:
-        image = Image.fromarray(to_eight_bits(np.asarray(image), original, value_range))
-    # Beneath it lies any colour, mostly black.
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+        limits = find_limits(image, original, value_range)
+    elif image.mode == "RGB" and not image.has_transparency_data:
+        return image.copy() if image is original else image
+    # A strip at a time, so that a large one takes no more memory than it must.
+    rgb = Image.new("RGB", image.size)
+    for top, strip in strips(image):
+        if limits:
+            strip = Image.fromarray(to_eight_bits(strip, original, limits))
+        # Beneath it lies any colour, mostly black.
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        rgb.paste(strip.convert("RGB"), (0, top))
+    return rgb
 
 
-def to_eight_bits(values: np.ndarray, image: Image.Image, value_range: Limits) -> np.ndarray:
-    """An image's numbers (height, width) as uint8, by what its header says; see :func:`to_rgb`."""
-    (bits, kind, white_is_zero), tags = number_kind(image), getattr(image, "tag_v2", {})
-    # Pillow holds these as others.
-    values = values.view({(8, 2): np.int8, (32, 1): np.uint32}.get((bits, kind), values.dtype))
+def numbers(strip: Image.Image, image: Image.Image) -> np.ndarray:
+    """The numbers of a strip (height, width) as the header of its image has them; Pillow holds some as others."""
+    values, (bits, kind, _) = np.asarray(strip), number_kind(image)
+    return values.view({(8, 2): np.int8, (32, 1): np.uint32}.get((bits, kind), values.dtype))
+
+
+def find_limits(turned: Image.Image, image: Image.Image, value_range: Limits) -> Sequence[float]:
+    """Which numbers are black and white in an image, by what its header says; see :func:`to_rgb`."""
+    (bits, kind, _), tags = number_kind(image), getattr(image, "tag_v2", {})
     own = [float(np.ravel(tags[tag])[0]) for tag in (LOWEST, HIGHEST) if tag in tags]
-    low, high = min([values.min(), *own]), max([values.max(), *own])
+    ends = np.array([[part.min(), part.max()] for part in (numbers(strip, image) for _, strip in strips(turned))])
+    low, high = min([ends[:, 0].min(), *own]), max([ends[:, 1].max(), *own])
     limits = value_range or own
     if kind == 1 and bits <= 16:
         limits = (0, 2**bits - 1)
@@ -144,9 +162,14 @@ def to_eight_bits(values: np.ndarray, image: Image.Image, value_range: Limits) -
     if len(limits) != 2 or not limits[0] < limits[1] or not low <= high:
         form = f"{image.format or 'a PIL image'} of {bits} bits, {KINDS.get(kind, 'unknown')}, {low:g} to {high:g}"
         raise Undecodable(f"{form}, needs data.value_range=[BLACK,WHITE] in training")
+    return limits
+
+
+def to_eight_bits(strip: Image.Image, image: Image.Image, limits: Sequence[float]) -> np.ndarray:
+    """The numbers of a strip of an image as uint8 (height, width), from black to white; where 0 is white, the other way."""
+    ends = (65535, 0) if number_kind(image)[2] else (0, 65535)
     # By way of 16 bits, so that all are rounded as these are.
-    numbers = np.interp(values, limits, (65535, 0) if white_is_zero else (0, 65535)).round()
-    return (numbers / 257).astype(np.uint8)
+    return (np.interp(numbers(strip, image), limits, ends).round() / 257).astype(np.uint8)
 
 
 def is_image_file(name: PurePath) -> bool:

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from flowers_tl.utils.notes import log
 from flowers_tl.utils.templates import escape_markdown
 
 TOP = 5
+# Visitors that are answered at once: a large image of one, which takes some seconds to read, does not stop the others.
+VISITORS = 4
 # Those of gradio's theme would be loaded from a server.
 FONTS = ("system-ui", "sans-serif")
 
@@ -106,20 +109,25 @@ def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = 
             elem_id="gallery",
         )
         answer = answerer(network, examples, explain, gradio)
-        file.change(answer, file, [message, crop, heat, classes, gallery], api_visibility="private")
+        parts = [message, crop, heat, classes, gallery]
+        file.change(answer, file, parts, api_visibility="private", concurrency_limit=VISITORS)
     return page
 
 
 def answerer(
     network: Predictor, examples: Mapping[str, Path], explain: bool, gradio: Any
 ) -> Callable[[str | None], list[Any]]:
-    """The function that maps an uploaded file to the values of the page's parts."""
+    """The function that maps an uploaded file to the values of the page's parts; several threads may call it."""
+    # A heat map changes the network while it is computed.
+    alone = Lock()
 
     def answer(file: str | None) -> list[Any]:
         if file is None:
             return [gradio.Markdown(visible=False), *[None] * 4]
         try:
-            (explanation,) = explain_images(network, {Path(file): network.prepare(file)}, TOP, heat=explain)
+            prepared = {Path(file): network.prepare(file)}
+            with alone:
+                (explanation,) = explain_images(network, prepared, TOP, heat=explain)
         except UserError as error:
             # Where it lies on this machine is not the visitor's business.
             sentence = str(error).replace(file, Path(file).name)
