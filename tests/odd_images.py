@@ -1,8 +1,11 @@
 """Image files of kinds that no library here writes."""
 
 import struct
+import zlib
+from io import BytesIO
 
 import numpy as np
+from PIL import Image
 
 
 def tiff(values: np.ndarray, photometric: int = 1, **tags: float) -> bytes:
@@ -18,3 +21,37 @@ def tiff(values: np.ndarray, photometric: int = 1, **tags: float) -> bytes:
     )
     directory = struct.pack("<H", len(rows)) + listed + struct.pack("<I", 0)
     return b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes() + directory
+
+
+def png(width: int, height: int, bits: int = 8, colours: int = 0) -> bytes:
+    """A black PNG, however large, in a few bytes; ``colours`` is its kind (0: grey, 2: RGB, 4: grey with alpha, 6: RGBA)."""
+    row = bytes(1 + (width * {0: 1, 2: 3, 4: 2, 6: 4}[colours] * bits + 7) // 8)
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def tags(count: int, size: int, **more: int) -> bytes:
+    """A TIFF of 10 by 10 pixels with further tags, of which each names the file's first ``size`` bytes."""
+    rows = [(256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+    rows += [(322, 4, 1, more["tile"]), (323, 4, 1, more["tile"]), (324, 4, 1, 8), (325, 4, 1, 100)] if more else []
+    rows += [] if more else [(273, 4, 1, 8), (278, 4, 1, 10), (279, 4, 1, 100)]
+    # Of these numbers none has a meaning.
+    rows += [(50000 + k, 1, size, 0) for k in range(count)]
+    listed = b"".join(struct.pack("<HHII", *row) for row in sorted(rows))
+    return (b"II*\0" + struct.pack("<IH", 8, len(rows)) + listed + bytes(4)).ljust(size, b"\0")
+
+
+def scans(side: int, count: int) -> bytes:
+    """A black progressive JPEG that goes over its pixels so many more times."""
+    file = BytesIO()
+    Image.new("L", (side, side)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    # The last scan, with the table before it.
+    last = content.rindex(b"\xff\xc4")
+    return content[:-2] + content[last:-2] * count + b"\xff\xd9"

@@ -212,7 +212,7 @@ def test_whatever_a_decoder_raises_the_file_is_named(scene, tmp_path, monkeypatc
     def fail(*args):
         raise error
 
-    scene.save(tmp_path / "a.bmp")
+    scene.convert("L").save(tmp_path / "a.bmp")
     monkeypatch.setattr(Image.Image, "convert", fail)
     with pytest.raises(UserError, match=r"a.bmp can't be read as an image") as caught:
         read_image(tmp_path / "a.bmp")
