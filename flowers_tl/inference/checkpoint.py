@@ -1,6 +1,5 @@
 """Load a trained network from its checkpoint: the weights, the config of its run, and its scores."""
 
-import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.pretrained import initial_weights, load_weights, refuse_not_finite
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.runs.record import ELSEWHERE, read_config, read_result
+from flowers_tl.runs.read_record import follow_link
+from flowers_tl.runs.record import read_config, read_result
 from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import make_model
 from flowers_tl.utils.errors import UserError, shorten, validate_not_empty
@@ -141,8 +141,7 @@ def find_trained_checkpoint(path: Path) -> Path:
     """The file itself, or the last checkpoint of the run in the folder."""
     if path.is_dir():
         # A sweep's job may link to a run that was finished before.
-        while (link := path / ELSEWHERE).is_file():
-            path = path / json.loads(link.read_text())["run"]
+        path = follow_link(path)
         for file in (path / "checkpoints" / "last.ckpt", path / "head.pt"):
             if file.is_file():
                 return file

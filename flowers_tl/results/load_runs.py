@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ import numpy as np
 
 from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.runs.record import ELSEWHERE, divergence_reason, read_config
+from flowers_tl.runs.read_record import ELSEWHERE, KINDS, follow_link, read_mapping, read_text
+from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
 IRRELEVANT = ("seed", *WITHOUT_EFFECT)
+# More than any run's: the report has a line for each.
+MOST_EPOCHS = 100_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
         if status == "finished":
             runs.append(run)
         elif status == "diverged":
-            name = f"{run.config['strategy.name']} with seed {run.config['seed']}"
+            name = f"{run.config['strategy.name']} with seed {run.config.get('seed')}"
             notes.append(f"{file.parent} diverged and is in no row and no mean ({name}): {why}")
         else:
             notes.append(f"{file.parent} is left out: its status is '{status}'{why and f': {why}'}")
@@ -110,21 +113,26 @@ def linked_runs(path: Path, notes: list[str]) -> Iterator[Path]:
     """
     for link in sorted(path.rglob(ELSEWHERE)):
         try:
-            folder = link.parent / json.loads(link.read_text())["run"]
-        except (OSError, ValueError, KeyError, TypeError):
-            notes.append(f"{link} can't be read, so the run that it links to is missing.")
+            folder = follow_link(link.parent)
+        except UserError as error:
+            notes.append(str(error))
             continue
         if not (folder / "result.json").is_file():
             notes.append(f"{link.parent} links to the run in {folder.resolve()}, which is not there any more.")
-        yield from folder.rglob("result.json")
+            continue
+        # Those of many heads lie below it.
+        yield from [folder / "result.json", *folder.glob("*/result.json")]
 
 
 def read_run(folder: Path) -> Run:
-    """Read one run's folder."""
-    result = json.loads((folder / "result.json").read_text())
+    """Read one run's folder. Raises ValueError or another exception where a file of it is not a run's."""
+    result = read_mapping(folder / "result.json", KINDS)
+    result = {key: value for key, value in result.items() if value is not None or KINDS.get(key) is not dict}
     if why := divergence_reason(result):
         result |= {"status": "diverged", "error": why}
     config = flatten(read_config(folder))
+    if not isinstance(config["strategy.name"], str):
+        raise ValueError("config.yaml names no strategy")
     # A file of the same name may have had other content.
     if "weights_fingerprint" in result:
         name, content = Path(str(config.get("backbone.weights"))).name, result["weights_fingerprint"]
@@ -132,14 +140,22 @@ def read_run(folder: Path) -> Run:
     history: dict[str, np.ndarray] = {}
     if result["status"] == "finished" and "heads" not in result:
         if result["epochs"]:
-            with open(folder / "history.csv", newline="") as file:
-                rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(read_text(folder / "history.csv").splitlines()))
             history = {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
-        if None in (config["strategy.name"], result["seed"], result["learning_rates"], result["parameters"]["total"]):
-            raise ValueError("result.json is not complete")
+            if not (np.diff(history["epoch"], prepend=-1, append=MOST_EPOCHS) > 0).all():
+                raise ValueError("history.csv has epochs that do not follow one another")
+        validate_complete(result)
         for split in ("val", "test"):
             result[split] = {name: np.nan if value is None else float(value) for name, value in result[split].items()}
     return Run(folder, config, result, history)
+
+
+def validate_complete(result: Mapping[str, Any]) -> None:
+    """Raise KeyError or ValueError if a finished run's record lacks what every one has."""
+    parameters, protocol = result["parameters"], result.get("protocol", {"name": "", "metric": "", "splits": {}})
+    named = [result["seed"], *result["learning_rates"].values(), parameters["trainable"]]
+    if None in [*named, protocol["name"], protocol["metric"], protocol["splits"]] or not parameters["total"]:
+        raise ValueError("result.json is not complete")
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
+from flowers_tl.runs.read_record import printable
 from flowers_tl.utils.files import atomic_write
 
 FILE = "predictions.npz"
+# Bytes of the unpacked arrays, beside sixteen times the file's own. Logits hardly shrink; names do.
+MOST_UNPACKED = 2**26
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,25 @@ class Predictions:
 
     @classmethod
     def read(cls, folder: Path) -> "Predictions | None":
-        """Read a folder's predictions; None if it has none."""
-        if not (folder / FILE).is_file():
+        """Read a folder's predictions; None if it has none. Raises an exception where the file is not such a one."""
+        file = folder / FILE
+        if not file.is_file():
             return None
-        with np.load(folder / FILE) as arrays:
+        with ZipFile(file) as parts:
+            if sum(part.file_size for part in parts.infolist()) > MOST_UNPACKED + 16 * file.stat().st_size:
+                raise ValueError("unpacked it would be too large")
+        with np.load(file) as arrays:
             names = [key.removesuffix("_logits") for key in arrays if key.endswith("_logits")]
-            splits = {
-                name: SplitPredictions(
-                    arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays[f"{name}_pictures"].tolist()
-                )
-                for name in names
-            }
-            return cls(arrays["class_names"].tolist(), splits)
+            splits = {name: read_split(arrays, name) for name in names}
+            return cls([printable(name) for name in arrays["class_names"].tolist()], splits)
+
+
+def read_split(arrays: Mapping[str, np.ndarray], name: str) -> SplitPredictions:
+    """One split of the file's arrays. Raises ValueError where these are of other kinds or shapes."""
+    logits, labels, images = (arrays[f"{name}_{part}"] for part in ("logits", "labels", "pictures"))
+    fit = logits.ndim == 2 and labels.shape == images.shape == logits.shape[:1]
+    if not fit or (logits.dtype.kind, labels.dtype.kind, images.dtype.kind) != ("f", "i", "U"):
+        raise ValueError(f"its arrays of {name} do not fit together")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"its labels of {name} are no classes")
+    return SplitPredictions(logits, labels, images.tolist())

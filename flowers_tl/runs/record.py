@@ -1,7 +1,6 @@
 """What a run leaves in its folder: the resolved config, ``history.csv`` and ``result.json``."""
 
 import csv
-import json
 import math
 import platform
 from collections.abc import Mapping
@@ -10,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from flowers_tl.config.keys import add_later_keys
+from flowers_tl.runs.read_record import KINDS, read_mapping, read_text
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write, dumps, format_csv
@@ -21,9 +20,6 @@ from flowers_tl.utils.interruption import last_words
 from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
-
-# A note in the folder of a sweep's job whose run was made before: the path of that run from there.
-ELSEWHERE = "elsewhere.json"
 
 # All that a run writes into its folder, beside its lock. A run begins only where none of it lies, so what lies there
 # later was written by that run, and may be overwritten and removed: the record last, since it identifies the rest.
@@ -87,16 +83,15 @@ class RunFolder:
             return
         try:
             if (file := self.continues / "result.json").is_file():
-                earlier = json.loads(file.read_text())
+                earlier = read_mapping(file, KINDS)
                 self.result |= {key: earlier[key] for key in ("solved_head",) if key in earlier}
                 for phase in PHASES:
                     self.clock.seconds[phase] += earlier.get("seconds", {}).get(phase, 0.0)
             if (file := self.continues / "history.csv").is_file():
-                with open(file, newline="") as text:
-                    for cells in csv.DictReader(text):
-                        counts = {name: int(cells[name]) for name in ("epoch", "step")}
-                        if counts["epoch"] < self.first_epoch:
-                            self.history.append({name: float(cell) for name, cell in cells.items() if cell} | counts)
+                for cells in csv.DictReader(read_text(file).splitlines()):
+                    counts = {name: int(cells[name]) for name in ("epoch", "step")}
+                    if counts["epoch"] < self.first_epoch:
+                        self.history.append({name: float(cell) for name, cell in cells.items() if cell} | counts)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
         # What was trained after the last whole epoch is lost, and trained again.
@@ -165,16 +160,18 @@ def remove_files(folder: Path) -> None:
 def read_result(folder: Path) -> dict[str, Any]:
     """What ``result.json`` says; nothing where there is none, or it is not a run's."""
     try:
-        result = json.loads((folder / "result.json").read_text())
+        result = read_mapping(folder / "result.json", KINDS)
     except (OSError, ValueError):
         return {}
-    is_record = isinstance(result, dict) and "status" in result and isinstance(result.get("seconds"), dict)
-    return result if is_record else {}
+    return result if "status" in result and result.get("seconds") is not None else {}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config of the run in a folder; keys that came later than the run have their defaults."""
-    return add_later_keys(dict(yaml.safe_load((folder / "config.yaml").read_text())))
+    """The config of the run in a folder; keys that came later than the run have their defaults.
+
+    Raises OSError or ValueError where there is none.
+    """
+    return add_later_keys(read_mapping(folder / "config.yaml"))
 
 
 def head_of(result: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,6 @@
 """Which folder holds a run: find the same run, claim it against other processes, clear one that kept no epoch."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -11,7 +10,8 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from flowers_tl.runs.record import ELSEWHERE, head_of, read_result, remove_files
+from flowers_tl.runs.read_record import ELSEWHERE, KINDS, read_mapping, read_text
+from flowers_tl.runs.record import head_of, read_result, remove_files
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim, hold
@@ -39,12 +39,12 @@ def find_same(run_id: str, folders: Iterable[Path]) -> Path | None:
     outermost = [folder for place, folder in roots.items() if roots.keys().isdisjoint(place.parents)]
     for folder in itertools.chain.from_iterable(map(find_run_folders, outermost)):
         try:
-            content = (folder / "result.json").read_bytes()
-            result = json.loads(content) if run_id.encode() in content else None
+            file = folder / "result.json"
+            result = read_mapping(file, KINDS) if run_id in read_text(file) else {}
         except (OSError, ValueError):
             # Being written, or damaged: not a run that can be taken over.
             continue
-        if isinstance(result, dict) and result.get("id") == run_id:
+        if result.get("id") == run_id:
             checkpoint, finished = folder / "checkpoints" / "last.ckpt", result.get("status") == "finished"
             if "val" in result or not finished:
                 time = checkpoint.stat().st_mtime if checkpoint.is_file() else 0.0

@@ -1,19 +1,18 @@
 """Resume a run where it stopped: which checkpoint, and which settings."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from flowers_tl.config.keys import WITHOUT_EFFECT
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import find_entry_stage
 from flowers_tl.models.pretrained import refuse_not_finite
+from flowers_tl.runs.read_record import KINDS, read_mapping
 from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log
@@ -102,7 +101,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
         return config
     try:
         saved = read_config(file.parent)
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []
     # Which set it is, and not all of its keys' defaults.
@@ -141,7 +140,7 @@ def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> d
     if config["ckpt_path"] != "last" or not file.is_file():
         return None
     try:
-        result = json.loads(file.read_text())
+        result = read_mapping(file, KINDS)
     except ValueError as error:
         raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
     if diverged := divergence_reason(result):

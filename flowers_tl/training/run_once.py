@@ -1,11 +1,11 @@
 """A run is made once: what is finished is not run again, what was interrupted goes on, and no two processes do the same."""
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.runs.record import divergence_reason
 from flowers_tl.runs.registry import can_resume, clear_unfinished, exclusive, find_same, has_no_epoch, link_to
 from flowers_tl.runs.run_id import identify
@@ -44,7 +44,7 @@ def train_once(
     with exclusive(Path(config["runs"]), run_id, data.clock):
         same = None if config["force"] else find_same(run_id, [Path(config["runs"]), *other_folders])
         if same:
-            result = json.loads((same / "result.json").read_text())
+            result = read_mapping(same / "result.json")
             status, diverged = result.get("status"), divergence_reason(result)
             if diverged or status == "finished" or can_resume(same, folder):
                 link_to(folder, same)

@@ -14,7 +14,7 @@ from flowers_tl.inference.checkpoint import keep_temperature, load_trained
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.runs.record import ELSEWHERE
+from flowers_tl.runs.read_record import ELSEWHERE
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 

@@ -8,7 +8,8 @@ import torch
 from torchvision.models import resnet18
 
 from flowers_tl.results.load_runs import find_runs
-from flowers_tl.runs.record import ELSEWHERE, RunFolder, run_files
+from flowers_tl.runs.read_record import ELSEWHERE
+from flowers_tl.runs.record import RunFolder, run_files
 from flowers_tl.runs.registry import has_no_epoch
 from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
