@@ -18,6 +18,8 @@ class CompareOptions:
     """Where comparison.md and comparison.png go; by default the folder, if only one is named, else a new one in outputs."""
     report: Path | None = None
     """Also write report.html, one page with intervals, tests, curves and mistakes, and report.csv and report.md."""
+    root: Path | None = None
+    """Folder of the runs' images, for the report; by default the one that they name. Only the very images are shown."""
     allow_mixed: bool = False
     """true: show runs of unlike protocols in tables of their own."""
 

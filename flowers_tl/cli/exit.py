@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import lacks_room
 from flowers_tl.utils.interruption import is_first_process, last_words
 
 
@@ -77,7 +78,7 @@ def exit_on_error(
         sys.stdout.flush()
     except BrokenPipeError:
         # `| head` has read enough: what is left in the buffer goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as stop:
         code = interruption_code(stop)
@@ -86,6 +87,9 @@ def exit_on_error(
         print_error(f"interrupted{resume()}.")
         raise SystemExit(code) from None
     except Exception as error:
+        if lacks_room(error) and not getattr(error, "filename", None) and not isinstance(error, UserError):
+            discard_stdout()
+            error = UserError(f"What the command prints can't be written ({error}): make room where it goes.")
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         if explain is None and not isinstance(error, UserError):
@@ -95,6 +99,11 @@ def exit_on_error(
         sys.exit(1)
     finally:
         last_words[0] = before
+
+
+def discard_stdout() -> None:
+    """Let what is left to be printed go nowhere: Python would fail to print it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interruption_code(stop: BaseException) -> int | None:

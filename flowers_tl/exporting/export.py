@@ -18,7 +18,7 @@ from flowers_tl.exporting.verify import Agreement, compare
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
 from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
-from flowers_tl.utils.files import dumps, hidden_folder, validate_new_folder
+from flowers_tl.utils.files import dumps, hidden_folder, lacks_room, named_if_unwritable, validate_new_folder
 from flowers_tl.utils.notes import log_note
 
 CARD = "README.md"
@@ -59,8 +59,9 @@ def export(
     images_used, samples = images_to_compare(trained, images)
     about = describe_model(trained)
     metadata = {key: dumps(value) for key, value in about.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with hidden_folder(out.parent) as beside:
+    with named_if_unwritable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with named_if_unwritable(out), hidden_folder(out.parent) as beside:
         folder, files = beside / out.name, {}
         folder.mkdir()
         for name, kind in kinds.items():
@@ -71,6 +72,8 @@ def export(
                 files[kind.file] = kind.read(folder / kind.file)
             # The exporters raise anything.
             except Exception as error:
+                if lacks_room(error):
+                    raise
                 raise UserError(
                     f"formats={name} can't be made of {about['backbone']} ({first_line(error)}). Nothing was "
                     "written: leave it out, or try other versions of the packages that write it."

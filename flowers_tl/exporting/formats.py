@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -74,7 +75,10 @@ def read_onnx(file: Path) -> LogitsFunction:
 
 def write_torch(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:
     """A program of torch.export, which PyTorch runs without the code of the network."""
-    torch.export.save(trace(network, image_size), file, extra_files=dict(metadata))
+    # By way of memory: where a disk is full, the writer of files ends the whole process.
+    content = BytesIO()
+    torch.export.save(trace(network, image_size), content, extra_files=dict(metadata))
+    file.write_bytes(content.getvalue())
 
 
 def read_torch(file: Path) -> LogitsFunction:

@@ -1,5 +1,6 @@
 """Load a trained network from its checkpoint: the weights, the config of its run, and its scores."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,16 @@ from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.pretrained import initial_weights, load_weights, refuse_not_finite
 from flowers_tl.results.predictions import Predictions
-from flowers_tl.runs.read_record import follow_link
+from flowers_tl.runs.read_record import KINDS, follow_link, plain, validate_unpacked
 from flowers_tl.runs.record import read_config, read_result
 from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import make_model
 from flowers_tl.utils.errors import UserError, shorten, validate_not_empty
 from flowers_tl.utils.file_locks import claim
 from flowers_tl.utils.files import atomic_write
+
+# More than any network here has, so that memory is bounded by what a checkpoint says.
+MOST_CLASSES, MOST_SIDE = 100_000, 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +84,29 @@ def load_trained(path: str | Path) -> TrainedModel:
 
 def read_checkpoint(file: Path) -> TrainedModel:
     """Load a checkpoint that Lightning has written for a run."""
+    validate_unpacked(file)
     content = torch.load(file, map_location="cpu", weights_only=True)
     provenance, arguments, folder = content.get("run", {}), dict(content["hyper_parameters"]), file.parent.parent
-    config = add_later_keys(provenance["config"]) if "config" in provenance else None
+    config = add_later_keys(plain(provenance["config"], {})) if "config" in provenance else None
     # Checkpoints of earlier versions lack config and image size.
     if config is None and (folder / "config.yaml").is_file():
         config = read_config(folder)
     if config:
         arguments["image_size"] = config["data"]["image_size"]
+    names, temperature = arguments.get("class_names") or [], content.get("temperature", 1.0)
+    if not 1 <= arguments["num_classes"] <= MOST_CLASSES or len(names) not in (0, arguments["num_classes"]):
+        raise ValueError("its classes do not fit")
+    if not 1 <= arguments.get("image_size", 1) <= MOST_SIDE or not 0 < temperature < math.inf:
+        raise ValueError("its image size or temperature is out of range")
     refuse_not_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])
     record = read_result(folder)
-    begun = provenance.get("record") or {}
+    begun = plain(provenance.get("record") or {}, KINDS)
     # Another record: the file has left its run's folder.
     if record.get("id") != begun.get("id", record.get("id")):
         record = begun
-    return TrainedModel(file, model.eval(), config, record or begun, content.get("temperature", 1.0))
+    return TrainedModel(file, model.eval(), config, record or begun, temperature)
 
 
 def read_head(file: Path) -> TrainedModel:

@@ -102,7 +102,10 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
     for key in keys:
         part, _, inner = key.partition(".")
         config = config | {part: config[part] | {inner: composed[part][inner]} if inner else composed[part]}
-    return config | {"data": config["data"] | {"image_size": size}}
+    # Where this machine keeps things, and how much, is not for a record to say.
+    kept = {key: composed["cache"][key] for key in ("dir", "max_gb")}
+    data = {"image_size": size, "num_workers": composed["data"]["num_workers"]}
+    return config | {"data": config["data"] | data, "cache": config["cache"] | kept}
 
 
 def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mapping[str, Any]) -> None:
@@ -153,7 +156,9 @@ def predict_splits(
     """
     whole = {f"limit_{split}_batches": None for split in SPLITS} | {"fast_dev_run": False, "overfit_batches": 0.0}
     config = {**config, "trainer": config["trainer"] | whole}
-    data = set_up_data(config, unsplit="all" in splits)
+    # A folder that only the record names is not written to.
+    named = trained.config is None or config["data"]["root"] != trained.config["data"]["root"]
+    data = set_up_data(config, unsplit="all" in splits, prepare=named)
     model, logits = trained.model, {}
     places = class_places(model.hparams.class_names, data)
     if config["compute"]["channels_last"]:

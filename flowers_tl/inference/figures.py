@@ -19,6 +19,7 @@ from flowers_tl.inference.explanations import Explanation, explain_images
 from flowers_tl.inference.grad_cam import captum_method
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import atomic_write
 
 Panel = Callable[[Axes], Any]
 
@@ -163,7 +164,8 @@ def draw(
         # Of a name in a script that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         # What was there before is a figure made here: see `validate_figure`.
-        figure.savefig(path, metadata={"Creator": MADE_HERE})
+        with atomic_write(path) as beside:
+            figure.savefig(beside, format=path.suffix[1:].lower(), metadata={"Creator": MADE_HERE})
 
 
 def show_crop(explanation: Explanation, axis: Axes) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.registry import find_data
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.explanations import explain_images
@@ -64,10 +65,12 @@ def validate_address(host: str, port: int) -> None:
 
 
 def find_examples(ckpt: str | Path) -> dict[str, Path]:
-    """A training image of each class of the network's run; none if the images are not on this machine."""
-    config = load_trained(ckpt).config
-    data = config and find_data(config)
-    if not data:
+    """A training image of each class of the network's run; none if the very images are not on this machine."""
+    trained = load_trained(ckpt)
+    data = trained.config and find_data(trained.config)
+    recorded = trained.record.get("protocol", {}).get("splits", {}).get("train")
+    # A stranger's checkpoint may name any folder.
+    if not data or recorded != fingerprint_split(data.whole["train"], data.root):
         return {}
     train = data.images["train"]
     # Backwards, so that the first image of a class stays.

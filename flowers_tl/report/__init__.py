@@ -7,7 +7,7 @@ from flowers_tl.report.recommendation import by_train_images, headline
 from flowers_tl.report.render import render_html, render_markdown
 from flowers_tl.report.summary import ComparisonSummary, summarize
 from flowers_tl.report.table import to_csv
-from flowers_tl.utils.files import validate_overwrite
+from flowers_tl.utils.files import atomic_folder, validate_overwrite
 
 FILES = ("report.html", "report.csv", "report.md")
 # Words in the page that a user's file does not have.
@@ -30,8 +30,10 @@ def recommendation_lines(summary: ComparisonSummary) -> list[str]:
     return lines
 
 
-def write_report(summary: ComparisonSummary, folder: str | Path) -> Path:
+def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | None = None) -> Path:
     """Write ``report.html``, ``report.csv`` and ``report.md`` into the folder; return the page.
+
+    Images are those below ``root``, else below the folder that a run names, if they are the very ones that it was tested on.
 
     The same runs give the same files: nothing in them depends on the time or on this machine.
 
@@ -41,12 +43,11 @@ def write_report(summary: ComparisonSummary, folder: str | Path) -> Path:
     validate_overwrite(Path(folder), FILES, REPORT_MARK, "report")
     differences = compare_with_others(summary.with_predictions) if summary.with_predictions else []
     texts = {
-        "report.html": render_html(summary, differences),
+        "report.html": render_html(summary, differences, root),
         "report.csv": to_csv(summary, differences),
         "report.md": render_markdown(summary, differences),
     }
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="")
-    return folder / "report.html"
+    with atomic_folder(Path(folder)) as beside:
+        for name, text in texts.items():
+            (beside / name).write_text(text, encoding="utf-8", newline="")
+    return Path(folder) / "report.html"

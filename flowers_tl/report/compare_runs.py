@@ -10,13 +10,16 @@ from flowers_tl.report.render import render_comparison
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.results.terminal_tables import print_comparison
-from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.files import new_folder, validate_overwrite
+from flowers_tl.utils.files import atomic_folder, named_if_unwritable, new_folder, validate_overwrite
 from flowers_tl.utils.notes import log
 
 
 def compare_runs(
-    folders: Sequence[Path], out: Path | None = None, report: Path | None = None, allow_mixed: bool = False
+    folders: Sequence[Path],
+    out: Path | None = None,
+    report: Path | None = None,
+    root: Path | None = None,
+    allow_mixed: bool = False,
 ) -> None:
     """Compare the runs in or below the folders: log a table for each protocol, and write it with the curves.
 
@@ -24,6 +27,7 @@ def compare_runs(
         folders: of runs, or of folders with runs below them.
         out: where comparison.md and comparison.png go; None is the one folder that is named, else a new one in outputs.
         report: where the report goes; None makes none.
+        root: of the images in the report; None is the folder that a run names.
         allow_mixed: whether runs of unlike protocols are shown, in tables of their own.
 
     Raises:
@@ -41,9 +45,9 @@ def compare_runs(
     for folder in reports:
         validate_overwrite(folder, FILES, REPORT_MARK, "report")
     pages = []
-    try:
+    with named_if_unwritable(out or "outputs"):
         out = out or new_folder("comparison")
-        out.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(out) as beside:
         for number, (protocol, members) in enumerate(protocols):
             groups, repeated = group_runs(members)
             if len(protocols) > 1:
@@ -52,14 +56,10 @@ def compare_runs(
             summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated])
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
                 log.info(fill(line, 100, subsequent_indent="    "))
-            draw_curves(groups, out / figures[number])
+            draw_curves(groups, beside / figures[number])
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
             pages.append(heading + render_comparison(groups, summary.notes, figures[number]))
             if report:
-                log.info(f"Written: {write_report(summary, reports[number])}")
-        (out / "comparison.md").write_text("\n".join(pages))
-    except OSError as error:
-        raise UserError(
-            f"The comparison can't be written into {out or 'outputs'} ({error}): name another folder with out=FOLDER."
-        ) from error
+                log.info(f"Written: {write_report(summary, reports[number], root)}")
+        (beside / "comparison.md").write_text("\n".join(pages))
     log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")

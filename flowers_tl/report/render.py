@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ def difference_row(difference: PairedDifference) -> list[str]:
     return [difference.second.label, points(interval.value), span(interval), interval.over, p_values or "-"]
 
 
-def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
-    """The whole page: style, script, data, charts and images are inside."""
+def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference], root: Path | None = None) -> str:
+    """The whole page: style, script, data, charts and images, which lie below ``root``, are inside."""
     values = shared_values(summary, differences)
     values |= {"css": Markup(read("page.css")), "script": Markup(read("page.js")), "breakable": breakable}
     values |= {"scope": describe_scope(summary), "role": describe_role(summary), "css_class": charts.css_class}
@@ -66,7 +67,7 @@ def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifferen
     values["contents"] = {
         name: title for name, title in SECTIONS.items() if summary.with_predictions or name not in NEED_PREDICTIONS
     }
-    return render(__package__, "report.html.j2", **values, **chart_values(summary), **class_values(summary))
+    return render(__package__, "report.html.j2", **values, **chart_values(summary), **class_values(summary, root))
 
 
 def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
     }
 
 
-def class_values(summary: ComparisonSummary) -> dict[str, Any]:
+def class_values(summary: ComparisonSummary, root: Path | None) -> dict[str, Any]:
     """Accuracy by class of two groups, and confused classes and worst mistakes of the best."""
     if not summary.with_predictions:
         return {"classes": None}
@@ -132,7 +133,7 @@ def class_values(summary: ComparisonSummary) -> dict[str, Any]:
     images = [side.example for pair in pairs for side in pair if side.example] + [mistake.image for mistake in mistakes]
     runs = [run for strategy in summary.with_predictions for run in strategy.group.runs]
     thumbnails, missing = load_thumbnails(
-        images, [run.image_root for run in runs], runs[0].result["data"].get("value_range")
+        images, (run.find_images("test", root) for run in runs), runs[0].result.get("data", {}).get("value_range")
     )
     return {
         "classes": classes,

@@ -14,7 +14,7 @@ from flowers_tl.results import scores
 from flowers_tl.results.conformal import Coverage
 from flowers_tl.results.images import confusion_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.utils.files import csv_text, dumps, format_csv
+from flowers_tl.utils.files import atomic_folder, csv_text, dumps, format_csv
 from flowers_tl.utils.notes import log, log_table
 
 
@@ -104,15 +104,15 @@ def print_evaluation(result: Evaluation, most: int) -> None:
 def write_evaluation(result: Evaluation, folder: Path) -> None:
     """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into an empty folder."""
     # Nothing is overwritten: `evaluate` has made the folder just now, or it was missing or empty.
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "classes.csv").write_text(format_csv(result.classes), newline="")
-    with open(folder / "confusion.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ answered", *map(csv_text, result.class_names)])
-        writer.writerows(
-            [csv_text(name), *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True)
-        )
-    Image.fromarray(confusion_image(result.predictions)).save(folder / "confusion.png")
-    Predictions(result.class_names, {result.split: result.predictions}).write(folder)
-    (folder / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")
+    with atomic_folder(folder) as beside:
+        (beside / "classes.csv").write_text(format_csv(result.classes), newline="")
+        with open(beside / "confusion.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["true \\ answered", *map(csv_text, result.class_names)])
+            writer.writerows(
+                [csv_text(name), *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True)
+            )
+        Image.fromarray(confusion_image(result.predictions)).save(beside / "confusion.png")
+        Predictions(result.class_names, {result.split: result.predictions}).write(beside)
+        (beside / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")
     log.info(f"Written: {folder / 'evaluation.json'}, and the classes, confusions and predictions beside it.")

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
+from flowers_tl.data.cached.content_hash import fingerprint_split
+from flowers_tl.data.splits import ImageSplit
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.read_record import ELSEWHERE, KINDS, follow_link, read_mapping, read_text
 from flowers_tl.runs.record import divergence_reason, read_config
@@ -34,11 +37,19 @@ class Run:
         """Its predictions by image; None if it has left none."""
         return Predictions.read(self.folder)
 
-    @property
-    def image_root(self) -> Path | None:
-        """The folder that its images lay in."""
-        root = self.result["data"].get("root")
-        return None if root is None else Path(root)
+    def find_images(self, split: str, root: Path | None = None) -> Path | None:
+        """The folder below which the very images of a split lie: ``root``, or the one that the record names; else None."""
+        predictions, folder = self.predictions(), root or self.result.get("data", {}).get("root")
+        recorded = self.result.get("protocol", {}).get("splits", {}).get(split)
+        if folder is None or recorded is None or predictions is None:
+            return None
+        one = predictions.splits[split]
+        images = ImageSplit([Path(folder, image) for image in one.images], one.labels.tolist(), [])
+        # A stranger's record may name any file of this machine, but does not know its content.
+        with suppress(OSError, ValueError, UserError):
+            if all(file.is_file() for file in images.files) and fingerprint_split(images, Path(folder)) == recorded:
+                return Path(folder)
+        return None
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
 
-from flowers_tl.runs.read_record import printable
+from flowers_tl.runs.read_record import printable, validate_unpacked
 from flowers_tl.utils.files import atomic_write
 
 FILE = "predictions.npz"
-# Bytes of the unpacked arrays, beside sixteen times the file's own. Logits hardly shrink; names do.
-MOST_UNPACKED = 2**26
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,7 @@ class Predictions:
         file = folder / FILE
         if not file.is_file():
             return None
-        with ZipFile(file) as parts:
-            if sum(part.file_size for part in parts.infolist()) > MOST_UNPACKED + 16 * file.stat().st_size:
-                raise ValueError("unpacked it would be too large")
+        validate_unpacked(file)
         with np.load(file) as arrays:
             names = [key.removesuffix("_logits") for key in arrays if key.endswith("_logits")]
             splits = {name: read_split(arrays, name) for name in names}

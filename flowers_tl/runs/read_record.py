@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import yaml
 
@@ -15,6 +16,8 @@ from flowers_tl.utils.errors import UserError, first_line
 MOST_BYTES = {".json": 2**24, ".yaml": 2**18, ".csv": 2**26}
 MOST_LEVELS, MOST_LETTERS, MOST = 20, 10_000, 2**63
 NUMBER = (int, float)
+# Bytes of what an archive unpacks to, beside sixteen times its own: weights and logits hardly shrink, names do.
+MOST_UNPACKED = 2**26
 # Of result.json, where it has them. A star stands for any name.
 KINDS: dict[str, Any] = {
     **dict.fromkeys(("status", "error", "id", "strategy", "backbone", "weights", "weights_fingerprint"), str),
@@ -63,6 +66,14 @@ def read_text(file: Path) -> str:
     if (size := file.stat().st_size) > (most := MOST_BYTES[file.suffix]):
         raise ValueError(f"its {size:,} bytes are more than {most:,}")
     return file.read_text(encoding="utf-8")
+
+
+def validate_unpacked(file: Path) -> None:
+    """Raise ValueError if a file is an archive, as checkpoints and NumPy's are, that unpacks to far more than it has."""
+    if is_zipfile(file):
+        with ZipFile(file) as archive:
+            if sum(part.file_size for part in archive.infolist()) > MOST_UNPACKED + 16 * file.stat().st_size:
+                raise ValueError("it unpacks to more than any such file")
 
 
 def plain(value: Any, kinds: Mapping[str, Any], key: str = "", level: int = 0) -> Any:

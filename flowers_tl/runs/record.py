@@ -1,9 +1,11 @@
 """What a run leaves in its folder: the resolved config, ``history.csv`` and ``result.json``."""
 
 import csv
+import json
 import math
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +17,7 @@ from flowers_tl.config.keys import add_later_keys
 from flowers_tl.runs.read_record import KINDS, read_mapping, read_text
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim
-from flowers_tl.utils.files import atomic_write, dumps, format_csv
+from flowers_tl.utils.files import atomic_write, dumps, format_csv, lacks_room, named_if_unwritable
 from flowers_tl.utils.interruption import last_words
 from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 
@@ -69,12 +71,12 @@ class RunFolder:
                 if self.continues is None or self.continues.resolve() != self.folder.resolve():
                     validate_unused(self.folder)
                 self._take_over()
+                self._replace("config.yaml", self.config)
+                last_words.append(self.interrupted)
+                self.write()
             except BaseException:
-                self.lock.release()
+                self._let_go()
                 raise
-            self._replace("config.yaml", self.config)
-            last_words.append(self.interrupted)
-            self.write()
         return self
 
     def _take_over(self) -> None:
@@ -105,7 +107,32 @@ class RunFolder:
             self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")
             if failed:
                 self.result["error"] = str(error) or type(error).__name__
-        self.write()
+        try:
+            self.write()
+        except UserError as unwritable:
+            self._mark_failed(error or unwritable)
+            if error is None:
+                raise
+        finally:
+            self._let_go()
+        if error and lacks_room(error) and not isinstance(error, UserError):
+            # TensorBoard's writer names no file.
+            with named_if_unwritable(self.folder):
+                raise error
+
+    def _mark_failed(self, error: BaseException) -> None:
+        """Say in the record how the run ended where there is no room for a longer one."""
+        with suppress(OSError, ValueError):
+            file = self.folder / "result.json"
+            before = file.read_text()
+            earlier = json.loads(before) | {"status": self.result["status"].replace("finished", "failed")}
+            texts = (dumps(earlier | {"error": str(error)}), dumps(earlier))
+            text = next(text for text in texts if len(text) <= len(before))
+            # In its place: it takes no room. No kill can leave half of so few bytes.
+            with open(file, "r+") as content:
+                content.write(text.ljust(len(before)))
+
+    def _let_go(self) -> None:
         if self.interrupted in last_words:
             last_words.remove(self.interrupted)
         self.lock.release()
@@ -133,6 +160,8 @@ class RunFolder:
 
     def _replace(self, name: str, text: str) -> None:
         if self.record:
+            if name != "config.yaml" and not (self.folder / "config.yaml").is_file():
+                raise UserError(f"{self.folder} was removed while the run was going on: begin it anew.")
             with atomic_write(self.folder / name) as beside:
                 beside.write_text(text, newline="")
 

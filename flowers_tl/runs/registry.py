@@ -15,7 +15,7 @@ from flowers_tl.runs.record import head_of, read_result, remove_files
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import claim, hold
-from flowers_tl.utils.files import dumps
+from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PhaseTimer
 
@@ -85,7 +85,8 @@ def link_to(folder: Path, run: Path) -> None:
     if folder.resolve() != run.resolve() and folder.is_dir() and not (folder / "config.yaml").exists():
         note = {"run": os.path.relpath(run.resolve(), folder.resolve())}
         # Hydra made the folder for this job; an earlier note in it was about the same job.
-        (folder / ELSEWHERE).write_text(dumps(note) + "\n")
+        with atomic_write(folder / ELSEWHERE) as beside:
+            beside.write_text(dumps(note) + "\n")
 
 
 def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:

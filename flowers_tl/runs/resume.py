@@ -101,6 +101,10 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
         return config
     try:
         saved = read_config(file.parent)
+        if unlike := [
+            key for key in config.keys() & saved.keys() if isinstance(config[key], dict) != isinstance(saved[key], dict)
+        ]:
+            raise ValueError(f"{unlike[0]} is not what it was")
     except (OSError, ValueError) as error:
         raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
     wrong: list[str] = []
@@ -118,7 +122,10 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
             wrong.append(f"{key}={old}")
         return new
 
-    settings = merge(config, saved, "") | {key: config[key] for key in ("ckpt_path", "print_strategy")}
+    settings = merge(config, saved, "") | {key: config[key] for key in ("ckpt_path", "print_strategy", "runs")}
+    # Where this machine keeps things, and how much, is not for a record to say.
+    settings["cache"] |= {key: config["cache"][key] for key in ("dir", "max_gb")}
+    settings["data"] |= {"num_workers": config["data"]["num_workers"]}
     if wrong:
         raise UserError(
             f"The run of {checkpoint} can't go on with other settings: its settings were {shorten(wrong)}; leave them out, "

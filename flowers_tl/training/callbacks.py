@@ -209,8 +209,8 @@ class KeepBest(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         there, here = Path(state_dict["best_model_path"]), Path(self.dirpath) / "best.ckpt"
-        if state_dict["dirpath"] == self.dirpath or not there.is_file():
-            # Moved with its folder, or gone.
+        if state_dict["dirpath"] == self.dirpath or there.name != here.name or not there.is_file():
+            # Moved with its folder, or gone, or another file of this machine.
             there = here if here.is_file() else None
         elif rank_zero_only.rank == 0:
             here.parent.mkdir(parents=True, exist_ok=True)

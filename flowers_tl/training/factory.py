@@ -16,6 +16,7 @@ from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule, Inputs
+from flowers_tl.utils.errors import UserError
 
 
 def make_cache(config: Mapping[str, Any]) -> Cache | None:
@@ -26,12 +27,26 @@ def make_cache(config: Mapping[str, Any]) -> Cache | None:
     return Cache(options["dir"], options["max_gb"], config["trainer"]["enable_progress_bar"])
 
 
-def set_up_data(config: Mapping[str, Any], unsplit: bool = False) -> ImageDataModule:
-    """Build the data module that the config names and set it up; ``unsplit`` leaves its splits as the data have them."""
+def set_up_data(config: Mapping[str, Any], unsplit: bool = False, prepare: bool = True) -> ImageDataModule:
+    """Build the data module that the config names and set it up.
+
+    Args:
+        config: of the run.
+        unsplit: leave the splits as the data have them.
+        prepare: download or draw what is missing into data.root; False where only a record names that folder.
+    """
     data = make_data(config, make_cache(config))
     data.unsplit = unsplit
-    data.prepare_data()
-    data.setup()
+    if prepare:
+        data.prepare_data()
+    try:
+        data.setup()
+    except (OSError, RuntimeError) as error:
+        if prepare:
+            raise
+        raise UserError(
+            f"The images are not in {data.root}, which the network's run names: name their folder with data.root=DIR."
+        ) from error
     return data
 
 

@@ -40,6 +40,7 @@ from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs, validate_heads
 from flowers_tl.training.trainer import lightning_quieted, make_trainer, record_predictions
 from flowers_tl.training.validate import validate_config
+from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PHASES
 
@@ -238,4 +239,5 @@ def record(
             raise head.diverged
         record_predictions(run, logger, data, logits)
         logger.finalize("success")
-        torch.save(state, run.folder / "head.pt")
+        with atomic_write(run.folder / "head.pt") as beside:
+            torch.save(state, beside)

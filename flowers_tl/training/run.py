@@ -86,13 +86,13 @@ def train(
     start = ResumePoint()
     if config["ckpt_path"] is not None:
         checkpoint = find_checkpoint(config["ckpt_path"], folder)
-        config = restore_config(config, checkpoint, named_keys)
+        config, own_root = restore_config(config, checkpoint, named_keys), config["data"]["root"]
         if (result := read_finished(config, folder, longer="trainer.max_epochs" in named_keys)) is not None:
             return result
         # Read before the folder is touched: a run that can't go on stays as it is.
         start = read_start(config, checkpoint, folder)
     validate_config(config)
-    data = data or set_up_data(config)
+    data = data or set_up_data(config, prepare=not start.checkpoint or config["data"]["root"] == own_root)
     if start.checkpoint:
         validate_same_images(start, data)
     text, record = yaml.safe_dump(config, sort_keys=False), rank_zero_only.rank == 0

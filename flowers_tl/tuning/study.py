@@ -1,7 +1,6 @@
 """The trials of a search, one after another: Optuna proposes the settings, and each trial is a run in its folder."""
 
 import gc
-import json
 import logging
 import os
 import sqlite3
@@ -18,13 +17,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from flowers_tl.config.error_messages import explain_error
+from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.training.run import train
 from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
 from flowers_tl.utils.errors import UserError, first_line, shorten
 from flowers_tl.utils.file_locks import claim
-from flowers_tl.utils.files import atomic_write, dumps
+from flowers_tl.utils.files import atomic_write, dumps, lacks_room
 from flowers_tl.utils.notes import log, log_table
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -53,7 +53,7 @@ class Search:
         file = self.folder / "search.json"
         empty = not self.folder.is_dir() or not any(path.name != ".lock" for path in self.folder.iterdir())
         try:
-            same = file.is_file() and json.loads(file.read_text()) == self.identity
+            same = file.is_file() and read_mapping(file) == self.identity
         except ValueError as error:
             raise UserError(f"{file} is damaged: put it right, or name a new folder with folder=DIR.") from error
         if not empty and not same:
@@ -83,8 +83,13 @@ class Search:
             ) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         self.lock.release()
+        if error and type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
+            why = first_line(str(error.__cause__ or error))
+            raise UserError(
+                f"{self.folder / 'study.db'} can't be written ({why}): make room there, and give the same command again."
+            ) from error
 
     def ended(self) -> list[FrozenTrial]:
         """The trials that were not interrupted."""
@@ -136,7 +141,8 @@ class Search:
         except Pruned:
             state = TrialState.PRUNED
         except Exception as error:
-            if os.environ.get("HYDRA_FULL_ERROR"):
+            # Once there is room, the trial is made again.
+            if os.environ.get("HYDRA_FULL_ERROR") or lacks_room(error):
                 raise
             trial.set_user_attr("error", explain_error(error))
         trial.set_user_attr("seconds", round(time.monotonic() - begun, 1))

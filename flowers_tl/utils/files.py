@@ -1,6 +1,7 @@
 """Files that are whole whenever somebody reads them and never replace a user's, new folders, CSV and strict JSON."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -14,10 +15,29 @@ from typing import Any
 
 from filelock import FileLock
 
-from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.errors import UserError, first_line
 from flowers_tl.utils.interruption import before_end
 
 HIDDEN = ".flowers_tl-"
+# What the operating system says where there is no room, of the disk, of the user or for the file.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether an error, or what has caused it, is that there is no room to write."""
+    return error is not None and (getattr(error, "errno", None) in NO_ROOM or lacks_room(error.__cause__))
+
+
+@contextmanager
+def named_if_unwritable(place: str | Path, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Raise UserError, which names the file or folder, where an error of the ``kinds`` says that it can't be written."""
+    try:
+        yield
+    except kinds as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(
+            f"{place} can't be written ({why}): make room there, or name another place, and give the same command again."
+        ) from error
 
 
 @contextmanager
@@ -26,14 +46,44 @@ def atomic_write(file: str | Path) -> Iterator[Path]:
 
     Whoever reads ``file`` finds all of the old content or all of the new, also after a kill. After an error the old
     content stays, and nothing lies beside it.
+
+    Raises:
+        UserError: if it can't be written.
     """
     beside = Path(f"{file}.new")
     try:
-        with before_end(lambda number: beside.unlink(missing_ok=True)):
+        # PyTorch raises the latter.
+        with (
+            named_if_unwritable(file, (OSError, RuntimeError)),
+            before_end(lambda number: beside.unlink(missing_ok=True)),
+        ):
             yield beside
             os.replace(beside, file)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write files into, and move them into ``folder`` at the end: all of them or, after an error, none.
+
+    Raises:
+        UserError: if they can't be written.
+    """
+    made = not folder.exists()
+    try:
+        with named_if_unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with hidden_folder(folder) as beside:
+                yield beside
+                for file in sorted(beside.glob("[!.]*")):
+                    os.replace(file, folder / file.name)
+    except BaseException:
+        with suppress(OSError):
+            if made:
+                folder.rmdir()
         raise
 
 
