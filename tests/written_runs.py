@@ -1,10 +1,13 @@
 """Run folders written by hand, for tests of what is read from them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import yaml
 
+from flowers_tl.data.cached.content_hash import fingerprint_split
+from flowers_tl.data.splits import ImageSplit
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 
 NAMES = ["daisy", "rose", "tulip"]
@@ -63,6 +66,10 @@ def write_run(
         "seconds": {"total": seconds},
         "versions": {"torch": "2.11"},
     }
+    files = [] if root is None else [Path(root, image) for image in images]
+    if files and all(file.is_file() for file in files):
+        fingerprint = fingerprint_split(ImageSplit(files, truth.tolist(), []), Path(root))
+        result["protocol"] = {"name": "drawn", "metric": "accuracy", "splits": {"test": fingerprint}}
     (folder / "result.json").write_text(json.dumps(result))
     if kept:
         Predictions(names, {"test": SplitPredictions(logits, truth, images)}).write(folder)

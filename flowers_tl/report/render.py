@@ -133,7 +133,7 @@ def class_values(summary: ComparisonSummary, root: Path | None) -> dict[str, Any
     images = [side.example for pair in pairs for side in pair if side.example] + [mistake.image for mistake in mistakes]
     runs = [run for strategy in summary.with_predictions for run in strategy.group.runs]
     thumbnails, missing = load_thumbnails(
-        images, (run.find_images("test", root) for run in runs), runs[0].result.get("data", {}).get("value_range")
+        images, (run.find_images(summary.test, root) for run in runs), runs[0].result.get("data", {}).get("value_range")
     )
     return {
         "classes": classes,

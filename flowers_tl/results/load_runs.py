@@ -13,7 +13,7 @@ import numpy as np
 from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
 from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.splits import ImageSplit
-from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.read_record import ELSEWHERE, KINDS, follow_link, read_mapping, read_text
 from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError
@@ -37,14 +37,13 @@ class Run:
         """Its predictions by image; None if it has left none."""
         return Predictions.read(self.folder)
 
-    def find_images(self, split: str, root: Path | None = None) -> Path | None:
-        """The folder below which the very images of a split lie: ``root``, or the one that the record names; else None."""
-        predictions, folder = self.predictions(), root or self.result.get("data", {}).get("root")
-        recorded = self.result.get("protocol", {}).get("splits", {}).get(split)
-        if folder is None or recorded is None or predictions is None:
+    def find_images(self, test: SplitPredictions, root: Path | None = None) -> Path | None:
+        """The folder below which the very images of its test lie: ``root``, or the one that the record names; else None."""
+        folder = root or self.result.get("data", {}).get("root")
+        recorded = self.result.get("protocol", {}).get("splits", {}).get("test")
+        if folder is None or recorded is None:
             return None
-        one = predictions.splits[split]
-        images = ImageSplit([Path(folder, image) for image in one.images], one.labels.tolist(), [])
+        images = ImageSplit([Path(folder, image) for image in test.images], test.labels.tolist(), [])
         # A stranger's record may name any file of this machine, but does not know its content.
         with suppress(OSError, ValueError, UserError):
             if all(file.is_file() for file in images.files) and fingerprint_split(images, Path(folder)) == recorded:

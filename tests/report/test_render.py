@@ -134,6 +134,11 @@ def test_thirty_runs_of_the_flowers_take_seconds_and_megabytes(tmp_path):
     truth, names = rng.integers(0, 102, 6149), [f"species {k}" for k in range(102)]
     images = [f"jpg/image_{k:05}.jpg" for k in range(len(truth))]
     shades = rng.integers(0, 255, (500, 600, 3), dtype=np.uint8)  # noise: the largest JPEGs there are
+    first = tmp_path / "root" / images[0]
+    first.parent.mkdir(parents=True)
+    Image.fromarray(shades).save(first, quality=95)
+    for image in images[1:]:
+        (tmp_path / "root" / image).hardlink_to(first)
     for k in range(30):
         logits = rng.normal(size=(len(truth), 102)).astype(np.float32)
         logits[np.arange(len(truth)), truth] += 3 - k % 10 / 4
@@ -143,11 +148,6 @@ def test_thirty_runs_of_the_flowers_take_seconds_and_megabytes(tmp_path):
             10.0 + k % 10, 15, tmp_path / "root", images,
         )  # fmt: skip
     groups = group_runs(find_runs([tmp_path / "runs"])[0])[0]
-    first = tmp_path / "root" / images[0]
-    first.parent.mkdir(parents=True)
-    Image.fromarray(shades).save(first, quality=95)
-    for image in images[1:]:
-        (tmp_path / "root" / image).hardlink_to(first)
     began = time.perf_counter()
     page = write_report(summarize(groups), tmp_path / "report")
     assert time.perf_counter() - began < 20

@@ -1,6 +1,7 @@
 """What a run answered for each image is kept, and says the same as its scores."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def assert_same_scores(folder):
         assert own["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
         assert own["balanced_accuracy"] == pytest.approx(np.mean(recalls), abs=1e-6)
         assert own["loss"] == pytest.approx(loss, abs=2e-6)
-        assert all((run.image_root / image).is_file() for image in split.images)
+        assert all(Path(run.result["data"]["root"], image).is_file() for image in split.images)
         assert len(set(split.images)) == len(split.images) == run.result["data"][name]
     return answers
 

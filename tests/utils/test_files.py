@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from flowers_tl.config.schema import CONF
-from flowers_tl.utils.files import atomic_write, csv_text, dumps, hidden_folder, new_folder
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import (
+    NO_ROOM, atomic_folder, atomic_write, csv_text, dumps, hidden_folder, lacks_room, new_folder,
+)  # fmt: skip
 
 
 def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
@@ -25,8 +28,18 @@ def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("error", [OSError("The disk is full."), KeyboardInterrupt()])
-def test_after_an_error_the_old_content_stays_and_nothing_else(tmp_path, error):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            r"last\.ckpt can't be written \(No space left on device\): make room there",
+        ),
+        (RuntimeError("unexpected pos 640"), r"last\.ckpt can't be written \(unexpected pos 640\)"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_after_an_error_the_old_content_stays_and_nothing_else(tmp_path, error, told):
     file = tmp_path / "last.ckpt"
     file.write_text("old")
 
@@ -35,7 +48,7 @@ def test_after_an_error_the_old_content_stays_and_nothing_else(tmp_path, error):
             beside.write_text("ha")
             raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(UserError if told else type(error), match=told):
         write()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
@@ -85,3 +98,34 @@ def test_a_hidden_folder_is_removed_with_those_of_killed_processes_but_not_of_ot
         assert set(tmp_path.iterdir()) == {folders[1], mine}
     other.communicate()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_files_that_belong_together_are_all_written_or_none(tmp_path, there):
+    folder = tmp_path / "report"
+    if there:
+        folder.mkdir()
+        (folder / "a.csv").write_text("old")
+
+    def write(*errors):
+        with atomic_folder(folder) as beside:
+            (beside / "a.csv").write_text("new")
+            for error in errors:
+                raise error
+            (beside / "b.csv").write_text("new")
+
+    with pytest.raises(UserError, match=rf"{folder} can't be written \(No space left on device\)"):
+        write(OSError(28, "No space left on device"))
+    assert [file.name for file in tmp_path.rglob("*")] == (["report", "a.csv"] if there else [])
+    write()
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"a.csv": "new", "b.csv": "new"}
+
+
+def test_an_error_that_another_one_of_no_room_has_caused_is_known():
+    for number in NO_ROOM:
+        try:
+            raise UserError("a sentence") from OSError(number, "no room")
+        except UserError as error:
+            assert lacks_room(error)
+    assert not lacks_room(OSError(2, "No such file"))
+    assert not lacks_room(None)
