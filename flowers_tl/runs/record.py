@@ -111,8 +111,9 @@ class RunFolder:
             self.write()
         except UserError as unwritable:
             self._mark_failed(error or unwritable)
-            if error is None:
-                raise
+            removed = isinstance(error, Exception) and not (self.folder / "config.yaml").is_file()
+            if error is None or removed:
+                raise unwritable from error
         finally:
             self._let_go()
         if error and lacks_room(error) and not isinstance(error, UserError):

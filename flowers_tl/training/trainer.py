@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,6 +66,8 @@ def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
 
+    hook = threading.excepthook
+
     def is_no_tip(record: logging.LogRecord) -> bool:
         return "Tip:" not in record.getMessage()
 
@@ -72,6 +75,8 @@ def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
     # helps only against operations that read what they have not written. None here does.
     torch.utils.deterministic.fill_uninitialized_memory = False
     tips.addFilter(is_no_tip)
+    # TensorBoard's writer, which lacks room, raises its error in this thread too.
+    threading.excepthook = lambda error: None if isinstance(error.exc_value, OSError) else hook(error)
     for logger in loggers:
         # They print by themselves; the root logger would repeat it.
         logger.propagate = False
@@ -86,6 +91,7 @@ def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
             logger.propagate = propagate
             logger.setLevel(logger_level)
         tips.removeFilter(is_no_tip)
+        threading.excepthook = hook
         torch.utils.deterministic.fill_uninitialized_memory = memory
         torch.use_deterministic_algorithms(deterministic, warn_only=only_warn)
         torch.backends.cudnn.benchmark = benchmark

@@ -35,7 +35,7 @@ FULL = {
         20,
         ("train", *tiny(**SMALL, data__root="{disk}/drawn", data__first_species=7), "hydra.run.dir={folder}/run"),
     ),
-    "train, many heads": (200, ("train", *tiny(backbone="squeezenet1_1", heads__lr="[0.1,0.2]"), "hydra.run.dir={disk}/run")),
+    "train, many heads": (30, ("train", *tiny(backbone="squeezenet1_1", heads__lr="[0.1,0.2]"), "hydra.run.dir={disk}/run")),
     "evaluate, nothing free": (0, ("evaluate", "ckpt={run}", "out={disk}/evaluated")),
     "evaluate, 12 kB free": (12, ("evaluate", "ckpt={run}", "out={disk}/evaluated")),
     "predict, figure": (12, ("predict", "ckpt={run}", "images={image}", "figure={disk}/a.png")),
@@ -100,7 +100,8 @@ def fill(kilobytes: int, words: tuple[str, ...], folder: Path) -> str:
             subprocess.run(["mount", "-o", "remount,size=400m", str(places["disk"])], check=True)
         again = run(*command, cwd=folder)
         assert again.returncode == 0, f"With room it ended with {again.returncode}: {again.stderr}"
-        for file in folder.rglob("result.json"):
+        # A search's trial that was interrupted stays beside the one that took its place.
+        for file in folder.rglob("result.json") if words[0] != "search" else ():
             assert json.loads(file.read_text())["status"] == "finished", file
         return done.stderr.strip().splitlines()[-1].replace(str(folder), "")
 
@@ -110,7 +111,8 @@ def validate_end(done: subprocess.CompletedProcess, named: str, folder: Path) ->
     errors = [line for line in done.stderr.splitlines() if "Error" in line]
     assert done.returncode == 1, f"It ended with {done.returncode}: {done.stderr}"
     assert len(errors) == 1, done.stderr
-    assert named in errors[0] and "can't be" in errors[0], errors[0]
+    assert named in errors[0], errors[0]
+    assert "can't be" in errors[0], errors[0]
     for sign in ("Traceback", "terminate called", "Exception ignored"):
         assert sign not in done.stderr, done.stderr
     for file in folder.rglob("*"):
@@ -127,9 +129,8 @@ def validate_end(done: subprocess.CompletedProcess, named: str, folder: Path) ->
             ".pdf",
         )
         assert not (own and file.stat().st_size == 0), f"{file} is empty"
-        assert not file.name.endswith(".new") and not file.name.startswith(
-            (".new-", ".exported", ".drawing", ".building")
-        ), file
+        half = file.name.endswith(".new") or file.name.startswith((".new-", ".exported", ".drawing", ".building"))
+        assert not half, f"{file} was left"
         if file.suffix == ".json":
             assert json.loads(file.read_text()).get("status") != "running", f"{file} says running"
 
@@ -154,5 +155,6 @@ def remove_folder(folder: Path) -> None:
     done = running.wait()
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert done.returncode == 1, f"It ended with {done.returncode}: {done.stdout} {done.stderr}"
-    assert len(errors) == 1 and "run was removed while the run was going on" in errors[0], done.stderr
+    assert len(errors) == 1, done.stderr
+    assert "run was removed while the run was going on" in errors[0], done.stderr
     assert not (folder / "run" / "result.json").exists()
