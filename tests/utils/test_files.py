@@ -123,9 +123,8 @@ def test_files_that_belong_together_are_all_written_or_none(tmp_path, there):
 
 def test_an_error_that_another_one_of_no_room_has_caused_is_known():
     for number in NO_ROOM:
-        try:
-            raise UserError("a sentence") from OSError(number, "no room")
-        except UserError as error:
-            assert lacks_room(error)
+        error = UserError("a sentence")
+        error.__cause__ = OSError(number, "no room")
+        assert lacks_room(error)
     assert not lacks_room(OSError(2, "No such file"))
     assert not lacks_room(None)
