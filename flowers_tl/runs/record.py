@@ -123,7 +123,7 @@ class RunFolder:
 
     def _mark_failed(self, error: BaseException) -> None:
         """Say in the record how the run ended where there is no room for a longer one."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, StopIteration):
             file = self.folder / "result.json"
             before = file.read_text()
             earlier = json.loads(before) | {"status": self.result["status"].replace("finished", "failed")}

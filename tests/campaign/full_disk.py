@@ -129,7 +129,7 @@ def validate_end(done: subprocess.CompletedProcess, named: str, folder: Path) ->
             ".pdf",
         )
         assert not (own and file.stat().st_size == 0), f"{file} is empty"
-        half = file.name.endswith(".new") or file.name.startswith((".new-", ".exported", ".drawing", ".building"))
+        half = file.name.endswith(".new") or file.name.startswith((".new-", ".flowers_tl-", ".drawing", ".building"))
         assert not half, f"{file} was left"
         if file.suffix == ".json":
             assert json.loads(file.read_text()).get("status") != "running", f"{file} says running"

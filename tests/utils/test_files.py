@@ -12,7 +12,14 @@ import pytest
 from flowers_tl.config.schema import CONF
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import (
-    NO_ROOM, atomic_folder, atomic_write, csv_text, dumps, hidden_folder, lacks_room, new_folder,
+    NO_ROOM,
+    atomic_folder,
+    atomic_write,
+    csv_text,
+    dumps,
+    hidden_folder,
+    lacks_room,
+    new_folder,
 )  # fmt: skip
 
 
