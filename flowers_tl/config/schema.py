@@ -101,13 +101,13 @@ class RegularisationConfig:
     label_smoothing: float = 0.0
     """0.1 means: 10 % of each target is divided equally among all classes."""
     mixup: float | None = None
-    """Blend pairs of images. The value is alpha: the mixing ratio is drawn from Beta(alpha, alpha); null: off."""
+    """Blend pairs of images. The value is alpha: the mixing ratio is a random number from Beta(alpha, alpha); null: off."""
     cutmix: float | None = None
     """Paste a part of one image into another; alpha as above. If mixup is set too, each batch uses one of the two at random."""
     ema: float | None = None
     """Validate, test and keep an exponential moving average of the weights. The value is the decay per step; null: off."""
     early_stopping: int | None = None
-    """Stop after this many epochs without a better val accuracy; null: never."""
+    """Stop after this many epochs without a better validation accuracy; null: never."""
 
 
 @dataclass
@@ -234,7 +234,7 @@ class TrainConfig:
     force: bool = False
     """Repeat the run from the start, even if it is finished or was interrupted."""
     test_best: bool = False
-    """Test the checkpoint with the best val accuracy too, not only the final weights."""
+    """Test the checkpoint with the best validation accuracy too, not only the final weights."""
     ckpt_path: str | None = None
     """`last`: continue the stopped run in the folder hydra.run.dir. Path of a checkpoint: continue its run in a new folder."""
     proof: bool = True
