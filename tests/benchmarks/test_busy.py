@@ -14,7 +14,7 @@ def commands(monkeypatch, tmp_path):
     """Commands are not run but noted, with their environment variables; each takes one second more than the one before."""
     noted = []
 
-    def run(command, log, variables={}):
+    def run(command, log, variables=()):
         noted.append((command[1], dict(variables)))
         folder = Path(next(word for word in command if word.startswith("hydra.run.dir=")).partition("=")[2])
         folder.mkdir()
