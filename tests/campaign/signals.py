@@ -35,7 +35,7 @@ def command(kind: str) -> tuple[str, list[str]]:
     lines: dict[str, Callable[[], list[str]]] = {
         "train": lambda: ["train", *tiny(strategy="fine_tuning", test_best="true")],
         "solve": lambda: ["train", *tiny(strategy="linear_probe")],
-        "heads": lambda: ["train", *tiny(**{"heads.lr": "[1e-3,1e-2]", "heads.seeds": 2})],
+        "heads": lambda: ["train", *tiny(**{"heads.lr": "[1e-3,1e-2]"})],
         "workers": lambda: ["train", *tiny(strategy="full_fine_tuning", data__num_workers=2)],
         "evaluate": lambda: ["evaluate", f"ckpt={finished()}"],
         "export": lambda: ["export", f"ckpt={finished()}", "out=exported", "formats=safetensors,torch"],
