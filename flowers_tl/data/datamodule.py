@@ -1,8 +1,10 @@
 """A data set of labelled images as a LightningDataModule: its splits, orders and batches."""
 
 import math
+import multiprocessing
 import os
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import lightning as L
@@ -10,9 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from flowers_tl.data.cached.content_hash import describe_images, fingerprint_split
-from flowers_tl.data.cached.decoded_images import DecodedSplits, ImageCrops
+from flowers_tl.data.cached.decoded_images import DecodedSplits
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_missing, leave_out
+from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_io import Limits
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
 from flowers_tl.data.splits import SPLITS, ImageSplit, add_missing_splits, name_classes
@@ -212,6 +215,7 @@ class ImageDataModule(L.LightningDataModule):
             num_workers=workers,
             collate_fn=unchanged,
             persistent_workers=workers > 0,
+            worker_init_fn=end_with_parent,
             # Without a generator, beginning to read would draw from the one that dropout uses.
             generator=torch.Generator(),
             pin_memory=workers > 0 and self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
@@ -229,3 +233,9 @@ class ImageDataModule(L.LightningDataModule):
 
 def unchanged(batch: Any) -> Any:
     return batch
+
+
+def end_with_parent(worker: int) -> None:
+    """End a worker whose run was killed; PyTorch looks at the process that forked it: under forkserver that is a server."""
+    parent: Any = multiprocessing.parent_process()
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

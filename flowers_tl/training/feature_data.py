@@ -16,9 +16,10 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flowers_tl.data.cached.decoded_images import ImageCrops, Key, has_room
+from flowers_tl.data.cached.decoded_images import has_room
 from flowers_tl.data.cached.disk_cache import Writer
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint
 

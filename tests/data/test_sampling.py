@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from flowers_tl.data.cached.decoded_images import DecodedImages, ImageCrops
+from flowers_tl.data.cached.decoded_images import DecodedImages
 from flowers_tl.data.datamodule import unchanged
+from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, derive_seed
 
 

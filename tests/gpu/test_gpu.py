@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowers_tl.data.cached.decoded_images import DecodedImages, ImageCrops, has_room
+from flowers_tl.data.cached.decoded_images import DecodedImages, has_room
+from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.inference.evaluate import evaluate
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import StagedNetwork

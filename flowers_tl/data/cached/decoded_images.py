@@ -1,32 +1,25 @@
-"""Decoded images, out of the cache or decoded whenever they are needed, and the batches that are cut out of them.
+"""Decoded images, out of the cache or decoded whenever they are needed; they keep their shape, (height, width, 3) uint8."""
 
-Decoded images keep their shape, (height, width, 3) uint8. What is cut out of them equals, bit for bit, what the article's
-transforms make of the file: these resize with Pillow too, and crops and flips only move bytes.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import get_worker_info
 from torchvision.transforms import v2
 
 from flowers_tl.data.cached.content_hash import describe_images
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.image_io import Limits, Undecodable, read_image, read_image_size
-from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS, ImageSplit
-from flowers_tl.data.transforms import centre_crop, random_crop
 from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.threads import map_on_all_cores
 
-Key = int | tuple[int, int]
 Files = Sequence[Path]
 Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
@@ -45,8 +38,26 @@ class DecodedImages:
         value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
     """
 
+    # The file that they are mapped from.
+    mapped: Path | None = None
+
     def __init__(self, files: Files, short_side: int | None, kept: Kept = None, value_range: Limits = None) -> None:
         self.files, self.short_side, self.kept, self.value_range = files, short_side, kept, value_range
+
+    # Mapped memory can't be handed to a worker process that was not forked: that one maps the file itself.
+    def __getstate__(self) -> dict[str, Any]:
+        places = [(image.storage_offset(), image.shape) for image in self.kept or ()]
+        return vars(self) | ({"kept": places} if self.mapped else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.mapped:
+            try:
+                flat = torch.from_file(str(self.mapped), size=self.mapped.stat().st_size, dtype=torch.uint8)
+                self.kept = [flat[start : start + prod(shape)].view(shape) for start, shape in self.kept]
+            # Somebody has removed it to make room.
+            except (OSError, RuntimeError):
+                self.kept = self.mapped = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -65,7 +76,9 @@ class DecodedImages:
         if self.kept is None:
             return DecodedImages(files, self.short_side, value_range=self.value_range)
         kept = dict(zip(self.files, self.kept, strict=True))
-        return DecodedImages(files, self.short_side, [kept[file] for file in files])
+        part = DecodedImages(files, self.short_side, [kept[file] for file in files], self.value_range)
+        part.mapped = self.mapped
+        return part
 
     def to(self, device: torch.device) -> "DecodedImages":
         """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
@@ -130,8 +143,10 @@ def open_images(
             for image in map_on_all_cores(read, some):
                 writer.write(image)
 
-    entry = cache.get("pictures", what, describe_images(files, side, cache, value_range), "decode", build)
-    images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes))
+    description = describe_images(files, side, cache, value_range)
+    entry = cache.get("pictures", what, description, "decode", build)
+    images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes), value_range)
+    images.mapped = cache.path("pictures", description) / "data.bin"
     # A lenient run may have kept them.
     if images.undecodable and not lenient:
         read_image(images.undecodable[0], value_range=value_range)
@@ -191,59 +206,3 @@ class DecodedSplits:
         size = f"short side {side}" if side else "full size"
         what = f"{self.name}, {splits}: {len(files):,} decoded images, {size}"
         return open_images(self.cache, files, side, what, self.checked, self.value_range)
-
-
-class ImageCrops(Dataset):
-    """A split's images, cut out a batch at a time: uint8 (n, 3, size, size), with labels int64 (n,).
-
-    Args:
-        images: the decoded images; batches are made on their device.
-        labels: one an image.
-        size: side of the crop, in pixels.
-        seed: from which, with epoch and index, random windows follow; None takes the centre.
-        augment: makes a PIL image into a uint8 tensor (3, size, size) at random, in the place of random windows.
-    """
-
-    def __init__(
-        self,
-        images: DecodedImages,
-        labels: Sequence[int],
-        size: int,
-        seed: int | None = None,
-        augment: Callable[[Image.Image], Tensor] | None = None,
-    ) -> None:
-        self.images, self.labels, self.size = images, torch.tensor(labels), size
-        self.seed, self.augment = seed, augment
-
-    @property
-    def ready(self) -> bool:
-        """Whether a batch is cut out faster than a worker process could hand it over."""
-        return self.images.kept is not None and self.augment is None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([key])
-        return images[0], labels[0]
-
-    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
-        """Images and labels of the keys: indices, or where windows are random ``(epoch, index)`` pairs."""
-        # Lightning's overfit_batches puts a sampler of plain indices in the place of ours: one epoch over and over.
-        pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
-        indices = [index for _, index in pairs]
-        cut = self._augmented if self.augment else self._crop
-        crops = torch.stack([cut(*image) for image in zip(self.images.take(indices), pairs, strict=True)])
-        # Height, width, channels in memory: the order that convolutions are fast in.
-        return crops if self.augment else crops.permute(0, 3, 1, 2), self.labels[indices]
-
-    def _crop(self, image: Tensor, key: tuple[int, int]) -> Tensor:
-        if self.seed is None:
-            return centre_crop(image, self.size)
-        return random_crop(image, self.size, torch.Generator().manual_seed(derive_seed(self.seed, *key)))
-
-    def _augmented(self, image: Tensor, key: tuple[int, int]) -> Tensor:
-        # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive_seed(self.seed, *key))
-            return self.augment(Image.fromarray(image.cpu().numpy()))

@@ -1,7 +1,9 @@
 """Decoded images equal the article's transforms of the files, bit for bit, and are decoded once."""
 
 import os
+import pickle
 import shutil
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torchvision.transforms import v2
 
 from flowers_tl.config.ranges import RANGES
 from flowers_tl.data.cached import content_hash, decoded_images
-from flowers_tl.data.cached.decoded_images import ImageCrops, decoded_size, has_room, open_images
+from flowers_tl.data.cached.decoded_images import decoded_size, has_room, open_images
 from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.image_io import Undecodable, read_image
 from flowers_tl.data.sampling import derive_seed
@@ -221,3 +224,15 @@ def test_a_gpu_holds_what_takes_less_than_a_quarter_of_its_free_memory(monkeypat
     sizes = (99, 100, 101)
     assert [has_room(torch.device("cuda"), size) for size in sizes] == [True, False, False]
     assert not any(has_room(torch.device("cpu"), size) for size in sizes)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_process_that_was_not_forked_maps_the_file_or_decodes_again(files, tmp_path, removed):
+    images = open_images(Cache(tmp_path), files, 37, "images").part(files[3:0:-1])
+    handed = ForkingPickler.dumps(images)
+    assert len(handed) < 2000
+    if removed:
+        shutil.rmtree(images.mapped.parent)
+    there = pickle.loads(handed)
+    assert (there.kept is None) == removed
+    assert [image.tolist() for image in there] == [image.tolist() for image in images]
