@@ -90,6 +90,9 @@ RANGES = {
 def validate_ranges(config: Mapping[str, Any]) -> None:
     """Raise UserError for the first value of a config, plain Python, that is out of its range or none of the choices."""
     for key, value in flatten(config).items():
+        # Adam divides a rate by a tenth, and the result must be a float32.
+        if isinstance(value, int | float) and 1e30 < value < math.inf:
+            raise UserError(f"{key}={value} is too large to compute with: name a smaller number.")
         allowed = RANGES.get(re.sub(r"\.\d+\b", ".*", key))
         if allowed and value is not None and not allowed.allows(value):
             remedy = f"; {allowed.remedy}" if allowed.remedy else ""

@@ -107,9 +107,10 @@ class TransferClassifier(L.LightningModule):
 
         With ``start`` the inputs are what enters that stage, (n, ...): features of the frozen stages before it.
         """
-        if start is None:
-            return self.backbone(inputs)
-        return self.backbone.run(inputs.to(next(self.backbone.parameters()).dtype), start)
+        inputs = inputs.to(next(self.backbone.parameters()).dtype)
+        logits = self.backbone(inputs) if start is None else self.backbone.run(inputs, start)
+        # Losses and scores of a network in half precision are not in half precision.
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One parameter group for each of the table's, all from the start, whether they are trained yet or not."""

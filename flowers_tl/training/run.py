@@ -51,7 +51,7 @@ from flowers_tl.training.trainer import (
     record_predictions,
     without_loggers,
 )
-from flowers_tl.training.validate import validate_config
+from flowers_tl.training.validate import validate_config, validate_last_batch
 from flowers_tl.utils.errors import validate_not_empty
 from flowers_tl.utils.notes import log
 
@@ -91,8 +91,9 @@ def train(
             return result
         # Read before the folder is touched: a run that can't go on stays as it is.
         start = read_start(config, checkpoint, folder)
-    validate_config(config)
+    network = validate_config(config)
     data = data or set_up_data(config, prepare=not start.checkpoint or config["data"]["root"] == own_root)
+    validate_last_batch(config, network, data.sizes["train"])
     if start.checkpoint:
         validate_same_images(start, data)
     text, record = yaml.safe_dump(config, sort_keys=False), rank_zero_only.rank == 0

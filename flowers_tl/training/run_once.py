@@ -11,7 +11,7 @@ from flowers_tl.runs.registry import can_resume, clear_unfinished, exclusive, fi
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
-from flowers_tl.training.validate import validate_config
+from flowers_tl.training.validate import note_without_effect, validate_config
 from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.notes import log
 
@@ -38,7 +38,7 @@ def train_once(
     if is_one_of_several_processes() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, named_keys)
     validate_not_empty(config)
-    validate_config(config)
+    note_without_effect(validate_config(config), named_keys)
     data = set_up_data(config)
     run_id = identify(config, data)["id"]
     with exclusive(Path(config["runs"]), run_id, data.clock):

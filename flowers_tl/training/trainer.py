@@ -128,7 +128,7 @@ def make_trainer(
             # The data module deals the images out itself, none twice in val and test.
             use_distributed_sampler=False,
         )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(f"Lightning's Trainer does not take the values under trainer: {error}") from error
 
 
@@ -137,6 +137,8 @@ def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
     if arguments["fast_dev_run"]:
         # Lightning runs one epoch; so it is recorded.
         arguments = arguments | {"max_epochs": 1}
+    if "spawn" in str(arguments["strategy"]):
+        raise UserError(f"trainer.strategy={arguments['strategy']} trains in processes that write no record: take ddp.")
     if late and str(arguments["devices"]) != "1" and arguments["strategy"] in ("auto", "ddp"):
         # DDP would wait for the gradients of stages that are still frozen.
         arguments = arguments | {"strategy": "ddp_find_unused_parameters_true"}

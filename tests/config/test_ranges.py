@@ -37,6 +37,8 @@ def test_choices_are_what_the_network_is_built_from():
     ("key", "value", "sentence"),
     [
         ("seed", -1, "seed=-1 must be at least 0."),
+        ("heads.lr.0", 1e38, "heads.lr.0=1e+38 is too large to compute with: name a smaller number."),
+        ("strategy.table.0.lr", 2e30, "strategy.table.0.lr=2e+30 is too large to compute with: name a smaller number."),
         ("strategy.table.0.from_epoch", -1, "strategy.table.0.from_epoch=-1 must be at least 0."),
         ("data.limit", 0, "data.limit=0 must be at least 1; null takes all images."),
         ("data.first_species", -1, "data.first_species=-1 must be at least 0."),

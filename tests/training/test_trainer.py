@@ -87,3 +87,30 @@ def test_what_a_run_is_told_by_lightning_is_the_runs_alone(config, tiny, tmp_pat
     train(config(tiny()), tmp_path / "run")
     assert seen == [(True, False)]
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_a_network_of_which_all_is_trained_may_be_of_another_precision(config, tiny, tmp_path, precision):
+    # With rates whose steps bfloat16 does not round away.
+    words = tiny(
+        strategy="full_fine_tuning", backbone="squeezenet1_1", trainer__precision=precision, regularisation="mixup",
+        data__balance="weights",
+    )  # fmt: skip
+    result = train(config([*words, "strategy.table=[{stage: all, lr: 0.01}]"]), tmp_path / "run")
+    assert result["status"] == "finished"
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    kinds = {tensor.dtype for name, tensor in state.items() if name.startswith("backbone")}
+    assert kinds == {torch.bfloat16 if precision == "bf16-true" else torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("trainer.strategy=ddp_spawn", "trains in processes that write no record: take ddp"),
+        ("trainer.precision=transformer-engine", "does not take the values under trainer: .*transformer.engine"),
+    ],
+)
+def test_what_lightning_would_break_on_is_told(config, tiny, tmp_path, word, sentence):
+    words = tiny(strategy="full_fine_tuning", backbone="squeezenet1_1")
+    with pytest.raises(UserError, match=sentence):
+        train(config([*words, word, "trainer.devices=2", "data.batch_size=4"]), tmp_path / "run")
