@@ -23,10 +23,8 @@ BITS, PHOTOMETRIC, KIND, LOWEST, HIGHEST = 258, 262, 339, 340, 341
 KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 # The numbers that are black and white, see :func:`to_rgb`.
 Limits = Sequence[float] | None
-# Those of torchvision's ImageFolder.
-ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-# Other names of JPEGs, which predict takes too; training leaves them out and says so, as it always has.
-JPEG_ENDINGS = (".jfif", ".jpe")
+# Those of torchvision's ImageFolder, and other names of JPEGs.
+ENDINGS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
 # nobody means. JPEG stands for MPO too, which many cameras write; some public sets hold GIFs that are called .jpg.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -86,9 +84,13 @@ def number_kind(image: Image.Image) -> tuple[int, int, bool]:
 
 
 def needs_range(image: Image.Image) -> bool:
-    """Whether an image, of which the header is enough, has other numbers than unsigned ones of up to 16 bits, 0 for black."""
+    """Whether an image, of which the header is enough, has other numbers than unsigned ones of up to 16 bits, 0 for black.
+
+    So has 16-bit grey of which one number is transparent.
+    """
     bits, kind, white_is_zero = number_kind(image)
-    return bits not in (1, 2, 4, 8, 16) or KINDS.get(kind) != "unsigned" or white_is_zero
+    transparent = image.mode[0] == "I" and "transparency" in image.info
+    return bits not in (1, 2, 4, 8, 16) or KINDS.get(kind) != "unsigned" or white_is_zero or transparent
 
 
 def read_image_size(path: str | Path) -> tuple[int, int] | None:
@@ -131,7 +133,11 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
     rgb = Image.new("RGB", image.size)
     for top, strip in strips(image):
         if limits:
-            strip = Image.fromarray(to_eight_bits(strip, original, limits))
+            pixels = to_eight_bits(strip, original, limits)
+            # Of 16-bit grey one number may be transparent.
+            if "transparency" in original.info:
+                pixels[np.asarray(strip) == original.info["transparency"]] = 255
+            strip = Image.fromarray(pixels)
         # Beneath it lies any colour, mostly black.
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
@@ -216,7 +222,7 @@ def match_images(name: str, others: list[Path] | None = None) -> Iterator[Path]:
     path = Path(name)
     if path.is_dir():
         for file in sorted(files_below(path)):
-            if (is_image_file(file) or file.suffix.lower() in JPEG_ENDINGS) and file.is_file():
+            if is_image_file(file) and file.is_file():
                 yield file
             elif others is not None:
                 others.append(file)

@@ -95,12 +95,12 @@ def read_file(path: Path) -> dict[str, Tensor]:
     """Read a state dict, or the network out of a checkpoint of this project; nothing but tensors is unpickled."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-        if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-            raise ValueError("it holds no tensors by name")
+        state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
+        if not state or not all(isinstance(name, str) and is_plain(value) for name, value in state.items()):
+            raise ValueError("it holds no plain tensors by name")
     # torch.load raises nearly anything on a file that is no state dict.
     except Exception as error:
-        reason = first_line(error)
+        reason = first_line(error).split(". ")[0]
         # PyTorch would advise to unpickle anything.
         if isinstance(error, pickle.UnpicklingError):
             reason = "it holds something else than tensors"
@@ -112,9 +112,16 @@ def read_file(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
 
 
+def is_plain(value: Any) -> bool:
+    """Whether this is a tensor whose numbers lie in memory: not a sparse one, a nested one, or one without numbers."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_nested and not value.is_meta
+
+
 def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError if a file's weights or statistics hold NaN or infinite numbers, or are no weights."""
-    wrong = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    wrong = [
+        name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.float().isfinite().all()
+    ]
     matrices = [tensor for tensor in state.values() if tensor.ndim > 1]
     if any(not tensor.is_floating_point() for tensor in matrices) or (matrices and not any(map(torch.any, matrices))):
         raise UserError(f"{path} holds no weights, but zeros alone or whole numbers: name a file of float weights.")

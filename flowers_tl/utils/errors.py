@@ -44,6 +44,8 @@ def validate_not_empty(value: Any, key: str = "") -> None:
             validate_not_empty(part, key)
     elif isinstance(value, str) and not value.strip():
         raise UserError(f"{key}= names nothing: give it a value, or leave it out.")
+    elif isinstance(value, str) and value.partition("/")[0] == "~" and key != "data.root":
+        raise UserError(f"{key}={value} would be a folder called ~ here: write the home folder's whole path.")
 
 
 def first_line(error: Exception | str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from flowers_tl.data import image_io as reading
+from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.image_io import Undecodable, find_images, is_image_file, read_image, read_image_size
 from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.results.images import mistakes_image
@@ -410,3 +411,18 @@ def test_each_file_that_gets_no_answer_is_named_and_other_jpegs_get_one(tree, ca
     assert "anim.gif" in note
     assert "b/18.avif and 14 more." in note
     assert ".hidden" not in note
+
+
+def test_the_transparent_number_of_16_bit_grey_is_white(tmp_path):
+    values = np.array([[1000, 1001], [40000, 1000]], np.uint16)
+    file = tmp_path / "a.png"
+    file.write_bytes(sixteen_bits(values, 0))
+    assert np.asarray(read_image(file))[..., 0].tolist() == [[3, 3], [155, 3]]
+    assert not any_needs_range([file])
+    # Behind the signature and the header, which take 33 bytes.
+    content, mark = file.read_bytes(), struct.pack(">H", 1000)
+    mark = struct.pack(">I", 2) + b"tRNS" + mark + struct.pack(">I", zlib.crc32(b"tRNS" + mark))
+    file.write_bytes(content[:33] + mark + content[33:])
+    assert np.asarray(read_image(file))[..., 0].tolist() == [[255, 3], [155, 255]]
+    # Earlier versions read it otherwise: what they kept is not taken.
+    assert any_needs_range([file])

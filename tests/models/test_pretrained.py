@@ -165,3 +165,37 @@ def test_a_neck_that_would_stay_frozen_and_random_is_refused(source, target, tmp
         UserError, match=r"no fitting classifier\.0\.bias.* leaves frozen and so random: train the neck too"
     ):
         load_weights(target, file)
+
+
+def scripted(path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (scripted, "with TorchScript archives passed to ``torch.load``"),
+        (lambda path: torch.save([{"a": torch.zeros(2)}], path), "it holds no plain tensors by name"),
+        (lambda path: torch.save({"a": torch.eye(2).to_sparse()}, path), "it holds no plain tensors by name"),
+        (lambda path: torch.save({"a": torch.zeros(2, 2, device="meta")}, path), "it holds no plain tensors by name"),
+    ],
+)
+def test_what_is_no_state_dict_of_plain_tensors_is_refused_in_a_sentence(target, tmp_path, write, reason):
+    write(tmp_path / "odd.pth")
+    with pytest.raises(UserError) as caught:
+        load_weights(target, str(tmp_path / "odd.pth"))
+    assert reason in str(caught.value)
+    assert str(caught.value).endswith("): it must be a state dict saved by torch.save.")
+    assert len(str(caught.value)) < 250 + len(str(tmp_path))
+
+
+def test_numbers_that_are_too_large_or_nan_are_refused_in_any_precision(source, target, tmp_path):
+    state = source.network.state_dict()
+    name = "features.0.0.weight"
+    for tensor in (state[name].double() * 1e300, (state[name] * torch.nan).to(torch.float8_e4m3fn)):
+        with pytest.raises(UserError, match=f"holds NaN or infinite numbers in {name}"):
+            load_weights(target, save(state | {name: tensor}, tmp_path))
+    quantised = torch.quantize_per_tensor(state[name], 0.1, 0, torch.qint8)
+    with pytest.raises(UserError, match="holds no weights, but zeros alone or whole numbers"):
+        load_weights(target, save(state | {name: quantised}, tmp_path))

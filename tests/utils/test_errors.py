@@ -55,3 +55,10 @@ def test_a_package_that_is_missing_is_told_with_its_extra_and_no_other_is_taken_
             importing(name)
     with pytest.raises(ModuleNotFoundError, match="onnxscript"):
         importing("onnxscript")
+
+
+@pytest.mark.parametrize("value", ["~", "~/runs"])
+def test_a_folder_called_as_the_home_is_refused(value):
+    with pytest.raises(UserError, match=f"cache.dir={value} would be a folder called ~ here"):
+        validate_not_empty({"cache": {"dir": value}})
+    validate_not_empty({"data": {"root": value}, "images": ["~rose.jpg"]})
