@@ -165,7 +165,7 @@ def write(file: Path, data: dict[str, Any]) -> None:
     """Write the JSON, a line a run."""
     runs = ",\n".join(dumps(row) for row in data["runs"])
     with atomic_write(file) as beside:
-        beside.write_text(f"{dumps(data | {'runs': []})[:-2]}\n{runs}\n]}}\n")
+        beside.write_text(f"{dumps(data | {'runs': []})[:-2]}\n{runs}\n]}}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class SummaryOptions:
 @command
 def main(options: SummaryOptions) -> int | None:
     """Print the summary of a file."""
-    return report(json.loads(options.file.read_text()), None, options.figure, options.check)
+    return report(json.loads(options.file.read_text(encoding="utf-8")), None, options.figure, options.check)
 
 
 def report(data: Mapping[str, Any], page: Path | None, figure: Path | None, check: bool) -> int | None:
@@ -91,7 +91,7 @@ def report(data: Mapping[str, Any], page: Path | None, figure: Path | None, chec
     print("\n".join(lines))
     if page:
         with atomic_write(page) as beside:
-            beside.write_text("\n".join(lines) + "\n")
+            beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if figure:
         draw(find_groups(data, data["weights"][0]), figure)
     return int(not met) if check else None

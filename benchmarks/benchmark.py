@@ -78,8 +78,8 @@ def measure_all(kept: dict[str, Any], folder: Path) -> None:
         for measured in bench.measure(f"{number:02}", kind, strategy, kept["sweep"]):
             kept["measured"].append(measured)
             print(f"    {measured['kind']}: {measured['seconds']:.1f} s", flush=True)
-        (folder / "benchmark.json").write_text(dumps(kept, indent=2) + "\n")
-    (folder / "benchmark.md").write_text(to_markdown(kept))
+        (folder / "benchmark.json").write_text(dumps(kept, indent=2) + "\n", encoding="utf-8")
+    (folder / "benchmark.md").write_text(to_markdown(kept), encoding="utf-8")
     print_speed(kept)
     print(f"Written: {folder / 'benchmark.json'} and {folder / 'benchmark.md'}")
 
@@ -97,7 +97,7 @@ def begin(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     if folder is None or not folder.exists():
         return kept
     file = folder / "benchmark.json"
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if other := [name for name in kept if name not in found or (name != "measured" and found[name] != kept[name])]:
         raise UserError(
             f"{folder} is there already and holds no benchmark with these {other[0]}: name a new one with folder=DIR."

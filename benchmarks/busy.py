@@ -68,7 +68,11 @@ def main(options: BusyOptions) -> None:
         raise UserError("repeats must be at least 1, and busy whole numbers separated by commas.")
     validate_overwrite(options.out, (FILE,), f'"overrides": {dumps(options.overrides)}', "out")
     file = options.out / FILE
-    data = json.loads(file.read_text()) if file.is_file() else {"overrides": options.overrides, "measured": []}
+    data = (
+        json.loads(file.read_text(encoding="utf-8"))
+        if file.is_file()
+        else {"overrides": options.overrides, "measured": []}
+    )
     data |= {"machine": describe_machine(), "versions": versions()}
     (options.out / "logs").mkdir(parents=True, exist_ok=True)
     done = {(row["number"], row["job"], row["busy"], row["setting"]) for row in data["measured"]}
@@ -86,7 +90,7 @@ def main(options: BusyOptions) -> None:
                         )
                         data["measured"].append(row)
                         with atomic_write(file) as beside:
-                            beside.write_text(dumps(data) + "\n")
+                            beside.write_text(dumps(data) + "\n", encoding="utf-8")
     print(table(data["measured"]))
 
 
@@ -102,7 +106,7 @@ def measure(job: str, busy: int, setting: str, options: BusyOptions) -> dict[str
         with TemporaryDirectory(prefix="run-", dir=options.out) as folder:
             places = [f"cache.dir={options.out / 'cache'}", f"hydra.run.dir={folder}/run", f"runs={folder}"]
             measured, _ = run([*train, *places], log, SETTINGS[setting])
-            seconds = json.loads(Path(folder, "run", "result.json").read_text())["seconds"]
+            seconds = json.loads(Path(folder, "run", "result.json").read_text(encoding="utf-8"))["seconds"]
     finally:
         for other in others:
             other.kill()

@@ -53,7 +53,9 @@ def main(options: GpuOptions) -> None:
 
     words = ["python -m benchmarks.gpu", f"backbones={options.backbones}", f"sweep={options.sweep}", *options.overrides]
     kept: dict[str, Any] = {"machine": describe_machine(), "versions": versions(), "command": shlex.join(words)}
-    kept |= {"measured": json.loads(options.out.read_text())["measured"] if options.out.is_file() else []}
+    kept |= {
+        "measured": json.loads(options.out.read_text(encoding="utf-8"))["measured"] if options.out.is_file() else []
+    }
     done, began = {one["name"] for one in kept["measured"]}, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="flowers_tl-gpu-", ignore_cleanup_errors=True) as temporary:
         bench = GpuBench(options, Path(temporary))
@@ -70,10 +72,14 @@ def main(options: GpuOptions) -> None:
                 result = {"name": name} | measured | read(output)
             except UserError as error:
                 # The others are worth having.
-                result = {"name": name, "error": str(error), "log": log.with_suffix(".err").read_text()[-2000:]}
+                result = {
+                    "name": name,
+                    "error": str(error),
+                    "log": log.with_suffix(".err").read_text(encoding="utf-8")[-2000:],
+                }
             kept["measured"].append(result)
             with atomic_write(options.out) as beside:
-                beside.write_text(dumps(kept, indent=2) + "\n")
+                beside.write_text(dumps(kept, indent=2) + "\n", encoding="utf-8")
             print(f"    {result.get('error') or summary(result)}", flush=True)
 
 
@@ -149,11 +155,11 @@ class GpuBench:
 
 def read_runs(folder: Path) -> dict[str, Any]:
     """What the runs in a folder recorded, and the seconds of all of them: start-up apart, since they begin after it."""
-    results = [json.loads(file.read_text()) for file in sorted(folder.glob("*/result.json"))]
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/result.json"))]
     total = sum(result["seconds"]["total"] for result in results)
     if (folder / "result.json").is_file():
         # One run, or one of many heads, each of which records its part.
-        one = json.loads((folder / "result.json").read_text())
+        one = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         results, total = results or [one], one["seconds"]["total"]
     runs = []
     for result in results:
@@ -168,7 +174,7 @@ def read_epochs(folder: Path) -> dict[str, Any]:
     file = folder / "history.csv"
     if not file.is_file():
         return {}
-    ends = [float(row["seconds"]) for row in csv.DictReader(file.read_text().splitlines())]
+    ends = [float(row["seconds"]) for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())]
     return {"epoch_seconds": [round(after - before, 3) for before, after in pairwise(ends)]}
 
 

@@ -73,7 +73,7 @@ def run(command: list[str], log: Path, variables: Mapping[str, str] = {}) -> tup
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path} | variables
     # In a benchmark's own folder, where a log can only be that of the same command, cut short.
-    with open(log, "w") as output, open(log.with_suffix(".err"), "w") as errors:
+    with open(log, "w", encoding="utf-8") as output, open(log.with_suffix(".err"), "w", encoding="utf-8") as errors:
         began = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors, env=environment)
         try:
@@ -84,9 +84,9 @@ def run(command: list[str], log: Path, variables: Mapping[str, str] = {}) -> tup
             raise
         seconds = time.perf_counter() - began
     if process.returncode != 0:
-        last = (log.with_suffix(".err").read_text().strip().splitlines() or ["it said nothing."])[-1]
+        last = (log.with_suffix(".err").read_text(encoding="utf-8").strip().splitlines() or ["it said nothing."])[-1]
         raise UserError(last.removeprefix("Error: "))  # in the words of the command, the rest of which is in the file
-    return {"seconds": round(seconds, 2), "memory_gb": memory}, log.read_text()
+    return {"seconds": round(seconds, 2), "memory_gb": memory}, log.read_text(encoding="utf-8")
 
 
 def read_plain(output: str) -> dict[str, Any]:
@@ -98,8 +98,8 @@ def read_plain(output: str) -> dict[str, Any]:
 def read_runs(folder: Path) -> dict[str, Any]:
     """Phases and test accuracy of the run in the folder, as far as it is one; images of all runs in and below it."""
     whole = folder / "result.json"
-    result = json.loads(whole.read_text()) if whole.is_file() else {}
-    runs = [json.loads(file.read_text()) for file in folder.glob("*/result.json")] or [result]
+    result = json.loads(whole.read_text(encoding="utf-8")) if whole.is_file() else {}
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*/result.json")] or [result]
     found = {"phases": result["seconds"]} if result else {}
     found |= {"test": result["test"]["accuracy"]} if "test" in result else {}
     return found | {"pictures": sum(map(images_seen, runs))}
@@ -143,7 +143,7 @@ def describe_machine() -> dict[str, Any]:
     import torch
 
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
     )

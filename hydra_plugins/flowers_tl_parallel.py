@@ -92,7 +92,7 @@ class ParallelLauncher(Launcher):
         command = [*this_command(), *self.arguments(config, folder, number, overrides)]
         result = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
         # Appended: the output of an earlier sweep in this folder stays.
-        with open(folder / "log.txt", "a") as output:
+        with open(folder / "log.txt", "a", encoding="utf-8") as output:
             with self.lock:
                 if self.stopped:
                     return result

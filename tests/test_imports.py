@@ -93,3 +93,21 @@ def test_results_and_report_do_without_lightning():
         for file in (PACKAGE / folder).rglob("*.py"):
             words = file.read_text()
             assert not re.search(r"\b(import|from) lightning\b", words), file
+
+
+TEXTS = {"read_text", "write_text", "open"}
+
+
+@pytest.mark.parametrize("file", [*FILES, *(PACKAGE.parent / "hydra_plugins").glob("*.py")], ids=lambda file: file.name)
+def test_every_text_file_has_an_encoding(file):
+    """Else it is the terminal's, which on Windows and in containers is often not UTF-8."""
+    for call in (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)):
+        # Methods of paths, and the function open.
+        name = (
+            call.func.attr
+            if isinstance(call.func, ast.Attribute)
+            else getattr(call.func, "id", "").removeprefix("read_text")
+        )
+        constants = {node.value for node in call.args if isinstance(node, ast.Constant)}
+        binary = name == "open" and (constants & {"rb", "wb"} or isinstance(call.func, ast.Attribute))
+        assert name not in TEXTS or binary or "encoding" in {word.arg for word in call.keywords}, call.lineno

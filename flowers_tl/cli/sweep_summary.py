@@ -87,7 +87,7 @@ def write_record(
     file.parent.mkdir(parents=True, exist_ok=True)
     # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
     with atomic_write(file) as beside:
-        beside.write_text(dumps(record) + "\n")
+        beside.write_text(dumps(record) + "\n", encoding="utf-8")
     return record
 
 
@@ -97,7 +97,7 @@ def complete_record(
     """The record of a job that ran as a command and ended with ``code``; one that died without a record gets one."""
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     if file.is_file():
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     end = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return write_record(config, number, overrides, folder, Failure(f"The job {end}; see {folder / 'log.txt'}."))
 
@@ -105,7 +105,7 @@ def complete_record(
 def read_records(config: DictConfig) -> list[dict[str, Any]]:
     """The records of a sweep's jobs, by number."""
     files = (Path(config.hydra.sweep.dir) / JOBS).glob("*.json")
-    return sorted((json.loads(file.read_text()) for file in files), key=lambda record: record["number"])
+    return sorted((json.loads(file.read_text(encoding="utf-8")) for file in files), key=lambda record: record["number"])
 
 
 def describe_record(record: Mapping[str, Any]) -> str:

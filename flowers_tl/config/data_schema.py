@@ -90,5 +90,5 @@ store.store(name="folder_schema", node=FolderConfig)
 store.store(name="dtd_schema", node=DTDConfig)
 
 # torchvision's data sets are choices without a file in conf/data: their rows are all that they need.
-for name, row in yaml.safe_load((Path(__file__).parents[1] / "data" / "torchvision_sets.yaml").read_text()).items():
+for name, row in yaml.safe_load((Path(__file__).parents[1] / "data" / "torchvision_sets.yaml").read_bytes()).items():
     store.store(group="data", name=name, node={"defaults": [f"/{row['schema']}@_here_", "_self_"], "name": name})

@@ -1,5 +1,6 @@
 """The user's images: one folder a class, below train, val and test or below none of them."""
 
+import os
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
@@ -129,12 +130,14 @@ def read_classes(folder: Path, others: list[Path], alone: bool) -> ImageSplit:
         files += images
         labels += [label] * len(images)
         others += [file for file in inside if not is_image_file(file)]
-    return ImageSplit(files, labels, [folder.name for folder in folders])
+    # As text whatever the bytes of the name are, since it goes into texts everywhere.
+    return ImageSplit(files, labels, [os.fsencode(folder.name).decode(errors="backslashreplace") for folder in folders])
 
 
 def visible(folder: Path) -> tuple[list[Path], list[Path]]:
     """Folders and files directly in a folder, in alphabetical order, without hidden ones."""
-    entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name)
+    # By the bytes of their names, which are in the order of the letters, whatever the terminal's encoding.
+    entries = sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=lambda e: os.fsencode(e.name))
     # The runs' own folder, where no images lie in it.
     entries = [e for e in entries if e.name != "outputs" or not e.is_dir() or any(map(is_image_file, e.iterdir()))]
     return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]

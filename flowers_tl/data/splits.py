@@ -101,7 +101,7 @@ def add_missing_splits(
 
 def hash_rank(name: Path, seed: int) -> bytes:
     """A random number that an image's name and the seed decide: images with the lowest are cut out first."""
-    return hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
+    return hashlib.sha256(f"{seed} {name.as_posix()}".encode(errors="surrogateescape")).digest()
 
 
 def name_classes(splits: Mapping[str, ImageSplit], num_classes: int | None, root: Path) -> list[str]:

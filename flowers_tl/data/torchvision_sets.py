@@ -11,7 +11,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
 
-TABLE: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+TABLE: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 # The classes that a row may name, and their attribute that lists the files: beside `_labels`, or as pairs with the label.
 READERS = {
     "Country211": (Country211, "samples"),

@@ -43,7 +43,8 @@ class Format:
     @property
     def usage(self) -> str:
         """Example code that predicts with this file, without this project."""
-        code, read = ((USAGE / name).read_text() for name in (f"use_{Path(self.file).suffix[1:]}.py", "read_image.py"))
+        names = f"use_{Path(self.file).suffix[1:]}.py", "read_image.py"
+        code, read = ((USAGE / name).read_text(encoding="utf-8") for name in names)
         return code.replace("# READ\n", read)
 
 

@@ -99,7 +99,7 @@ def write_card(
         formats=formats,
     )
     # In the temporary folder of an export, as are the files of exporting/formats.py.
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def describe_origin(provenance: Mapping[str, Any]) -> dict[str, str | None]:

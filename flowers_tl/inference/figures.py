@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from PIL import Image
 
 from flowers_tl.inference.explanations import Explanation, explain_images
@@ -20,12 +21,15 @@ from flowers_tl.inference.grad_cam import captum_method
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
+from flowers_tl.utils.notes import log_note
 
 Panel = Callable[[Axes], Any]
 
 FORMATS = (".png", ".svg", ".pdf")
 # In the metadata of a figure; the user's images lack it.
 MADE_HERE = "flowers_tl figure"
+# A font with Chinese, Japanese and Korean letters, which each system calls otherwise.
+CHINESE = {"Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS"}
 # Side of a panel and height of a line, in inches; letters per inch.
 PANEL, LINE, LETTERS = 2.3, 0.15, 12
 # Most classes that are named beside an image.
@@ -117,8 +121,8 @@ def heat_norm(explanations: Iterable[Explanation]) -> Normalize:
     return Normalize(0, max(one.evidence.max() for one in explanations) or 1)
 
 
-# Whatever the user's matplotlibrc says, names are no LaTeX.
-@rc_context({"text.usetex": False})
+# Whatever the user's matplotlibrc says, names are no LaTeX, and a letter that its font lacks is taken from another.
+@rc_context({"text.usetex": False, "font.family": ["sans-serif", *sorted(CHINESE & {*get_font_names()})]})
 def draw(
     rows: Sequence[Sequence[Panel]], path: Path, title: Sequence[str], scales: Sequence[Scale], below: int = 0
 ) -> None:
@@ -160,12 +164,13 @@ def draw(
         bar = figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=space, orientation="horizontal")
         bar.set_label(label, fontsize=8)
         space.tick_params(labelsize=8)
-    with warnings.catch_warnings():
-        # Of a name in a script that the font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message="Glyph .* missing")
         # What was there before is a figure made here: see `validate_figure`.
         with atomic_write(path) as beside:
             figure.savefig(beside, format=path.suffix[1:].lower(), metadata={"Creator": MADE_HERE})
+    if any("Glyph" in str(warning.message) for warning in caught):
+        log_note(f"{path} shows boxes for letters that no font here has: install one that has, such as Noto Sans CJK.")
 
 
 def show_crop(explanation: Explanation, axis: Axes) -> None:
@@ -215,6 +220,8 @@ def head(axis: Axes, text: str) -> None:
 def fit(text: str, panels: float = 1, lines: int = 2) -> str:
     """Break a text into lines that fit into the width of some panels, and cut off what is too long."""
     width = int(LETTERS * PANEL * panels)
+    # A file's name may be no text.
+    text = text.encode(errors="backslashreplace").decode()
     wrapped = textwrap.wrap(text, width, break_on_hyphens=False)
     if len(wrapped) > lines:
         wrapped = [*wrapped[: lines - 1], wrapped[lines - 1][: width - 1] + "…"]

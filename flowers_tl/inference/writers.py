@@ -19,7 +19,9 @@ def write_table(prediction: Prediction, out: TextIO) -> None:
 
 def write_jsonl(prediction: Prediction, out: TextIO) -> None:
     top = [{"class": name, "probability": probability} for name, probability in prediction.top]
-    out.write(dumps({"picture": prediction.image, "top": top}, ensure_ascii=False) + "\n")
+    # Elsewhere a letter might be printed as \\x and two digits, which JSON does not know.
+    is_utf8 = (out.encoding or "utf-8").lower().startswith("utf")
+    out.write(dumps({"picture": prediction.image, "top": top}, ensure_ascii=not is_utf8) + "\n")
 
 
 def write_csv(prediction: Prediction, out: TextIO) -> None:

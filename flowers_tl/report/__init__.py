@@ -49,5 +49,5 @@ def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | No
     }
     with atomic_folder(Path(folder)) as beside:
         for name, text in texts.items():
-            (beside / name).write_text(text, encoding="utf-8", newline="")
+            (beside / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     return Path(folder) / "report.html"

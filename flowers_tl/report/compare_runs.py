@@ -61,5 +61,5 @@ def compare_runs(
             pages.append(heading + render_comparison(groups, summary.notes, figures[number]))
             if report:
                 log.info(f"Written: {write_report(summary, reports[number], root)}")
-        (beside / "comparison.md").write_text("\n".join(pages))
+        (beside / "comparison.md").write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")
     log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")

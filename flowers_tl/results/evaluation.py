@@ -105,8 +105,8 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
     """Write evaluation.json, classes.csv, confusion.csv, confusion.png and predictions.npz into an empty folder."""
     # Nothing is overwritten: `evaluate` has made the folder just now, or it was missing or empty.
     with atomic_folder(folder) as beside:
-        (beside / "classes.csv").write_text(format_csv(result.classes), newline="")
-        with open(beside / "confusion.csv", "w", newline="") as file:
+        (beside / "classes.csv").write_text(format_csv(result.classes), newline="", encoding="utf-8")
+        with open(beside / "confusion.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["true \\ answered", *map(csv_text, result.class_names)])
             writer.writerows(
@@ -114,5 +114,5 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
             )
         Image.fromarray(confusion_image(result.predictions)).save(beside / "confusion.png")
         Predictions(result.class_names, {result.split: result.predictions}).write(beside)
-        (beside / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n")
+        (beside / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     log.info(f"Written: {folder / 'evaluation.json'}, and the classes, confusions and predictions beside it.")

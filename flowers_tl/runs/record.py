@@ -125,12 +125,12 @@ class RunFolder:
         """Say in the record how the run ended where there is no room for a longer one."""
         with suppress(OSError, ValueError, StopIteration):
             file = self.folder / "result.json"
-            before = file.read_text()
+            before = file.read_text(encoding="utf-8")
             earlier = json.loads(before) | {"status": self.result["status"].replace("finished", "failed")}
             texts = (dumps(earlier | {"error": str(error)}), dumps(earlier))
             text = next(text for text in texts if len(text) <= len(before))
             # In its place: it takes no room. No kill can leave half of so few bytes.
-            with open(file, "r+") as content:
+            with open(file, "r+", encoding="utf-8") as content:
                 content.write(text.ljust(len(before)))
 
     def _let_go(self) -> None:
@@ -164,7 +164,7 @@ class RunFolder:
             if name != "config.yaml" and not (self.folder / "config.yaml").is_file():
                 raise UserError(f"{self.folder} was removed while the run was going on: begin it anew.")
             with atomic_write(self.folder / name) as beside:
-                beside.write_text(text, newline="")
+                beside.write_text(text, newline="", encoding="utf-8")
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -86,7 +86,7 @@ def link_to(folder: Path, run: Path) -> None:
         note = {"run": os.path.relpath(run.resolve(), folder.resolve())}
         # Hydra made the folder for this job; an earlier note in it was about the same job.
         with atomic_write(folder / ELSEWHERE) as beside:
-            beside.write_text(dumps(note) + "\n")
+            beside.write_text(dumps(note) + "\n", encoding="utf-8")
 
 
 def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:

@@ -62,7 +62,7 @@ class Search:
         claim(self.lock, f"the search in {self.folder}")
         # The folder was empty, or says the same already.
         with atomic_write(file) as beside:
-            beside.write_text(dumps(self.identity, indent=2) + "\n")
+            beside.write_text(dumps(self.identity, indent=2) + "\n", encoding="utf-8")
         database = self.folder.absolute() / "study.db"
         try:
             self.study = optuna.create_study(
@@ -131,7 +131,7 @@ class Search:
             folder.mkdir(parents=True, exist_ok=True)
             # Nothing is overwritten: Optuna gives each number once.
             with (
-                open(folder / "log.txt", "w") as out,
+                open(folder / "log.txt", "w", encoding="utf-8") as out,
                 redirect_stdout(out),
                 redirect_stderr(out),
                 lightning_quieted(logging.WARNING),

@@ -1,8 +1,10 @@
 """The whole tool on one's own images, as a user types it: train, sweep, compare, go on, evaluate, predict."""
 
 import json
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,28 @@ def test_the_strategy_is_shown_for_them(run_command, own):
 def test_what_the_docs_say_can_be_typed(config, command):
     overrides = [word for word in shlex.split(command) if word != "-m"]
     assert config([re.sub(r"=([\w.]+),.*", r"=\1", word) for word in overrides])["data"]["name"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+def test_names_of_any_bytes_pass_through_a_terminal_of_ascii(run_command, own, tmp_path):
+    root, keys = own
+    os.rename(os.fsencode(root / "rose"), os.fsencode(root) + b"/caf\xe9")
+    (root / "poppy=red").rename(root / "玫瑰")
+    os.rename(os.fsencode(root / "玫瑰" / "0.jpg"), os.fsencode(root / "玫瑰") + b"/caf\xe9.jpg")
+    terminal = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for words in (
+        ["train", *keys, "backbone=squeezenet1_1", "hydra.run.dir=run"],
+        ["evaluate", "ckpt=run", "split=all", "out=measured", f"data.root='{root}'"],
+        ["predict", "ckpt=run", f"images={root}", "format=jsonl"],
+    ):
+        done = run_command(*words, cwd=tmp_path, **terminal)
+        assert done.returncode == 0, done.stderr
+    names = {"aster, blue", "caf\\xe9", "玫瑰"}
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {top["class"] for answer in answers for top in answer["top"]} == names
+    table = (tmp_path / "measured" / "classes.csv").read_text(encoding="utf-8")
+    assert all(name in table for name in names)
+    # The same images as in any other terminal.
+    again = run_command("train", *keys, "backbone=squeezenet1_1", "runs=.", "hydra.run.dir=second", cwd=tmp_path)
+    assert "Finished already: run" in again.stdout, again.stderr

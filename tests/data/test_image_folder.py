@@ -1,6 +1,8 @@
 """One's own images in folders: what is read as what, what is told, and what is refused in a sentence."""
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -229,3 +231,28 @@ def test_few_images_of_a_class_and_trainval_work_as_with_flowers(photos):
     assert few.fingerprints() == opened(root).fingerprints()
     both = opened(root, protocol="trainval")
     assert names(both, "train") == names(few, "val") | names(opened(root), "train")
+
+
+def test_jpegs_of_other_names_are_trained_on_and_change_nothing_where_there_are_none(photos, capsys):
+    root = photos(COUNTS)
+    before = opened(root).fingerprints()
+    (root / "rose" / "0.jpg").rename(root / "rose" / "0.JFIF")
+    (root / "aster" / "0.jpg").rename(root / "aster" / "0.jpe")
+    found = opened(root)
+    assert sum(found.sizes.values()) == sum(COUNTS.values())
+    assert {"rose/0.JFIF", "aster/0.jpe"} <= names(found, "train") | names(found, "val") | names(found, "test")
+    assert not capsys.readouterr().err
+    for name, old in (("0.JFIF", "rose"), ("0.jpe", "aster")):
+        (root / old / name).rename(root / old / "0.jpg")
+    assert opened(root).fingerprints() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+def test_names_that_are_no_utf8_are_classes_and_files(photos):
+    root = os.fsencode(photos(COUNTS))
+    os.rename(root + b"/aster", root + b"/caf\xe9")
+    os.rename(root + b"/caf\xe9/0.jpg", root + b"/caf\xe9/caf\xe9.jpg")
+    data = opened(Path(os.fsdecode(root)))
+    assert data.class_names == ["caf\\xe9", "poppy, red [1]=x", "rose"]
+    assert set(data.fingerprints()) == set(SPLITS)
+    assert sum(data.sizes.values()) == sum(COUNTS.values())

@@ -13,6 +13,7 @@ from flowers_tl.inference.explanations import Explanation, Heat, explain_images,
 from flowers_tl.inference.figures import PANEL, draw_explanations
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.utils.notes import log_note
 
 pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
 
@@ -117,4 +118,15 @@ def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(dra
     assert apart.get_xlim()[0] == -apart.get_xlim()[1]
     assert apart.get_xlim()[1] == pytest.approx(
         max(abs(b.heat.values - a.heat.values).max() for a, b in zip(*seen, strict=True))
+    )
+
+
+def test_letters_that_no_font_has_are_told(tmp_path, capsys):
+    log_note.cache_clear()
+    for number, name in enumerate(["caf\udce9", "وردة", "\N{EGYPTIAN HIEROGLYPH M008}"]):
+        view = Explanation("f.png", np.full((64, 64, 3), 0.5, np.float32), ((name, 1.0),), (name, 1.0), None)
+        draw_explanations([[view]], tmp_path / f"{number}.png", ["one"], bars=True)
+    assert capsys.readouterr().err == (
+        f"Note: {tmp_path / '2.png'} shows boxes for letters that no font here has: install one that has, such as Noto "
+        "Sans CJK.\n"
     )

@@ -74,7 +74,8 @@ def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None
     """Hash a split: names below ``root``, labels and content of the images, in their order, so that unlike splits differ."""
     digest = hashlib.sha256()
     for file, label, content in zip(images.files, images.labels, hash_files(images.files, cache), strict=True):
-        digest.update(f"{file.relative_to(root).as_posix()} {label} ".encode() + content)
+        # A name that is no UTF-8 has the bytes that it has on disk.
+        digest.update(f"{file.relative_to(root).as_posix()} {label} ".encode(errors="surrogateescape") + content)
     return digest.hexdigest()[:16]
 
 
@@ -88,8 +89,9 @@ def any_needs_range(files: Iterable[Path]) -> bool:
 def file_needs_range(file: Path, state: State) -> bool:
     """:func:`flowers_tl.data.image_io.needs_range` of a file; False of one that is no image."""
     with suppress(Exception), open(file, "rb") as content:
-        # Of TIFF and PFM: all others, which are most, need not be opened as images.
-        if content.read(2) in (b"II", b"MM", b"Pf"):
+        start = content.read(26)
+        # TIFF, PFM and PNG of 16-bit grey: all others, which are most, need not be opened as images.
+        if start[:2] in (b"II", b"MM", b"Pf") or (start[:4] == b"\x89PNG" and start[24:] == b"\x10\0"):
             with Image.open(file, formats=FORMATS) as image:
                 return needs_range(image)
     return False

@@ -153,10 +153,10 @@ class Cache:
         beside.mkdir()
         try:
             with open(beside / "data.bin", "wb") as file:
-                writer = Writer(file)
-                build(writer)
+                build(writer := Writer(file))
             meta = {"what": what, "made_from": description, "bytes": writer.bytes, "shapes": writer.shapes}
-            (beside / "meta.json").write_text(json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)}))
+            text = json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)})
+            (beside / "meta.json").write_text(text, encoding="utf-8")
             entry = Entry(beside / "data.bin", meta)
             os.rename(beside, folder)
             return entry
@@ -167,7 +167,7 @@ class Cache:
         """The entry in ``folder``; None where there is none, or a damaged one, of which the user learns with ``report``."""
         file = folder / "data.bin"
         try:
-            meta = json.loads((folder / "meta.json").read_text())
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             state = file.stat()
             place = (str(folder), state.st_size, state.st_mtime_ns)
             if place not in _sums:
@@ -225,7 +225,7 @@ def entries(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
             entry = {"folder": path, "what": "damaged", "used": files.get("meta.json", path.stat()).st_mtime}
             entry["bytes"] = files["data.bin"].st_size if "data.bin" in files else 0
             with suppress(OSError, ValueError, KeyError, TypeError):
-                entry["what"] = json.loads((path / "meta.json").read_text())["what"]
+                entry["what"] = json.loads((path / "meta.json").read_text(encoding="utf-8"))["what"]
             if files.keys() <= FILES:
                 listed.append(entry)
     return listed
