@@ -31,6 +31,10 @@ def main(options: CacheOptions) -> None:
 
     if not 0 <= options.unused_days < math.inf:
         raise UserError(f"unused_days={options.unused_days:g} is not a number of days, 0 or more.")
+    if options.unused_days and options.action == "list":
+        raise UserError(
+            f"unused_days={options.unused_days:g} is for cache clear: cache list shows when each was used last."
+        )
     if options.dir and not options.dir.is_dir():
         raise UserError(f"dir={options.dir} is no folder: name one that runs have as cache.dir.")
     folder = options.dir or Path(default_folder())

@@ -32,7 +32,7 @@ def main(options: ExplainOptions) -> int:
     """Draw the maps; return the exit code."""
     from flowers_tl.data.image_io import find_images
     from flowers_tl.inference.explanations import explain_same_classes, prepare_first
-    from flowers_tl.inference.figures import draw_explanations, validate_figure
+    from flowers_tl.inference.figures import NAMED, draw_explanations, validate_figure
     from flowers_tl.inference.predictor import load_network
 
     images = find_images(list(map(str, options.images)))
@@ -40,6 +40,8 @@ def main(options: ExplainOptions) -> int:
     checkpoints: Sequence[Path | None] = options.ckpt or [None]
     if len(checkpoints) > 2:
         raise UserError(f"ckpt=PATH names {len(checkpoints)} networks: name one, or two to compare.")
+    if not 1 <= options.top <= NAMED:
+        raise UserError(f"top={options.top} must lie between 1 and {NAMED}.")
     networks = [load_network(path, options.backbone, options.backbone__weights, options.device) for path in checkpoints]
     unreadable = UnreadableImages()
     prepared = prepare_first(networks[0], images, MOST_DRAWN, unreadable)

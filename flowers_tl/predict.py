@@ -7,7 +7,7 @@ from typing import Literal
 
 from flowers_tl.cli.image_arguments import MOST_DRAWN, ImageOptions, NetworkOptions, UnreadableImages
 from flowers_tl.cli.options import command
-from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.errors import UserError, validate_count
 
 
 @dataclass(kw_only=True)
@@ -35,6 +35,7 @@ def main(options: PredictOptions) -> int:
     from flowers_tl.inference.writers import write_predictions
 
     images = find_images(list(map(str, options.images)))
+    validate_count("batch_size", options.batch_size)
     if options.explain and not options.figure:
         raise UserError("explain=true draws heat maps, and no figure is named: figure=PATH.")
     if options.figure:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flowers_tl.cli.image_arguments import NetworkOptions
 from flowers_tl.cli.options import command
-from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.errors import validate_count
 
 
 @dataclass(kw_only=True)
@@ -28,13 +28,11 @@ def main(options: ServeOptions) -> None:
     from flowers_tl.inference.predictor import load_network
     from flowers_tl.inference.web_demo import find_examples, import_gradio, serve, validate_address
 
-    if options.max_mb < 1:
-        raise UserError(f"max_mb={options.max_mb} must be at least 1.")
+    validate_count("max_mb", options.max_mb)
     import_gradio()
     validate_address(options.host, options.port)
     network = load_network(options.ckpt, options.backbone, options.backbone__weights, options.device)
-    examples = find_examples(options.ckpt) if options.ckpt else {}
-    serve(network, examples, options.host, options.port, options.max_mb, options.explain)
+    serve(network, find_examples(network), options.host, options.port, options.max_mb, options.explain)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,10 @@ def main(cfg: DictConfig) -> float | None:
     from flowers_tl.training.run import show_strategy
     from flowers_tl.training.run_once import train_once
 
-    config, hydra = to_plain(cfg), HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
+    hydra = HydraConfig.get()
+    config, folder = to_plain(cfg, hydra.overrides.task), Path(hydra.runtime.output_dir)
     if config["print_strategy"]:
         show_strategy(config)
-        # Hydra makes a folder for every job; rmdir removes an empty one alone.
-        if not any(folder.iterdir()):
-            folder.rmdir()
         return None
     named_keys = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
     other_folders = [Path(hydra.sweep.dir)] if in_sweep(hydra) else []

@@ -23,6 +23,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from flowers_tl.utils.errors import validate_count
 from flowers_tl.utils.interruption import before_end
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class ParallelLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.load = config, hydra_context.config_loader.load_sweep_config
+        validate_count("hydra.launcher.n_jobs", self.n_jobs or 1)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; an interruption is passed on to those that run, and no other begins."""

@@ -1,6 +1,7 @@
-"""Hydra's callback that refuses empty values before Hydra makes a folder."""
+"""Hydra's callback before Hydra makes a folder: it refuses empty values, and knows which folders are made."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -13,6 +14,9 @@ from flowers_tl.utils.errors import UserError, validate_not_empty
 
 class EmptyValues(Callback):
     """Ends a command whose config, folders or sweep hold an empty value."""
+
+    # What Hydra makes for the run of this process, the innermost first: it keeps the object to itself.
+    made: ClassVar[list[Path]] = []
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -32,5 +36,7 @@ class EmptyValues(Callback):
             print_error(error)
             # Of other exceptions Hydra makes warnings.
             raise SystemExit(1) from None
+        folder = Path(config.hydra.run.dir).absolute()
+        EmptyValues.made = [path for path in (folder, *folder.parents) if not path.exists()]
 
     on_multirun_start = on_run_start

@@ -4,19 +4,22 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, read_write
 
-from flowers_tl.cli.config_help import config_help
+from flowers_tl.cli.config_help import config_help, list_choices, list_keys
+from flowers_tl.cli.empty_values import EmptyValues
 from flowers_tl.cli.exit import exit_on_error, messages_printed, print_error
-from flowers_tl.cli.options import exit_after_help
+from flowers_tl.cli.options import exit_after_help, explain_flag
 from flowers_tl.cli.sweep_summary import Failure, SweepSummary, in_sweep
 from flowers_tl.config.error_messages import explain_error
 from flowers_tl.config.schema import CONF
+from flowers_tl.utils.errors import UserError
 
 MULTIRUN = ("-m", "--multirun")
 FLAGS_WITH_VALUE = [
@@ -25,7 +28,8 @@ FLAGS_WITH_VALUE = [
 # As the user has it: a command sets it for Hydra while it runs.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")
 explain_run_error = functools.partial(
-    explain_error, path_remedy="check the path, or name another folder for the run with hydra.run.dir=DIR"
+    explain_error,
+    path_remedy="check the path, or name another folder with hydra.run.dir=DIR, for a sweep with hydra.sweep.dir=DIR",
 )
 
 
@@ -56,14 +60,23 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
                     # Returned, so that Hydra goes on with the next job.
                     return Failure(explain_run_error(error))
                 raise SystemExit(1) from None
+            finally:
+                # A job that has written nothing leaves no folder: what Hydra made goes, as far as it is empty.
+                sweep = in_sweep(hydra_config)
+                with suppress(OSError):
+                    for made in [Path(hydra_config.runtime.output_dir)] if sweep else EmptyValues.made:
+                        made.rmdir()
 
         compose_and_run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run_job)
 
         def main() -> None:
+            nonlocal failed
+            failed = SweepSummary.failed = False
             # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
             flags, overrides = split_arguments(sys.argv[1:])
             with exit_on_error(lambda: how_to_resume(hydra_config), explain_run_error):
                 exit_after_help(flags, lambda: config_help(config_name, job.__doc__ or ""))
+                validate_words(flags, overrides, sys.argv[1:])
                 sys.argv[1:] = [*flags, *overrides]
                 # With this set Hydra lets its exceptions through instead of printing them.
                 with environment("HYDRA_FULL_ERROR", "1"):
@@ -88,6 +101,26 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if argument in FLAGS_WITH_VALUE and rest:
             flags.append(rest.pop(0))
     return flags, overrides
+
+
+def validate_words(flags: Sequence[str], overrides: Sequence[str], words: Sequence[str]) -> None:
+    """Raise UserError for a flag among the words of a command line that Hydra does not know, or what is no key=value."""
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message[0].upper()}{message[1:]}: --hydra-help lists the flags.")
+
+    parser = get_args_parser()
+    # argparse would print its usage and exit.
+    parser.error = refuse
+    for word in parser.parse_known_args(list(flags))[1]:
+        flag, _, value = word.partition("=")
+        known = {key: "VALUE" for key, *_ in list_keys()} | dict.fromkeys(list_choices(), "NAME")
+        raise UserError(explain_flag(flag, value or " ".join(words[words.index(word) + 1 :][:1]), known))
+    for word in overrides:
+        if word.startswith("=") or ("=" not in word and not word.startswith("~")):
+            raise UserError(
+                f"'{word}' can't be read as key=value: type a key, '=' and a value, without spaces between them."
+            )
 
 
 @contextmanager

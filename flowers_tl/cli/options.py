@@ -11,7 +11,7 @@ import functools
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise, zip_longest
@@ -80,7 +80,8 @@ class Option:
         validate_not_empty(text, self.words.shown.rstrip(".") if self.words else self.key)
         if self.choices:
             if text not in self.choices:
-                raise UserError(f"{self.key}={text} must be {' or '.join(self.choices)}.")
+                named = text if self.words else f"{self.key}={text}"
+                raise UserError(f"{named} must be {' or '.join(self.choices)}.")
             return text == "true" if self.kind is bool else text
         try:
             return self.kind(text)
@@ -140,7 +141,8 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
     for number, word in enumerate(arguments):
         key, equals, text = word.partition("=")
         if word.startswith("--"):
-            raise UserError(explain_flag(key, text or " ".join(arguments[number + 1 : number + 2]), by_key))
+            placeholders = {key: option.placeholder for key, option in by_key.items()}
+            raise UserError(explain_flag(key, text or " ".join(arguments[number + 1 : number + 2]), placeholders))
         if word in by_key:
             raise UserError(f"{word} names nothing: say {by_key[word].typed}.")
         option = by_key.get(key) if equals else None
@@ -155,7 +157,7 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
         if option.repeatable:
             values.setdefault(option.name, []).append(value)
         elif option.name in values:
-            raise UserError(f"{option.key} is named twice: name it once.")
+            raise UserError(f"{option.typed if option.words else option.key} is named twice: name it once.")
         else:
             values[option.name] = value
     for option in options:
@@ -164,14 +166,14 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
     return schema(**values)
 
 
-def explain_flag(flag: str, value: str, known: dict[str, Option]) -> str:
-    """What to type in the place of ``--flag value``."""
-    key = flag.removeprefix("--").replace("-", "_")
+def explain_flag(flag: str, value: str, known: Mapping[str, str]) -> str:
+    """What to type in the place of ``--flag value``; ``known`` are the keys, with what stands for the value."""
+    key = flag.lstrip("-").replace("-", "_")
     if key.removeprefix("no_") in known and key not in known:
         key, value = key.removeprefix("no_"), "false"
     if key not in known:
         return f"There is no option '{flag}': {suggest(key, known, most=20)}."
-    return f"Options are typed key=value: say {key}={value or known[key].placeholder} instead of {flag}."
+    return f"Options are typed key=value: say {key}={value or known[key]} instead of {flag}."
 
 
 def format_help(usage: str, about: str, sections: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> str:

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from flowers_tl.config.error_messages import COMPOSE_ERRORS, explain_error
-from flowers_tl.config.ranges import validate_ranges
+from flowers_tl.config.ranges import validate_ranges, validate_switches
 from flowers_tl.config.schema import CONF, TrainConfig
 from flowers_tl.utils.errors import UserError, validate_not_empty
 
@@ -28,20 +28,22 @@ def hydra_initialized() -> Iterator[GlobalHydra]:
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """Compose ``conf/train.yaml`` with overrides. Raises UserError where that can't be done."""
     with hydra_initialized():
-        config = to_plain(compose("train", overrides=list(overrides)))
+        config = to_plain(compose("train", overrides=list(overrides)), overrides)
     validate_not_empty(config)
     return config
 
 
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """The config as plain Python, every key present.
+def to_plain(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """The config that the overrides have composed as plain Python, every key present.
 
     Raises:
         OmegaConfBaseException: for a key that the schema does not know.
         UserError: for a value that is out of its range.
     """
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     # Hydra lets `+key=value` through.
     OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)
+    validate_switches(plain, overrides)
     validate_ranges(plain)
     return plain

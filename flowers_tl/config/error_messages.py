@@ -1,17 +1,29 @@
 """Errors of a config, each in one sentence that names the key or the choice and the nearest right one."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from flowers_tl.config.data_schema import DataConfig
 from flowers_tl.config.schema import TrainConfig
-from flowers_tl.utils.errors import UserError, first_line, suggest
+from flowers_tl.utils.errors import UserError, first_line, how_to_install, suggest
 
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
+# What OmegaConf says of a value of the wrong type, and what we say behind the key.
+TYPES = {
+    "to Integer": "must be a whole number",
+    "to Float": "must be a number",
+    "valid bool": "must be true or false",
+    "not Optional": "must have a value, and null is none",
+    "not a ListConfig": "must be a list, as in [0.9,0.99]",
+    "subclass of RowConfig": "is no row of the table: rows are counted from 0",
+    "is not a subclass": "has keys of its own: name one of them",
+}
 
 
 def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
@@ -25,28 +37,38 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
         return f"{error}: {path_remedy}."
+    if "Config group override must be" in str(error):
+        return "A choice must be a name, as in strategy=fine_tuning: --help lists the choices."
     if not isinstance(error, COMPOSE_ERRORS):
         text = first_line(str(error) or "no message")
         return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where it came from)."
     if "Ambiguous value" in str(error):
         return f"{first_line(str(error))}: -m runs a job for each value."
     if isinstance(error, MissingConfigException) and "launcher/submitit" in str(error) and not find_spec("submitit"):
-        return "Slurm's launcher needs submitit: pip install 'flowers_tl[sweep]'."
+        return f"Slurm's launcher needs submitit: {how_to_install('sweep')}."
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        return f"There is no {group} '{choice}': {suggest(choice, error.options)}."
+        _, group, choice = re.split(r"^((?:hydra/)?[^/]*)/", error.missing_cfg_file or "/", maxsplit=1)
+        own = "; data=folder data.root=DIR reads your own images" if group == "data" else ""
+        return f"There is no {group} '{choice}': {suggest(choice, error.options)}{own}."
     if isinstance(error, OverrideParseException):
         return (
-            f"'{error.override}' can't be read as key=value: put a value that holds '=', commas, brackets or spaces into "
-            "quotes of its own, as in \"key='a value'\"."
+            f"'{error.override}' can't be read as key=value: put a value with '=', commas, brackets or spaces into quotes of "
+            "its own, as in \"key='a value'\"."
         )
+    if "does not support sweep type" in str(error):
+        return "An interval is for python -m flowers_tl.search: with -m name values, as in key=1,2 or key=range(3)."
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and is_dataclass(cause.object_type):
         return unknown_key(cause.full_key, cause.object_type)
     if match := re.search(r"Could not override '([^']+)'", str(error)):
         return unknown_key(match[1], TrainConfig)
     if isinstance(cause, OmegaConfBaseException):
-        return f"{cause.full_key}: {first_line(str(cause))}."
+        key, text = re.sub(r"\[(\d+)\]", r".\1", str(cause.full_key)), first_line(str(cause))
+        value = re.search(r"Value '(.*?)'", text)
+        for words, ours in TYPES.items():
+            if words in text:
+                return f"{key}{f'={value[1]}' if value else ''} {ours}."
+        return f"{key}: {text}."
     return f"{first_line(str(error))}."
 
 
@@ -54,5 +76,19 @@ def unknown_key(key: str, schema: Any) -> str:
     """Say that a part of the config has no such key, and which it has."""
     # A row is table[0] in OmegaConf's words, table.0 on the command line.
     key = re.sub(r"\[(\d+)\]", r".\1", key)
-    prefix = key[: key.rfind(".") + 1]
+    if key.startswith("hydra."):
+        return f"There is no key '{key}': --cfg hydra prints those that there are."
+    prefix, name = key[: key.rfind(".") + 1], key.rpartition(".")[2]
+    # data.batch_size for batch_size, trainer.max_epochs for epochs.
+    meant = [other for other in key_names(TrainConfig) if other.endswith((f".{name}", f"_{name}"))]
+    if meant := [other for other in meant if other.startswith(prefix)] or meant:
+        return f"There is no key '{key}': did you mean {' or '.join(meant[:4])}? --help lists all keys."
     return f"There is no key '{key}': {suggest(key, [prefix + field.name for field in fields(schema)])}."
+
+
+def key_names(schema: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all keys of the config."""
+    for name, kind in get_type_hints(schema).items():
+        kind, index = DataConfig if name == "data" else kind, ".0" if get_origin(kind) is list else ""
+        inner = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
+        yield from key_names(inner, f"{prefix}{name}{index}.") if inner else [prefix + name]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flowers_tl.config.keys import flatten
@@ -13,25 +13,29 @@ class Range(NamedTuple):
     """Numbers from ``low`` to ``high``, but not the ends in ``without``; or one of the ``choices``.
 
     null is always allowed here: the schema says where it may stand. ``remedy`` ends the sentence about a wrong value.
+    ``texts``: whether a text may stand for a number, which Lightning reads.
     """
 
     low: float = 0
     high: float = math.inf
     without: tuple[float, ...] = (math.inf,)
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
     remedy: str = ""
+    texts: bool = False
 
     def allows(self, value: Any) -> bool:
         if self.choices:
             return value in self.choices
         number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, str):
+            return self.texts
         # NaN lies nowhere.
         return number and self.low <= value <= self.high and value not in self.without
 
     def describe(self, value: Any) -> str:
         """What is wrong with the value, to stand behind it in a sentence."""
         if self.choices:
-            return f"is unknown: {suggest(value, self.choices)}"
+            return f"is unknown: {suggest(value, map(str, self.choices))}"
         if self.high == math.inf:
             return f"must be {'above' if self.low in self.without else 'at least'} {self.low:g}"
         if self.without == (self.high,):
@@ -50,7 +54,7 @@ RANGES = {
     "strategy.table.*.weight_decay": Range(remedy="null takes optimizer.weight_decay"),
     "strategy.table.*.only.*": Range(choices=("norm", "bias", "weight")),
     "data.num_classes": Range(2, remedy="null takes as many as the data has"),
-    "data.image_size": Range(16),
+    "data.image_size": Range(16, 10_000),
     "data.batch_size": Range(1),
     "data.num_workers": Range(remedy="null takes as many as help"),
     "data.augmentation": Range(choices=("crop", "random_resized_crop", "trivial_augment")),
@@ -63,10 +67,11 @@ RANGES = {
     "data.test_per_class": Range(1),
     "data.first_species": Range(),
     "data.partition": Range(1, 10),
+    "data.split_seed": Range(),
     "optimizer.name": Range(choices=("adam", "adamw", "sgd")),
     "optimizer.weight_decay": Range(),
     "optimizer.betas.*": Range(0, 1, (1,)),
-    "optimizer.momentum": Range(),
+    "optimizer.momentum": Range(0, 1, (1,)),
     "scheduler.name": Range(choices=("constant", "cosine", "onecycle")),
     "scheduler.warmup_epochs": Range(),
     "scheduler.final": Range(0, 1, remedy="it is a share of the learning rates"),
@@ -84,7 +89,26 @@ RANGES = {
     "heads.weight_decay.*": Range(),
     "heads.seeds": Range(1),
     "trainer.max_epochs": Range(1),
+    "trainer.min_epochs": Range(),
+    "trainer.accelerator": Range(choices=("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
+    "trainer.deterministic": Range(choices=(True, False, "warn")),
+    "trainer.val_check_interval": Range(without=(0, math.inf), remedy="null validates once an epoch", texts=True),
+    "trainer.check_val_every_n_epoch": Range(1),
+    "trainer.num_sanity_val_steps": Range(-1, remedy="-1 takes all batches"),
+    "trainer.log_every_n_steps": Range(),
+    "trainer.accumulate_grad_batches": Range(1),
+    "trainer.gradient_clip_val": Range(without=(), remedy="null clips nothing"),
+    "trainer.gradient_clip_algorithm": Range(choices=("norm", "value")),
 }
+
+
+def validate_switches(config: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Raise UserError for an override that gives a switch of the config a number: OmegaConf takes 3 for true."""
+    values = flatten(config)
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        if isinstance(values.get(key), bool) and text.lstrip("+-").isdecimal() and text not in ("0", "1"):
+            raise UserError(f"{key}={text} must be true or false.")
 
 
 def validate_ranges(config: Mapping[str, Any]) -> None:

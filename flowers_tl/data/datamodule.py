@@ -120,6 +120,8 @@ class ImageDataModule(L.LightningDataModule):
         else:
             splits = add_missing_splits(splits, self.shares, self.split_seed, self.root)
         splits = {split: splits[split] if self.limit is None else splits[split].spread(self.limit) for split in SPLITS}
+        # Before any image is read: once here, and below for those that are left.
+        name_classes(splits, self.num_classes, self.root)
         splits = self._without_unreadable(splits)
         if self.protocol == "trainval" and not self.unsplit:
             splits["train"] += splits["val"]

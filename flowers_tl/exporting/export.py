@@ -95,11 +95,11 @@ def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str
     if images:
         files = find_images(images)
         bad = find_undecodable(files, value_range=trained.value_range)
-        for file in sorted(bad):
-            log_note(f"{file} can't be read as an image: it is left out.")
         readable = [file for file in files if file not in bad]
         if not readable:
             raise UserError(f"None of the images that images= names can be read, {files[0]} for one: name others.")
+        for file in sorted(bad):
+            log_note(f"{file} can't be read as an image: it is left out.")
         return f"{len(readable):,} images of the exporter's choice", readable
     if trained.config:
         limit = min(COMPARED, trained.config["data"]["limit"] or COMPARED)

@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torchvision.models import get_model
 
 from flowers_tl.exporting.verify import LogitsFunction
-from flowers_tl.utils.errors import UserError, suggest
+from flowers_tl.utils.errors import UserError, how_to_install, suggest
 
 # Holds example code for each.
 USAGE = Path(__file__).parent / "templates"
@@ -131,5 +131,5 @@ def find_formats(names: Sequence[str]) -> dict[str, Format]:
         if name not in FORMATS:
             raise UserError(f"formats={name} is unknown: {suggest(name, FORMATS)}.")
         if missing := [package for package in FORMATS[name].packages if find_spec(package) is None]:
-            raise UserError(f"formats={name} needs {' and '.join(missing)}: pip install 'flowers_tl[export]'.")
+            raise UserError(f"formats={name} needs {' and '.join(missing)}: {how_to_install('export')}.")
     return {name: FORMATS[name] for name in names}

@@ -16,11 +16,11 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from flowers_tl.data.image_io import Limits, read_image, to_rgb
 from flowers_tl.data.transforms import eval_transform
-from flowers_tl.inference.checkpoint import load_trained
+from flowers_tl.inference.checkpoint import TrainedModel, load_trained
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.pretrained import read_weights
 from flowers_tl.training.gpu_memory import enough_memory
-from flowers_tl.utils.errors import UserError, first_line
+from flowers_tl.utils.errors import UserError, first_line, validate_count
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 # Its name; None takes a GPU if there is one.
@@ -60,6 +60,7 @@ class Predictor:
         device: of the computation; None takes a GPU if there is one.
         name: of the network in figures.
         value_range: of its training images, see :func:`flowers_tl.data.image_io.to_rgb`.
+        trained: what the checkpoint says of the network, which ImageNet's has not.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class Predictor:
         device: Device = None,
         name: str = "the network",
         value_range: Limits = None,
+        trained: TrainedModel | None = None,
     ) -> None:
-        self.name, self.value_range = name, value_range
+        self.name, self.value_range, self.trained = name, value_range, trained
         self.device = find_device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
         self.class_names, self.image_size, self.temperature = tuple(class_names), image_size, temperature
@@ -88,8 +90,8 @@ class Predictor:
         trained = load_trained(path)
         parameters = trained.model.hparams
         name = f"{trained.model.strategy.name} of {parameters.backbone}"
-        size, temperature = parameters.image_size, trained.temperature
-        return cls(trained.model.backbone, trained.class_names, size, temperature, device, name, trained.value_range)
+        how = parameters.image_size, trained.temperature, device, name, trained.value_range, trained
+        return cls(trained.model.backbone, trained.class_names, *how)
 
     @classmethod
     def pretrained(cls, backbone: str, weights: str = "DEFAULT", device: Device = None) -> "Predictor":
@@ -203,22 +205,24 @@ def load_network(
     """A trained network, or ImageNet's. Raises UserError unless just one of ``ckpt`` and ``backbone`` is named."""
     if (ckpt is None) == (backbone is None):
         raise UserError("Name one network: ckpt=PATH for a trained one, or backbone=NAME for ImageNet's.")
+    if ckpt is not None and weights != "DEFAULT":
+        raise UserError(
+            f"backbone.weights={weights} means nothing beside ckpt=PATH, which holds weights: leave one out."
+        )
     return Predictor.pretrained(backbone, weights, device) if ckpt is None else Predictor.load(ckpt, device)
-
-
-def validate_count(key: str, value: int) -> None:
-    """Raise UserError if the option ``key`` is no whole number of at least 1."""
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"{key}={value} must be a whole number of at least 1.")
 
 
 def find_device(name: Device) -> torch.device:
     """The device of this name; None takes a GPU if there is one. Raises UserError if it is not there."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # PyTorch would list twenty kinds.
+    except RuntimeError as error:
+        raise UserError(f"device={name} is unknown: name cpu or cuda, or cuda:1 for the second GPU.") from error
+    try:
         torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device={name} can't be had ({first_line(error)}): take cpu, or leave it out.") from error
+        raise UserError(f"device={name} can't be used ({first_line(error)}): take cpu, or leave it out.") from error
     return device
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.registry import find_data
-from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.explanations import explain_images
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
@@ -64,11 +63,11 @@ def validate_address(host: str, port: int) -> None:
         ) from error
 
 
-def find_examples(ckpt: str | Path) -> dict[str, Path]:
+def find_examples(network: Predictor) -> dict[str, Path]:
     """A training image of each class of the network's run; none if the very images are not on this machine."""
-    trained = load_trained(ckpt)
-    data = trained.config and find_data(trained.config)
-    recorded = trained.record.get("protocol", {}).get("splits", {}).get("train")
+    trained = network.trained
+    data = trained and trained.config and find_data(trained.config)
+    recorded = trained and trained.record.get("protocol", {}).get("splits", {}).get("train")
     # A stranger's checkpoint may name any folder.
     if not data or recorded != fingerprint_split(data.whole["train"], data.root):
         return {}

@@ -18,6 +18,8 @@ from torchvision.transforms import v2
 from flowers_tl.models.strategy import ParameterGroup
 from flowers_tl.utils.errors import UserError
 
+# The keys that each takes.
+SCHEDULES = {"constant": (), "cosine": ("warmup_epochs", "final"), "onecycle": ("pct_start",)}
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 
@@ -57,6 +59,10 @@ def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], 
             raise UserError(
                 f"optimizer.{key}={value} means nothing to {name}: leave it out, or choose another optimizer."
             )
+    if len(arguments.get("betas", (0, 0))) != 2:
+        raise UserError(f"optimizer.betas={arguments['betas']} must be two numbers, as in [0.9,0.999].")
+    if arguments.get("nesterov") and not arguments.get("momentum"):
+        raise UserError("optimizer.nesterov=true needs a momentum: set optimizer.momentum, or leave it out.")
     parameters = []
     for group, tensors in groups:
         decay = {} if group.weight_decay is None else {"weight_decay": group.weight_decay}

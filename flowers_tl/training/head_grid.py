@@ -33,13 +33,12 @@ from flowers_tl.training.factory import (
     initial_model,
     prepare_features,
     prepare_inputs,
-    set_up_data,
 )
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.gpu_memory import peak_memory_recorded
-from flowers_tl.training.head_choices import Head, head_configs, validate_heads
+from flowers_tl.training.head_choices import Head, head_configs
 from flowers_tl.training.trainer import lightning_quieted, make_trainer, record_predictions
-from flowers_tl.training.validate import validate_config
+from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PHASES
@@ -62,8 +61,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     Raises:
         UserError: if more than the head is trainable, or the config names what can't be done for many heads at once.
     """
-    validate_heads(config, validate_config(config))
-    data = data or set_up_data(config)
+    data = data or validated_data(config)
     with lightning_quieted(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))
         heads = [Head(*named) for named in head_configs(config)]

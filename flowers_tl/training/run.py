@@ -37,7 +37,6 @@ from flowers_tl.training.factory import (
     make_model,
     prepare_features,
     prepare_inputs,
-    set_up_data,
 )
 from flowers_tl.training.feature_data import FeatureDataModule, Inputs
 from flowers_tl.training.freeze_check import FreezeCheck
@@ -51,7 +50,7 @@ from flowers_tl.training.trainer import (
     record_predictions,
     without_loggers,
 )
-from flowers_tl.training.validate import validate_config, validate_last_batch
+from flowers_tl.training.validate import validate_config, validated_data
 from flowers_tl.utils.errors import validate_not_empty
 from flowers_tl.utils.notes import log
 
@@ -91,9 +90,7 @@ def train(
             return result
         # Read before the folder is touched: a run that can't go on stays as it is.
         start = read_start(config, checkpoint, folder)
-    network = validate_config(config)
-    data = data or set_up_data(config, prepare=not start.checkpoint or config["data"]["root"] == own_root)
-    validate_last_batch(config, network, data.sizes["train"])
+    data = data or validated_data(config, not start.checkpoint or config["data"]["root"] == own_root)
     if start.checkpoint:
         validate_same_images(start, data)
     text, record = yaml.safe_dump(config, sort_keys=False), rank_zero_only.rank == 0
@@ -192,6 +189,7 @@ def test(
 
 def show_strategy(config: dict[str, Any]) -> None:
     """Print which stages are trainable, how fast and from when on, without images, weights or a folder."""
+    validate_config(config)
     with torch.device("meta"):
         model = make_model(config, make_data(config).count_classes())
     print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])

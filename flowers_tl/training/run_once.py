@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from flowers_tl.runs.read_record import read_mapping
-from flowers_tl.runs.record import divergence_reason
+from flowers_tl.runs.record import divergence_reason, run_files, validate_unused
 from flowers_tl.runs.registry import can_resume, clear_unfinished, exclusive, find_same, has_no_epoch, link_to
 from flowers_tl.runs.run_id import identify
-from flowers_tl.training.factory import set_up_data
 from flowers_tl.training.run import train
-from flowers_tl.training.validate import note_without_effect, validate_config
+from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.notes import log
 
@@ -38,11 +37,13 @@ def train_once(
     if is_one_of_several_processes() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, named_keys)
     validate_not_empty(config)
-    note_without_effect(validate_config(config), named_keys)
-    data = set_up_data(config)
-    run_id = identify(config, data)["id"]
+    data = validated_data(config, named_keys=named_keys)
+    run_id, runs = identify(config, data)["id"], [Path(config["runs"]), *other_folders]
+    # Before a lock is made. Where the same run lies elsewhere, this folder only gets a note.
+    if run_files(folder) and not has_no_epoch(folder, config) and (config["force"] or not find_same(run_id, runs)):
+        validate_unused(folder)
     with exclusive(Path(config["runs"]), run_id, data.clock):
-        same = None if config["force"] else find_same(run_id, [Path(config["runs"]), *other_folders])
+        same = None if config["force"] else find_same(run_id, runs)
         if same:
             result = read_mapping(same / "result.json")
             status, diverged = result.get("status"), divergence_reason(result)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -118,18 +117,15 @@ def make_trainer(
     if not has_validation(config):
         arguments["limit_val_batches"] = 0
     plugins = arguments.pop("plugins", [])
-    try:
-        return Trainer(
-            **arguments,
-            plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), AtomicCheckpoints()],
-            callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
-            logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, purge_step=first_step),
-            default_root_dir=run.folder,
-            # The data module deals the images out itself, none twice in val and test.
-            use_distributed_sampler=False,
-        )
-    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise UserError(f"Lightning's Trainer does not take the values under trainer: {error}") from error
+    return Trainer(
+        **arguments,
+        plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), AtomicCheckpoints()],
+        callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
+        logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, purge_step=first_step),
+        default_root_dir=run.folder,
+        # The data module deals the images out itself, none twice in val and test.
+        use_distributed_sampler=False,
+    )
 
 
 def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:

@@ -1,14 +1,26 @@
-"""Configs that no data and no weights could make right end before anything is downloaded, drawn or written."""
+"""Configs that can't be right end before anything is drawn, prepared or written, and sweeps before their first job."""
 
+import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 
+from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.config.ranges import validate_ranges
+from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.factory import has_validation, make_model
+from flowers_tl.models.optim import SCHEDULES, make_optimizer, make_schedule, options
+from flowers_tl.models.pretrained import initial_weights, load_weights
+from flowers_tl.training.factory import has_validation, make_model, set_up_data
+from flowers_tl.training.head_choices import validate_heads
+from flowers_tl.training.trainer import check_arguments, lightning_quieted
 from flowers_tl.utils.errors import UserError, first_line
+from flowers_tl.utils.files import dumps
 from flowers_tl.utils.notes import log_note
 
 # Beginnings of the keys that mean nothing where no step is taken.
@@ -16,6 +28,49 @@ OF_STEPS = (
     "optimizer", "scheduler", "data.augmentation", "cache.view", "trainer.max_", "trainer.min_", "trainer.accumulate",
     "trainer.gradient", "trainer.limit_train", "trainer.overfit", "trainer.check_val", "trainer.val_check",
 )  # fmt: skip
+
+
+def validated_data(config: dict[str, Any], prepare: bool = True, named_keys: Sequence[str] = ()) -> ImageDataModule:
+    """Validate a config and the weights that it names, and set up its data, see :func:`set_up_data`.
+
+    Raises UserError, where that is possible before any image is read. ``named_keys`` without effect are told.
+    """
+    model = validate_config(config)
+    note_without_effect(model, named_keys)
+    validate_weights(config, model)
+    data = set_up_data(config, prepare=prepare)
+    validate_last_batch(config, model, data.sizes["train"])
+    return data
+
+
+def validate_jobs(jobs: Sequence[tuple[Sequence[str], dict[str, Any]]]) -> None:
+    """Raise UserError if there is no job, or an override with which no job can run; a job is its overrides and its config."""
+    errors: dict[int, UserError] = {}
+    known: set[str] = set()
+    for number, (_, config) in enumerate(jobs):
+        try:
+            model = validate_config(config)
+            # Reading weights, or listing a folder of images, takes a while: once is enough.
+            sources = dumps([config["data"], config["backbone"], config["strategy"]["weights"]])
+            if sources not in known:
+                validate_weights(config, model)
+                make_data(config).count_classes()
+                known.add(sources)
+        except UserError as error:
+            errors[number] = error
+    for override in dict.fromkeys(override for overrides, _ in jobs for override in overrides):
+        members = [number for number, (overrides, _) in enumerate(jobs) if override in overrides]
+        if all(number in errors for number in members):
+            raise errors[members[0]]
+    if not jobs:
+        raise UserError("The sweep has no job: a range or a list of values in it is empty.")
+
+
+def validate_weights(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if the weights that a config names can't be read or do not fit its network, on the device ``meta``."""
+    # PyTorch warns of each tensor that it does not copy there.
+    with warnings.catch_warnings(action="ignore"):
+        load_weights(model.backbone, initial_weights(config))
 
 
 def validate_config(config: dict[str, Any]) -> TransferClassifier:
@@ -27,6 +82,10 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     validate_ranges(config)
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
+    if wants_many_heads(config):
+        validate_heads(config, model)
+    validate_trainer(check_arguments(config["trainer"], any(group.from_epoch for group in model.groups)))
+    validate_steps(config, model)
     solved, precision = model.strategy.head == "solved", str(config["trainer"]["precision"])
     select_by_val = {
         "test_best=true": config["test_best"],
@@ -97,3 +156,35 @@ def note_without_effect(model: TransferClassifier, given: Sequence[str]) -> None
         log_note(
             f"strategy={model.strategy.name} solves its head without training steps, and takes nothing from {', '.join(ignored)}."
         )
+
+
+def validate_steps(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if the optimizer or the schedule can't be made of what the config says."""
+    schedule = config["scheduler"]["name"]
+    for key, value in options(config["scheduler"]).items() if config["ckpt_path"] is None else ():
+        if key not in SCHEDULES[schedule]:
+            raise UserError(
+                f"scheduler.{key}={value} means nothing to {schedule}: leave it out, or choose another scheduler."
+            )
+    if model.groups:
+        # Which device it is for, and so whether it can be fused, is not known yet.
+        optimizer = make_optimizer(model.parameters_by_group(), config["optimizer"] | {"fused": None})
+        make_schedule(optimizer, config["scheduler"], config["trainer"]["max_epochs"], 1)
+
+
+def validate_trainer(arguments: dict[str, Any]) -> None:
+    """Raise UserError if Lightning's Trainer refuses its arguments; the sentence names the first that it refuses alone."""
+
+    def refusal(arguments: dict[str, Any]) -> Exception | None:
+        try:
+            Trainer(**arguments, logger=False, enable_checkpointing=False)
+        except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+            return error
+        return None
+
+    # What it says of right ones it says when the run makes its Trainer.
+    with lightning_quieted(logging.ERROR), warnings.catch_warnings(action="ignore"):
+        if error := refusal(arguments):
+            alone = ((f"trainer.{key}={value}", refusal({key: value})) for key, value in arguments.items())
+            named, reason = next((one for one in alone if one[1]), ("This choice of trainer.*", error))
+            raise UserError(f"{named} can't be had ({first_line(reason or error)}): choose another value.") from error

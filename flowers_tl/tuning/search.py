@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.tuning.search_space import read_space
-from flowers_tl.utils.errors import UserError, needs_extra, validate_not_empty
+from flowers_tl.utils.errors import UserError, needs_extra, validate_count, validate_not_empty
+from flowers_tl.utils.files import validate_folder
 from flowers_tl.utils.notes import log
 
 if TYPE_CHECKING:
@@ -39,12 +40,23 @@ def search(
     Raises:
         UserError: if the space makes no sense, the folder holds another search, or all trials fail.
     """
-    if trials < 1 or confirm_seeds < 0 or search_seed < 0:
-        raise UserError("trials must be at least 1, search_seed and confirm_seeds at least 0.")
+    validate_count("trials", trials)
+    validate_count("search_seed", search_seed, 0)
+    validate_count("confirm_seeds", confirm_seeds, 0)
     validate_not_empty({"folder": folder, "config_dir": config_dir})
+    if config_dir and not Path(config_dir).is_dir():
+        raise UserError(f"config_dir={config_dir} is no folder: name one with strategies and the like.")
+    validate_folder(folder, "folder")
+    # Imported here: it needs torch, which takes seconds.
+    from flowers_tl.training.validate import validate_jobs
+
     space = read_space(overrides, str(Path(config_dir).absolute()) if config_dir else None)
-    for config in space.configs():
+    configs = list(space.configs())
+    for config in configs:
         validate_trial_config(config)
+    # Of several parameters a value may be right beside other values than those that stand beside it here.
+    alone = len(space.parameters) == 1
+    validate_jobs([([str(number) if alone else "all"], config) for number, config in enumerate(configs)])
     # The content of search.json.
     identity = {"overrides": sorted(overrides), "seed": search_seed, "pruning": pruning}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]

@@ -21,8 +21,9 @@ def suggest(wrong: str, known: Iterable[str], most: int = 12) -> str:
     "did you mean 'head'? Known: stem, head"
     """
     known = [str(name) for name in known]
-    near = get_close_matches(str(wrong), known, n=1, cutoff=0.5)
-    return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {shorten(known, most)}"
+    lower = {name.lower(): name for name in known}
+    near = get_close_matches(str(wrong).lower(), lower, n=1, cutoff=0.5)
+    return (f"did you mean '{lower[near[0]]}'? " if near else "") + f"Known: {shorten(known, most)}"
 
 
 def shorten(names: Sequence[str], most: int = 4) -> str:
@@ -48,6 +49,12 @@ def validate_not_empty(value: Any, key: str = "") -> None:
         raise UserError(f"{key}={value} would be a folder called ~ here: write the home folder's whole path.")
 
 
+def validate_count(key: str, value: int, low: int = 1) -> None:
+    """Raise UserError if the option ``key`` is no whole number of at least ``low``."""
+    if not isinstance(value, int) or value < low:
+        raise UserError(f"{key}={value} must be a whole number of at least {low}.")
+
+
 def first_line(error: Exception | str) -> str:
     """The first line of a message, without its full stop, to stand within a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -67,4 +74,9 @@ def needs_extra(package: str, sentence: str, extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != package:
             raise
-        raise UserError(f"{sentence}: pip install 'flowers_tl[{extra}]'.") from error
+        raise UserError(f"{sentence}: {how_to_install(extra)}.") from error
+
+
+def how_to_install(extra: str) -> str:
+    """What to type to get an extra of this package, which is on no index."""
+    return f"pip install '.[{extra}]' in a checkout of the project"

@@ -118,6 +118,14 @@ def new_folder(kind: str) -> Path:
             folder = Path(f"{name}_{number}")
 
 
+def validate_folder(folder: str | Path | None, key: str) -> None:
+    """Raise UserError if the folder that an option names can't be made: a file lies there, or above it."""
+    if folder is not None:
+        there = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise UserError(f"{key}={folder} can't be a folder, since {there} is a file: name another.")
+
+
 def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) -> None:
     """Raise UserError if a file of these ``names`` lies in the folder and a user may have put it there.
 
@@ -127,6 +135,7 @@ def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) 
         sign: words in the first file by which it is known to be an earlier one of ours, and the others with it.
         key: of the option that names the folder.
     """
+    validate_folder(folder, key)
     there = [folder / name for name in names if (folder / name).exists()]
     if there and not (there[0].name == names[0] and sign in there[0].read_text(encoding="utf-8", errors="replace")):
         raise UserError(
@@ -135,8 +144,9 @@ def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) 
 
 
 def validate_new_folder(out: str | Path | None) -> None:
-    """Raise UserError if the folder of the option ``out`` holds anything; None is a new one."""
-    if out is not None and Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+    """Raise UserError if the folder of the option ``out`` can't be made, or holds anything; None is a new one."""
+    validate_folder(out, "out")
+    if out is not None and Path(out).exists() and any(Path(out).iterdir()):
         raise UserError(f"out={out} is there already, and not empty: name a new folder, so that nothing in it is lost.")
 
 

@@ -10,7 +10,9 @@ from PIL import Image
 
 from flowers_tl import explain, predict
 
-pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
+pytestmark = pytest.mark.skipif(
+    not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
+)
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def test_predict_draws_bars_without_captum_and_heat_with_it(flowers, run_folder,
     monkeypatch.setitem(sys.modules, "captum", None)
     assert ask(predict, *words)[:2] == plain[:2]
     assert titles(figures[1]) == ["0.jpg", "1.jpg", "0.jpg"]
-    told = "Error: A heat map needs captum: pip install 'flowers_tl[explain]'.\n"
+    told = "Error: A heat map needs captum: pip install '.[explain]' in a checkout of the project.\n"
     assert ask(predict, *words, "explain=true") == (1, "", told)  # before anything is asked
 
 

@@ -5,7 +5,7 @@ import pytest
 from flowers_tl.export import main
 from flowers_tl.exporting.formats import FORMATS
 
-pytest.importorskip("onnxruntime", reason="needs pip install 'flowers_tl[export]'")
+pytest.importorskip("onnxruntime", reason="needs pip install '.[export]' in a checkout of the project")
 FILES = [one.file for one in FORMATS.values()]
 
 

@@ -115,7 +115,9 @@ def test_an_interruption_reaches_every_job(tiny, tmp_path, signal, code):
     }
 
 
-@pytest.mark.skipif(not find_spec("submitit"), reason="needs submitit: pip install 'flowers_tl[sweep]'")
+@pytest.mark.skipif(
+    not find_spec("submitit"), reason="needs submitit: pip install '.[sweep]' in a checkout of the project"
+)
 def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(run_command, tiny, tmp_path):
     process = run_command("train", "-m", "hydra/launcher=submitit_local", *tiny(seed="0,-1"), cwd=tmp_path)
     assert process.returncode == 1
@@ -125,7 +127,9 @@ def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(run_command, 
     assert len(list(tmp_path.rglob("*_0_result.pkl"))) == 2
 
 
-@pytest.mark.skipif(not find_spec("submitit"), reason="needs submitit: pip install 'flowers_tl[sweep]'")
+@pytest.mark.skipif(
+    not find_spec("submitit"), reason="needs submitit: pip install '.[sweep]' in a checkout of the project"
+)
 def test_the_slurm_preset_is_what_submitit_takes(run_command, tiny):
     process = run_command("train", "hydra/launcher=slurm", "--cfg", "hydra", "--package", "hydra.launcher")
     assert process.returncode == 0, process.stderr

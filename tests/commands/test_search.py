@@ -19,7 +19,9 @@ from flowers_tl.search import main
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
-pytestmark = pytest.mark.skipif(not find_spec("optuna"), reason="needs Optuna: pip install 'flowers_tl[search]'")
+pytestmark = pytest.mark.skipif(
+    not find_spec("optuna"), reason="needs Optuna: pip install '.[search]' in a checkout of the project"
+)
 RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
 
 
@@ -28,7 +30,10 @@ def test_without_optuna_the_extra_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.delitem(sys.modules, "flowers_tl.tuning.study", raising=False)
     with pytest.raises(SystemExit):
         main(["seed=0,1", f"folder={tmp_path / 's'}"])
-    assert capsys.readouterr().err == "Error: A search needs Optuna: pip install 'flowers_tl[search]'.\n"
+    assert (
+        capsys.readouterr().err
+        == "Error: A search needs Optuna: pip install '.[search]' in a checkout of the project.\n"
+    )
 
 
 def test_help_is_quick():

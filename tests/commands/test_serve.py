@@ -18,8 +18,8 @@ import flowers_tl
 from flowers_tl.results.predictions import Predictions
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("gradio", reason="needs gradio: pip install 'flowers_tl[serve]'")
-pytest.importorskip("captum", reason="needs captum: pip install 'flowers_tl[explain]'")
+pytest.importorskip("gradio", reason="needs gradio: pip install '.[serve]' in a checkout of the project")
+pytest.importorskip("captum", reason="needs captum: pip install '.[explain]' in a checkout of the project")
 
 
 def free_port() -> int:

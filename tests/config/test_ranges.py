@@ -46,7 +46,7 @@ def test_choices_are_what_the_network_is_built_from():
         ("data.partition", 11, "data.partition=11 must lie between 1 and 10."),
         ("data.protocol", "trainvall", "is unknown: did you mean 'trainval'? Known: official, trainval."),
         ("optimizer.name", "adan", "optimizer.name=adan is unknown: did you mean 'adam'?"),
-        ("optimizer.momentum", -1.0, "optimizer.momentum=-1.0 must be at least 0."),
+        ("optimizer.momentum", -1.0, "optimizer.momentum=-1.0 must be at least 0 and below 1."),
         ("optimizer.betas.0", 1.0, "optimizer.betas.0=1.0 must be at least 0 and below 1."),
         ("scheduler.name", "cosin", "did you mean 'cosine'"),
         ("scheduler.final", 1.1, "scheduler.final=1.1 must lie between 0 and 1;"),

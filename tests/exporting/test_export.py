@@ -13,7 +13,7 @@ from flowers_tl.exporting.verify import TOLERANCE
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.utils.errors import UserError
 
-pytest.importorskip("onnxruntime", reason="needs pip install 'flowers_tl[export]'")
+pytest.importorskip("onnxruntime", reason="needs pip install '.[export]' in a checkout of the project")
 FILES = [one.file for one in FORMATS.values()]
 
 

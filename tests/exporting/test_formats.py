@@ -13,7 +13,7 @@ from flowers_tl.exporting.verify import TOLERANCE, compare
 from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.utils.errors import UserError
 
-pytest.importorskip("onnxruntime", reason="needs pip install 'flowers_tl[export]'")
+pytest.importorskip("onnxruntime", reason="needs pip install '.[export]' in a checkout of the project")
 
 
 def living(name: str) -> nn.Module:
@@ -62,5 +62,7 @@ def test_only_packages_of_the_formats_asked_for_are_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     assert [one.file for one in find_formats(["torch", "torch"]).values()] == ["model.pt2"]
     for name, package in (("onnx", "onnxscript"), ("safetensors", "safetensors")):
-        with pytest.raises(UserError, match=rf"formats={name} needs {package}: pip install 'flowers_tl\[export\]'"):
+        with pytest.raises(
+            UserError, match=rf"formats={name} needs {package}: pip install '.\[export\]' in a checkout of the project"
+        ):
             find_formats(["torch", name])

@@ -25,7 +25,7 @@ from flowers_tl.inference.predictor import Predictor
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
-pytest.importorskip("onnxruntime", reason="needs pip install 'flowers_tl[export]'")
+pytest.importorskip("onnxruntime", reason="needs pip install '.[export]' in a checkout of the project")
 FILES = [one.file for one in FORMATS.values()]
 
 

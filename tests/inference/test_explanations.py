@@ -13,7 +13,9 @@ from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
-pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
+pytestmark = pytest.mark.skipif(
+    not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
+)
 SHAPES = {"wide.jpg": (90, 40), "tall.png": (40, 110), "花.jpg": (50, 50)}
 NAMES = ("rose", "oxeye daisy", "poppy", "lily", "tulip", "bee orchid", "aster", "iris")
 

@@ -15,7 +15,9 @@ from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.notes import log_note
 
-pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
+pytestmark = pytest.mark.skipif(
+    not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
+)
 
 SHAPES = {
     "wide, [a=b] $\\frac$.jpg": (90, 40),

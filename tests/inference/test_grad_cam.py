@@ -21,7 +21,9 @@ from flowers_tl.inference.predictor import Predictor
 from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.utils.errors import UserError
 
-pytestmark = pytest.mark.skipif(not find_spec("captum"), reason="needs captum: pip install 'flowers_tl[explain]'")
+pytestmark = pytest.mark.skipif(
+    not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
+)
 
 
 def make(name: str = "resnet18", classes: int = 5) -> tuple[StagedNetwork, torch.Tensor]:
@@ -143,7 +145,7 @@ def test_a_stage_without_places_is_refused(name, stage, sentence):
 def test_without_captum_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "captum.attr", raising=False)
     monkeypatch.setitem(sys.modules, "captum", None)
-    with pytest.raises(UserError, match=r"needs captum: pip install 'flowers_tl\[explain\]'"):
+    with pytest.raises(UserError, match=r"needs captum: pip install '.\[explain\]' in a checkout of the project"):
         grad_cam(*make(), [0, 1])
 
 

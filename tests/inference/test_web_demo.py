@@ -15,7 +15,7 @@ from flowers_tl.utils.errors import UserError
 
 def test_gradio_that_is_missing_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"flowers_tl\[serve\]"):
+    with pytest.raises(UserError, match=r"\.\[serve\]"):
         import_gradio()
 
 

@@ -10,9 +10,9 @@ import pytest
             ["-m", "strategy=feature_extraction,fine_tunning"],
             "There is no strategy 'fine_tunning': did you mean 'fine_tu",
         ),
-        (["-m", "seed=0,x", "hydra/launcher=parallel"], "seed: Value 'x'"),
+        (["-m", "seed=0,x", "hydra/launcher=parallel"], "seed=x must be a whole number."),
         (["-m", "seed=0,1", "trainer.max_epoch=1,2"], "There is no key 'trainer.max_epoch': did you mean"),
-        (["experiment=article", "seed=0,x"], "seed: Value 'x'"),
+        (["experiment=article", "seed=0,x"], "seed=x must be a whole number."),
         (
             ["sweep=data_size", "seed=0", "hydra.sweeper.max_batch_size=1", "optimizer=adam,adem"],
             "There is no optimizer 'adem'",

@@ -5,7 +5,6 @@ import json
 import lightning as L
 import pytest
 import torch
-from torchvision.models import resnet18
 
 from flowers_tl.results.load_runs import find_runs
 from flowers_tl.runs.read_record import ELSEWHERE
@@ -76,8 +75,7 @@ def test_data_are_set_up_once_and_the_time_of_it_is_the_runs(config, tiny, photo
         made[0].clock.seconds["decode"] += 100
         return made[0]
 
-    monkeypatch.setattr("flowers_tl.training.run_once.set_up_data", slowly)
-    monkeypatch.setattr("flowers_tl.training.run.set_up_data", lambda config: pytest.fail("set up again"))
+    monkeypatch.setattr("flowers_tl.training.validate.set_up_data", slowly)
     words = [word for word in tiny(runs=tmp_path, cache__dir=tmp_path / "cache") if not word.startswith("data")]
     words += ["data=folder", f"data.root={photos({'a': 8, 'b': 8})}", "data.image_size=32"]
     result = train_once(config(words), tmp_path / "run")
@@ -99,10 +97,13 @@ def test_force_runs_anew(once, tmp_path):
 
 def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path, capsys, monkeypatch):
     stopped(config, tiny, tmp_path / "first", after=1)
-    folders = []
+    folders, made = [], []
     with monkeypatch.context() as patched:
-        patched.setattr("flowers_tl.training.run.set_up_data", lambda config: pytest.fail("set up again"))
+        patched.setattr(
+            "flowers_tl.training.validate.set_up_data", lambda config: made.append(1) or set_up_data(config)
+        )
         result = once("second", on_resume=folders.append)
+    assert len(made) == 1
     assert "Goes on" in capsys.readouterr().out
     assert folders == [tmp_path / "first"]
     assert result["status"] == json.loads((tmp_path / "first" / "result.json").read_text())["status"] == "finished"
@@ -228,13 +229,12 @@ def test_processes_that_make_a_run_together_do_not_wait_for_one_another(once, tm
     assert once("second") == "made"
 
 
-def test_a_sweeps_own_folder_may_be_used_again_after_a_job_failed(once, tmp_path, capsys):
-    weights = tmp_path / "w.pth"
-    with pytest.raises(UserError, match="neither a file"):
-        once("job", backbone__weights=weights)
-    torch.manual_seed(0)
-    torch.save(resnet18(num_classes=3).state_dict(), weights)
-    assert once("job", backbone__weights=weights)["status"] == "finished"
+def test_a_sweeps_own_folder_may_be_used_again_after_a_job_failed(once, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("flowers_tl.training.run.fit", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            once("job")
+    assert once("job")["status"] == "finished"
     assert "Begins anew" in capsys.readouterr().out
 
 

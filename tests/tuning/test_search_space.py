@@ -56,7 +56,7 @@ BAD = [
     (["seed=0"], "There is nothing to search"),
     (["strategy=fine_tunin,feature_extraction"], "There is no strategy 'fine_tunin': did you mean 'fine_tuning'"),
     (["optimizer.weight_deca=0,1"], "There is no key 'optimizer.weight_deca': did you mean 'optimizer.weight_decay'"),
-    (["trainer.max_epochs=interval(1.5,2.5)"], "trainer.max_epochs: Value '1.5'"),
+    (["trainer.max_epochs=interval(1.5,2.5)"], "trainer.max_epochs=1.5 must be a whole number"),
     (["optimizer.weight_decay=tag(log,interval(0,1))"], "must begin above 0"),
     (["optimizer.weight_decay=interval(1,0)"], "holds nothing"),
     (["optimizer.weight_decay=tag(lot,interval(0,1))"], "there is no tag 'lot'"),
@@ -68,7 +68,7 @@ BAD = [
     (["seed=0,1", "data.protocol=trainval"], "data.protocol does not go with a search"),
     (["seed=0,1", "heads.seeds=3"], "heads does not go with a search"),
     (["seed=0,1", "a=b=c"], "can't be read as key=value"),
-    (["seed=0,1", "trials=0"], "trials must be at least 1"),
+    (["seed=0,1", "trials=0"], "trials=0 must be a whole number of at least 1"),
 ]
 
 

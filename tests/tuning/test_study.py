@@ -13,7 +13,9 @@ from flowers_tl.search import main
 from flowers_tl.tuning import search as tuning_search
 from flowers_tl.utils.errors import UserError
 
-pytestmark = pytest.mark.skipif(not find_spec("optuna"), reason="needs Optuna: pip install 'flowers_tl[search]'")
+pytestmark = pytest.mark.skipif(
+    not find_spec("optuna"), reason="needs Optuna: pip install '.[search]' in a checkout of the project"
+)
 RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
 
 

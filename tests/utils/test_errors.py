@@ -51,7 +51,9 @@ def test_a_package_that_is_missing_is_told_with_its_extra_and_no_other_is_taken_
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
     for name in ("onnx", "onnx.helper"):
-        with pytest.raises(UserError, match=r"^formats=onnx needs onnx: pip install 'flowers_tl\[export\]'\.$"):
+        with pytest.raises(
+            UserError, match=r"^formats=onnx needs onnx: pip install '.\[export\]' in a checkout of the project\.$"
+        ):
             importing(name)
     with pytest.raises(ModuleNotFoundError, match="onnxscript"):
         importing("onnxscript")
