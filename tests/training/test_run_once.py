@@ -69,7 +69,7 @@ def test_what_is_finished_is_not_run_again(once, tmp_path, capsys):
 def test_data_are_set_up_once_and_the_time_of_it_is_the_runs(config, tiny, photos, tmp_path, monkeypatch):
     made = []
 
-    def slowly(config):
+    def slowly(config, prepare):
         made.append(set_up_data(config))
         assert made[0].clock.seconds["decode"] > 0  # it has been found out which images can be read
         made[0].clock.seconds["decode"] += 100
@@ -100,7 +100,7 @@ def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path
     folders, made = [], []
     with monkeypatch.context() as patched:
         patched.setattr(
-            "flowers_tl.training.validate.set_up_data", lambda config: made.append(1) or set_up_data(config)
+            "flowers_tl.training.validate.set_up_data", lambda config, prepare: made.append(1) or set_up_data(config)
         )
         result = once("second", on_resume=folders.append)
     assert len(made) == 1
