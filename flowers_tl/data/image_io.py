@@ -69,7 +69,7 @@ def describe_unknown(path: str | Path) -> str:
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        return f"a TIFF of {tags[BITS]} bits, {KINDS[tags.get(KIND, (1,))[0]]}, is not read"
+        return f"a TIFF of {tags[BITS][0]} bits, {KINDS[tags.get(KIND, (1,))[0]]}, is not read"
     return f"it is none of {', '.join(FORMATS)}"
 
 
