@@ -13,7 +13,7 @@ import torch
 from flowers_tl.config.compose import compose_config
 from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.datamodule import ImageDataModule
-from flowers_tl.data.registry import find_data
+from flowers_tl.data.registry import find_data, make_data
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load_trained
 from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
@@ -105,7 +105,11 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
     # Where this machine keeps things, and how much, is not for a record to say.
     kept = {key: composed["cache"][key] for key in ("dir", "max_gb")}
     data = {"image_size": size, "num_workers": composed["data"]["num_workers"]}
-    return config | {"data": config["data"] | data, "cache": config["cache"] | kept}
+    config = config | {"data": config["data"] | data, "cache": config["cache"] | kept}
+    # Downloads, or draws: into a folder that the user names, and never into one that only the record names.
+    if {"data", "data.root"} & set(keys):
+        make_data(config).prepare_data()
+    return config
 
 
 def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mapping[str, Any]) -> None:
@@ -156,9 +160,7 @@ def predict_splits(
     """
     whole = {f"limit_{split}_batches": None for split in SPLITS} | {"fast_dev_run": False, "overfit_batches": 0.0}
     config = {**config, "trainer": config["trainer"] | whole}
-    # A folder that only the record names is not written to.
-    named = trained.config is None or config["data"]["root"] != trained.config["data"]["root"]
-    data = set_up_data(config, unsplit="all" in splits, prepare=named)
+    data = set_up_data(config, unsplit="all" in splits, prepare=False)
     model, logits = trained.model, {}
     places = class_places(model.hparams.class_names, data)
     if config["compute"]["channels_last"]:
