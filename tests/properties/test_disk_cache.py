@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowers_tl.data.cached import disk_cache
@@ -31,6 +31,7 @@ def refuse(writer):
     raise AssertionError("It was there already.")
 
 
+@settings(max_examples=40)
 @given(SHAPES)
 def test_rows_come_back_as_they_were(shapes):
     rows = make(shapes)
@@ -42,6 +43,7 @@ def test_rows_come_back_as_they_were(shapes):
         assert all(torch.equal(one, other) for one, other in zip(rows, read, strict=True))
 
 
+@settings(max_examples=60)
 @given(SHAPES.filter(lambda shapes: any(map(all, shapes))), st.data())
 def test_a_changed_byte_is_found(shapes, data):
     rows = make(shapes)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowers_tl.config.keys import flatten
@@ -39,6 +39,7 @@ def test_json_comes_back_and_what_is_not_finite_is_null(value):
     assert json.loads(dumps(value), parse_constant=no_constant) == without_infinity(value)
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text().filter(lambda key: key not in ("status", "seconds", "error")), PLAIN, max_size=4))
 def test_a_record_comes_back(values):
     with tempfile.TemporaryDirectory() as folder:
@@ -52,6 +53,7 @@ def test_a_record_comes_back(values):
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.sampled_from(["val/loss", "train/loss", "lr/head"]), NUMBERS), max_size=5))
 def test_a_history_is_taken_over_as_it_was(rows):
     rows = [{"epoch": epoch, "step": 2 * epoch} | row for epoch, row in enumerate(rows)]
