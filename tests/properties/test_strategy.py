@@ -45,6 +45,7 @@ ANY = rows(SLICES | st.sampled_from([*NAMES, "all", "nowhere"]) | st.integers(-6
 TABLES = st.one_of(
     st.tuples(rows(st.sampled_from(NAMES), GOOD_RATES), GOOD).map(list),
     st.lists(GOOD, min_size=1, max_size=4),
+    st.lists(rows(st.sampled_from(NAMES), GOOD_RATES | BAD_RATES), min_size=1, max_size=2),
     st.lists(ANY, min_size=1, max_size=3),
 )
 
