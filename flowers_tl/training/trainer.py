@@ -242,5 +242,7 @@ def log_hyperparameters(trainer: Trainer, result: dict[str, Any]) -> None:
     # In a fast_dev_run there is only a logger that does nothing.
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(values, {name: value for name, value in scores.items() if value is not None})
+            # At a step that a run which was killed just now takes back when it goes on.
+            known = {name: value for name, value in scores.items() if value is not None}
+            logger.log_hyperparams(values, known, trainer.global_step)
             logger.finalize("success")
