@@ -92,14 +92,18 @@ def link_to(folder: Path, run: Path) -> None:
 def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:
     """Whether a run was begun in the folder and stopped before an epoch was kept.
 
-    A ``config.yaml`` without a record may be anybody's; only one that says what ``config`` says may be written again.
+    A ``config.yaml`` without a record may be anybody's; only one that says what ``config`` says, or the beginning of it that a
+    killed process has written, may be written again.
     """
     if (folder / "checkpoints" / "last.ckpt").is_file():
         return False
     if (folder / "result.json").exists():
         return read_result(folder).get("status") in UNFINISHED
-    file = folder / "config.yaml"
-    return file.is_file() and file.read_bytes() == yaml.safe_dump(config, sort_keys=False).encode()
+    file, begun = folder / "config.yaml", folder / "config.yaml.new"
+    text = yaml.safe_dump(config, sort_keys=False).encode()
+    if begun.is_file() and not file.exists():
+        return text.startswith(begun.read_bytes())
+    return file.is_file() and file.read_bytes() == text
 
 
 def clear_unfinished(folder: Path) -> None:

@@ -128,6 +128,9 @@ class Recorder(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = {"config": self.config, "record": self.run.result}
+        # A head that was only solved has no curves.
+        if not module.groups:
+            return
         # What Lightning gives to TensorBoard after this: a run that is killed before goes on behind this epoch.
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         val = {name: value for name, value in logged.items() if name.startswith("val/")}

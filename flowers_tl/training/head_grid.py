@@ -26,6 +26,7 @@ from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.terminal_tables import print_comparison
 from flowers_tl.runs.record import RunFolder, head_of, read_result, validate_unused
+from flowers_tl.runs.registry import clear_unfinished, has_no_epoch
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.divergence import Diverged
 from flowers_tl.training.factory import (
@@ -67,10 +68,14 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
         heads = [Head(*named) for named in head_configs(config)]
         unfinished = []
         for head in heads:
-            earlier = read_result(run.folder / head.name)
+            place = run.folder / head.name
+            earlier = read_result(place)
+            # Killed before its record said whose it is.
+            if "id" not in earlier and has_no_epoch(place, head.config):
+                clear_unfinished(place)
             # A head that this very run finished before it was stopped stays as it is. Another run's folder is an error.
             if head_of(earlier) != run.result["id"] or earlier["status"] != "finished":
-                validate_unused(run.folder / head.name)
+                validate_unused(place)
                 unfinished.append(head)
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
