@@ -158,6 +158,23 @@ def test_a_run_killed_while_it_writes_its_first_files_begins_anew(once, config, 
     assert "Begins anew" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("written", [0, 100, None])
+def test_a_run_killed_within_its_first_file_begins_anew(once, config, tiny, tmp_path, written):
+    stopped(config, tiny, tmp_path / "first", after=0)
+    (tmp_path / "first" / "result.json").unlink()
+    whole = tmp_path / "first" / "config.yaml"
+    (tmp_path / "first" / "config.yaml.new").write_text(whole.read_text()[:written])
+    whole.unlink()
+    assert once("first")["status"] == "finished"
+
+
+def test_a_half_written_file_of_another_run_stays(once, tmp_path):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "config.yaml.new").write_text("strategy: mine\n")
+    with pytest.raises(UserError, match=r"holds config\.yaml\.new already"):
+        once("first")
+
+
 def test_removing_may_be_killed_at_any_file(config, tiny, tmp_path):
     stopped(config, tiny, tmp_path / "first", after=0)
     (tmp_path / "first" / "events.out.tfevents.1").touch()
@@ -168,6 +185,20 @@ def test_removing_may_be_killed_at_any_file(config, tiny, tmp_path):
         assert has_no_epoch(tmp_path / "first", {})
         with pytest.raises(UserError, match="already"), RunFolder(tmp_path / "first", ""):
             pass
+
+
+@pytest.mark.parametrize("left", [["config.yaml"], ["config.yaml", "result.json"]])
+def test_a_head_killed_while_its_first_files_were_written_is_made_again(once, tmp_path, left):
+    once("whole", heads__lr="[0.001,0.01]")
+    (head, *_) = sorted(file.parent for file in (tmp_path / "whole").glob("*/head.pt"))
+    record = json.loads((tmp_path / "whole" / "result.json").read_text())
+    (tmp_path / "whole" / "result.json").write_text(json.dumps(record | {"status": "running"}))
+    for file in [file for file in head.iterdir() if file.name not in left]:
+        file.unlink()
+    if "result.json" in left:
+        (head / "result.json").write_text('{"status": "running", "seconds": {}}')
+    assert once("whole", heads__lr="[0.001,0.01]")["status"] == "finished"
+    assert (head / "head.pt").is_file()
 
 
 def test_heads_that_were_finished_stay_and_half_written_ones_are_made_again(once, tmp_path, monkeypatch, capsys):
