@@ -201,7 +201,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises OSError or ValueError where there is none.
     """
-    return add_later_keys(read_mapping(folder / "config.yaml"))
+    try:
+        return add_later_keys(read_mapping(folder / "config.yaml"))
+    except AttributeError as error:
+        raise ValueError("its keys are not those of a run") from error
 
 
 def head_of(result: Mapping[str, Any]) -> str | None:
