@@ -30,7 +30,7 @@ def main(options: CacheOptions) -> None:
     from flowers_tl.utils.notes import log, log_table
 
     if not 0 <= options.unused_days < math.inf:
-        raise UserError(f"unused_days={options.unused_days:g} is not a number of days, 0 or more.")
+        raise UserError(f"unused_days={options.unused_days:g} must be a number of days, at least 0.")
     if options.unused_days and options.action == "list":
         raise UserError(
             f"unused_days={options.unused_days:g} is for cache clear: cache list shows when each was used last."

@@ -80,7 +80,9 @@ class ImageDataModule(L.LightningDataModule):
         super().__init__()
         ends = list(value_range or (0, 1))
         if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
-            raise UserError(f"data.value_range={ends} must be the number of black and a higher one of white: [0,255].")
+            raise UserError(
+                f"data.value_range={ends} must be two numbers, the value of black and a higher one of white: [0,255]."
+            )
         # A tuple: it is a part of keys.
         self.value_range = value_range and tuple(ends)
         self.root, self.strict, self.cache = Path(root).expanduser(), strict, cache

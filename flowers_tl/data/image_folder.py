@@ -89,7 +89,9 @@ def read_folder(root: Path, alone: bool = False) -> dict[str, ImageSplit]:
             )
     if others:
         left_out = shorten([str(file.relative_to(root)) for file in sorted(set(others))])
-        log_note(f"Left out below {root}, being no images ({', '.join(ENDINGS)}) or in no class folder: {left_out}.")
+        log_note(
+            f"Left out below {root}, since they are no images ({', '.join(ENDINGS)}) or lie in no class folder: {left_out}."
+        )
     return splits
 
 
@@ -108,9 +110,7 @@ def read_classes(folder: Path, others: list[Path], alone: bool) -> ImageSplit:
     if not folders:
         raise UserError(f"{folder} holds no class folders: it should hold one folder of images for each class.")
     if len(folders) == 1 and not alone:
-        raise UserError(
-            f"{folders[0]} is the only class in {folder}: there is nothing to tell it from; add another folder."
-        )
+        raise UserError(f"{folders[0]} is the only class folder in {folder}: add at least one more.")
     alike: dict[str, list[str]] = {}
     for name in [folder.name for folder in folders]:
         alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
@@ -121,7 +121,9 @@ def read_classes(folder: Path, others: list[Path], alone: bool) -> ImageSplit:
     for label, class_folder in enumerate(folders):
         nested, inside = visible(class_folder)
         if deep := next((image for folder in nested for image in match_images(str(folder))), None):
-            raise UserError(f"{deep} lies deeper than in a class folder, {class_folder}: there should be {LAYOUT}.")
+            raise UserError(
+                f"{deep} lies too deep below the class folder {class_folder}: the layout should be {LAYOUT}."
+            )
         images = [file for file in inside if is_image_file(file)]
         if not images:
             raise UserError(

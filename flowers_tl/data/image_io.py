@@ -205,7 +205,9 @@ def find_images(names: Sequence[str]) -> list[Path]:
             raise UserError(f"images={name} {what}: name an image, a folder, or a pattern like 'photos/**/*.jpg'.")
         images |= dict.fromkeys(matches)
     if others:
-        log_note(f"Left out, not being called as images are: {shorten([str(file) for file in others], 20)}.")
+        log_note(
+            f"Left out, since their endings are not those of images: {shorten([str(file) for file in others], 20)}."
+        )
     return list(images)
 
 

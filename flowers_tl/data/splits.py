@@ -77,7 +77,7 @@ def add_missing_splits(
         return dict(splits)
     if min(lacking.values()) <= 0 or sum(lacking.values()) >= 1:
         named = " and ".join(f"data.{split}_fraction={share}" for split, share in lacking.items())
-        raise UserError(f"{named} can't be: a share must be above 0, and something must be left to train on.")
+        raise UserError(f"{named}: each share must be above 0, and their sum below 1, since the rest is for training.")
     pool = splits["train"]
     parts: dict[str, list[int]] = {split: [] for split in SPLITS if split == "train" or split in lacking}
     for label in np.unique(pool.labels):

@@ -78,7 +78,7 @@ def compare(
             # Runtimes raise anything on a batch that they do not take.
             except Exception as error:
                 raise UserError(
-                    f"{file} does not take any number of images ({first_line(error)}). Nothing was written: leave this "
+                    f"{file} does not take batches of every size ({first_line(error)}). Nothing was written: leave this "
                     "format out with formats=..., or try other versions of the packages that write it."
                 ) from error
             agreements[file].add(file, images, expected, torch.stack(logits))

@@ -77,7 +77,7 @@ def load_trained(path: str | Path) -> TrainedModel:
     # torch.load raises nearly anything on another file.
     except Exception as error:
         raise UserError(
-            f"{file} is no checkpoint of this project: name one that a run has left; weights alone are read with "
+            f"{file} is no checkpoint of this project: name a run's folder or checkpoint; a file of weights needs "
             "backbone=NAME backbone.weights=FILE."
         ) from error
 
@@ -124,9 +124,7 @@ def read_head(file: Path) -> TrainedModel:
     record = read_result(file.parent)
     now = fingerprint_weights(config["backbone"]["name"], weights)
     if record.get("weights_fingerprint", now) != now:
-        raise UserError(
-            f"{file} was trained on other weights than {weights} holds now: put those back that it was trained on."
-        )
+        raise UserError(f"{file} was trained on other weights than {weights} holds now: put the old weights back.")
     model.backbone.network.load_state_dict(state, strict=False)
     return TrainedModel(file, model.eval(), config, record)
 

@@ -115,9 +115,11 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
 def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mapping[str, Any]) -> None:
     """Raise UserError if the option ``key`` would be fitted on images that are no val of this network."""
     if split == "all":
-        raise UserError(f"{key} is fitted on val, which split=all measures with all others: name split=test.")
+        raise UserError(f"{key} is fitted on val, and split=all would measure val too: use split=test.")
     if trained_on_val(trained, config):
-        raise UserError(f"{key} is fitted on val, which this network was trained on (data.protocol=trainval).")
+        raise UserError(
+            f"{key} is fitted on val, but this network was trained on val (data.protocol=trainval): leave it out."
+        )
 
 
 def trained_on_val(trained: TrainedModel, config: Mapping[str, Any]) -> bool:

@@ -96,7 +96,7 @@ def make_schedule(optimizer: Optimizer, config: Mapping[str, Any], steps: int, s
         return OneCycleLR(optimizer, peaks, total_steps=max(2, steps), pct_start=arguments.get("pct_start", 0.3))
     warmup, final = round(arguments.get("warmup_epochs", 0) * steps_per_epoch), arguments.get("final", 0.0)
     if warmup > steps:
-        raise UserError(f"scheduler.warmup_epochs={arguments['warmup_epochs']} must lie within the run: name fewer.")
+        raise UserError(f"scheduler.warmup_epochs={arguments['warmup_epochs']} is longer than the run: choose fewer.")
 
     def factor(step: int) -> float:
         if step < warmup:

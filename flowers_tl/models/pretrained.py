@@ -53,7 +53,7 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
     # What the strategy trains requires gradients by now.
     if frozen := [key for key in neck if key in parameters and not parameters[key].requires_grad]:
         raise UserError(
-            f"backbone.weights={weights} has no fitting {shorten(frozen)}, which the strategy leaves frozen and so random: train the "
+            f"backbone.weights={weights} has no fitting {shorten(frozen)}, which the strategy freezes, so it would stay random: train the "
             "neck too, or name whole weights."
         )
     if neck:

@@ -103,7 +103,9 @@ class Strategy:
                 value that makes no sense; the sentence says what would be right.
         """
         if not self.table and self.head != "solved":
-            raise UserError(f"Strategy '{self.name}' has no rows, so nothing would learn: add one to strategy.table.")
+            raise UserError(
+                f"Strategy '{self.name}' has no rows, so nothing would be trained: add one to strategy.table."
+            )
         groups: list[ParameterGroup] = []
         claimed: dict[str, str] = {}
         for row in self.table:
@@ -128,8 +130,8 @@ class Strategy:
         }
         if row.only and not any(selected.values()):
             raise UserError(
-                f"Strategy '{self.name}' lets only {' and '.join(row.only)} parameters learn in stage '{row.stage}', and this "
-                "network has none there: choose another backbone or strategy, or leave `only` out."
+                f"Strategy '{self.name}' trains only {' and '.join(row.only)} parameters of stage '{row.stage}', but this network "
+                "has none there: choose another backbone or strategy, or leave `only` out."
             )
         return selected
 
@@ -162,8 +164,8 @@ class Strategy:
             value = float(text.removeprefix("x"))
         except ValueError:
             raise UserError(
-                f"Strategy '{self.name}' gives stage {row.stage} the learning rate '{text}', which is neither a number nor a "
-                "factor of the row above, such as x0.5."
+                f"Strategy '{self.name}' gives stage {row.stage} the learning rate '{text}': name a number, or a "
+                "factor of the row above such as x0.5."
             ) from None
         if not (value > 0 and math.isfinite(value)):
             raise UserError(
@@ -218,6 +220,6 @@ def validate_start_epochs(strategy: str, groups: Sequence[ParameterGroup], epoch
         if group.from_epoch >= epochs:
             last = max(group.from_epoch for group in groups)
             raise UserError(
-                f"Strategy '{strategy}' lets {group.name} learn from epoch {group.from_epoch} on (counted from 0), but the run "
-                f"ends after {epochs}: set trainer.max_epochs to {last + 1} or more, or an earlier from_epoch or every."
+                f"Strategy '{strategy}' trains {group.name} from epoch {group.from_epoch} on (counted from 0), but the run has "
+                f"{epochs} epochs: set trainer.max_epochs to {last + 1} or more, or a smaller from_epoch or every."
             )

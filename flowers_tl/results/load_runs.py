@@ -87,7 +87,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     files: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise UserError(f"{path} is not a folder: name run folders, or a multirun's folder.")
+            raise UserError(f"{path} is not a folder: name folders of runs, or of a sweep.")
         records = sorted([*path.rglob("result.json"), *linked_runs(path, notes)])
         if not records:
             raise UserError(" ".join([f"{path} holds no run: a run's folder has a result.json in it.", *notes]))

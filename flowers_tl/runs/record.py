@@ -95,7 +95,7 @@ class RunFolder:
                     if counts["epoch"] < self.first_epoch:
                         self.history.append({name: float(cell) for name, cell in cells.items() if cell} | counts)
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
+            raise UserError(f"{file} is damaged, so its run can't go on: repair it, or begin a new run.") from error
         # What was trained after the last whole epoch is lost, and trained again.
         self.clock.seconds["fit"] = self.history[-1].get("seconds", 0.0) if self.history else 0.0
 

@@ -65,7 +65,7 @@ def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:
         return checkpoint
     if last:
         raise UserError(
-            f"ckpt_path=last finds nothing to go on from: {checkpoint} is not there; name the run's folder with "
+            f"ckpt_path=last finds no checkpoint ({checkpoint} is not there): name the run's folder with "
             "hydra.run.dir=DIR, or leave ckpt_path out to begin anew."
         )
     raise UserError(f"ckpt_path={ckpt_path} is not a file: name a checkpoint, or say ckpt_path=last hydra.run.dir=DIR.")
@@ -79,7 +79,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     # torch.load raises nearly anything on a file that is no checkpoint.
     except Exception as error:
         raise UserError(
-            f"{checkpoint} is no checkpoint that training can go on from: name one that a run has left."
+            f"{checkpoint} is no checkpoint from which training can continue: name the checkpoint of a run."
         ) from error
     refuse_not_finite(content["state_dict"], checkpoint)
     return content
@@ -106,7 +106,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
         ]:
             raise ValueError(f"{unlike[0]} is not what it was")
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} can't be read as the run's settings: put it right, or begin a new run.") from error
+        raise UserError(f"{file} can't be read as the run's settings: repair it, or begin a new run.") from error
     wrong: list[str] = []
     # Which set it is, and not all of its keys' defaults.
     named_keys = ["data.name" if key == "data" else key for key in named_keys]
@@ -128,8 +128,8 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
     settings["data"] |= {"num_workers": config["data"]["num_workers"]}
     if wrong:
         raise UserError(
-            f"The run of {checkpoint} can't go on with other settings: its settings were {shorten(wrong)}; leave them out, "
-            "or begin a new run without ckpt_path."
+            f"The run of {checkpoint} has other settings ({shorten(wrong)}): leave yours out, or begin a new run "
+            "without ckpt_path."
         )
     name, epochs = settings["scheduler"]["name"], saved["trainer"]["max_epochs"]
     if settings["trainer"]["max_epochs"] != epochs and name != "constant":
@@ -149,7 +149,7 @@ def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> d
     try:
         result = read_mapping(file, KINDS)
     except ValueError as error:
-        raise UserError(f"{file} is damaged, so its run can't go on: put it right, or begin a new run.") from error
+        raise UserError(f"{file} is damaged, so its run can't go on: repair it, or begin a new run.") from error
     if diverged := divergence_reason(result):
         raise UserError(
             f"The run in {folder} diverged and would again, so it can't go on ({diverged.rstrip('.')}): begin a new run with "
@@ -171,7 +171,7 @@ def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> 
         complete |= ended_early(start.content, config)
     if (epochs and start.epoch > epochs) or (complete and not here):
         raise UserError(
-            f"{checkpoint} has {start.epoch} epochs behind it already: set trainer.max_epochs above that to train on."
+            f"{checkpoint} has {start.epoch} epochs already: set trainer.max_epochs above that to train longer."
         )
     return replace(start, complete=complete)
 
@@ -212,6 +212,6 @@ def validate_same_model(start: ResumePoint, model: TransferClassifier) -> None:
         saved = start.content["state_dict"].get(f"backbone.network.{name}")
         if any(stage.owns(name) for stage in frozen) and (saved is None or not torch.equal(saved, tensor)):
             raise UserError(
-                f"{start.checkpoint} was begun from other weights: the frozen {name} differs; put the weights back that "
-                "backbone.weights named then, or begin a new run."
+                f"{start.checkpoint} began from other weights (the frozen {name} differs): name the same "
+                "backbone.weights as then, or begin a new run."
             )

@@ -47,15 +47,15 @@ def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:
     solved = strategy.head == "solved" and not model.groups
     if solved and (options["lr"] is not None or options["seeds"] > 1):
         raise UserError(
-            f"A head that is solved has no learning rate and no chance in it: for strategy={strategy.name} leave out "
+            f"A solved head has no learning rate and does not depend on the seed: for strategy={strategy.name} leave out "
             "heads.lr and heads.seeds."
         )
     head_only = len(strategy.table) == 1 and [(g.stages, g.from_epoch) for g in model.groups] == [(("head",), 0)]
     plain = strategy.head == "random" and strategy.frozen_batchnorm == "eval"
     if not (solved or (head_only and plain and not strategy.table[0].only)):
         raise UserError(
-            f"Many heads need a strategy that trains all of the head from the first epoch on, and nothing else; "
-            f"{strategy.name} is none: choose feature_extraction or linear_probe, or run it with -m."
+            f"Many heads need a strategy that trains the whole head from the first epoch and nothing else, but "
+            f"{strategy.name} does not: choose feature_extraction or linear_probe, or use -m instead of heads.*."
         )
     if options["seeds"] > 1 and (strategy.weights == "random" or config["backbone"]["weights"] is None):
         raise UserError(
@@ -63,9 +63,9 @@ def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:
             "leave out heads.seeds."
         )
     if not config["cache"]["enabled"] or config["cache"]["views"] is None:
-        raise UserError("Many heads learn from kept features: set cache.enabled=true and a number of cache.views.")
+        raise UserError("Many heads learn from cached features: set cache.enabled=true, and cache.views to a number.")
     for key, value in ignored_options(config).items():
-        raise UserError(f"{key}={value} can't be done for many heads at once: leave it out, or run them with -m.")
+        raise UserError(f"{key}={value} does not work with many heads: leave it out, or use -m instead of heads.*.")
 
 
 def ignored_options(config: dict[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     for key, value in select_by_val.items():
         if value and not has_validation(config):
             raise UserError(
-                f"{key} selects by val, which data.protocol=trainval trains on: leave it out, or take the official splits."
+                f"{key} selects by validation accuracy, but data.protocol=trainval trains on val: leave one of them out."
             )
     without_steps = solved and not model.groups
     for key, value in config["regularisation"].items() if without_steps else ():
@@ -116,8 +116,8 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     cast = precision in ("64", "64-true", "bf16-true", "16-true") or precision.startswith("transformer-engine")
     if cast and not all(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(
-            f"trainer.precision={precision} casts frozen weights too, which are to stay as they are: take bf16-mixed, which "
-            "computes in bfloat16 and keeps them."
+            f"trainer.precision={precision} would round the frozen weights, too: take bf16-mixed, which computes in "
+            "bfloat16 and keeps them."
         )
     if cast and "16" in precision and config["regularisation"]["ema"]:
         raise UserError(
@@ -187,4 +187,4 @@ def validate_trainer(arguments: dict[str, Any]) -> None:
         if error := refusal(arguments):
             alone = ((f"trainer.{key}={value}", refusal({key: value})) for key, value in arguments.items())
             named, reason = next((one for one in alone if one[1]), ("This choice of trainer.*", error))
-            raise UserError(f"{named} can't be had ({first_line(reason or error)}): choose another value.") from error
+            raise UserError(f"{named} can't be used ({first_line(reason or error)}): choose another value.") from error

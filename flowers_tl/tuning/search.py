@@ -87,7 +87,7 @@ def validate_trial_config(config: Mapping[str, Any]) -> None:
     for key, conflict in conflicts.items():
         if conflict:
             raise UserError(
-                f"{key} does not go with a search: each trial is one whole run on one device, measured on val and not on test."
+                f"{key} can't be set in a search: each trial is one whole run on one device, measured on val and not on test."
             )
 
 

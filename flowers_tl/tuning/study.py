@@ -55,7 +55,7 @@ class Search:
         try:
             same = file.is_file() and read_mapping(file) == self.identity
         except ValueError as error:
-            raise UserError(f"{file} is damaged: put it right, or name a new folder with folder=DIR.") from error
+            raise UserError(f"{file} is damaged: repair it, or name a new folder with folder=DIR.") from error
         if not empty and not same:
             raise UserError(f"{self.folder} holds something else than this search: name a new one with folder=DIR.")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Search:
         except Exception as error:
             self.lock.release()
             raise UserError(
-                f"{database} can't be read as the trials of this search ({first_line(error)}): put it right, or name a new "
+                f"{database} can't be read as the trials of this search ({first_line(error)}): repair it, or name a new "
                 "folder with folder=DIR."
             ) from error
         return self

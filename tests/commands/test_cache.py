@@ -42,8 +42,8 @@ def test_the_command_lists_and_clears(run_command, tmp_path):
         (["dir"], "dir names nothing"),
         (["dir="], "dir= names nothing"),
         (["dir=nowhere"], "dir=nowhere is no folder"),
-        (["unused_days=-1"], "unused_days=-1 is not a number of days"),
-        (["unused_days=nan"], "unused_days=nan is not a number of days"),
+        (["unused_days=-1"], "unused_days=-1 must be a number of days"),
+        (["unused_days=nan"], "unused_days=nan must be a number of days"),
         (["unused_days=1", "unused_days=2"], "unused_days is named twice"),
     ],
 )

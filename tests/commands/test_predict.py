@@ -123,7 +123,7 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
         (["images={photos}", "backbone=resnet18", "backbone.weights=null"], "would answer at random"),
         (["images={photos}", "ckpt={run}", "ckpt={run}"], "ckpt is named twice"),
         (["images={photos}", "ckpt={run}", "top=0"], "top=0"),
-        (["images={photos}", "ckpt={run}", "device=gpu"], "device=gpu can't be had"),
+        (["images={photos}", "ckpt={run}", "device=gpu"], "device=gpu is unknown"),
         (["images={photos}", "ckpt={run}", "devce=cpu"], "did you mean 'device'"),
     ],
 )

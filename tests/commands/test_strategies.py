@@ -22,7 +22,7 @@ EIGHT = {
     "feature_extraction", "fine_tuning", "from_scratch", "full_fine_tuning", "gradual_unfreezing", "linear_probe", "lp_ft",
     "norm_tuning",
 }  # fmt: skip
-NO_SENSE = {("norm_tuning", "squeezenet1_1"): "lets only norm parameters learn .* this network has none there"}
+NO_SENSE = {("norm_tuning", "squeezenet1_1"): "trains only norm parameters .* this network has none there"}
 SMALL = [pytest.param(*pair) for pair in itertools.product(STRATEGIES, ARCHITECTURES) if pair[1] != "vit_b_16"]
 LARGE = [pytest.param(strategy, "vit_b_16", marks=pytest.mark.slow) for strategy in STRATEGIES]
 

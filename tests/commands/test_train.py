@@ -119,7 +119,7 @@ BAD = [
     (["backbone=resnet81"], "There is no backbone 'resnet81': did you mean 'resnet18'"),
     (["trainer.max_epoch=3"], "There is no key 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
     (["data.train_per_clas=3"], "There is no key 'data.train_per_clas': did you mean 'data.train_per_class'"),
-    (["trainer.precision=bf16-true"], "trainer.precision=bf16-true casts frozen weights too"),
+    (["trainer.precision=bf16-true"], "trainer.precision=bf16-true would round the frozen weights"),
     (["sead=1"], "There is no key 'sead': did you mean 'seed'"),
     (["trainer.max_epochs=many"], "trainer.max_epochs=many must be a whole number."),
     (["strategy.table=[{stage: head, lrr: 1}]"], "There is no key 'lrr': did you mean 'lr'"),
@@ -134,7 +134,7 @@ BAD = [
 BAD_LATER = [
     (["strategy.table.0.stage=heda"], "did you mean 'head'"),
     (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file here"),
-    (["trainer.precision=99"], "trainer.precision=99 can't be had"),
+    (["trainer.precision=99"], "trainer.precision=99 can't be used"),
     (["trainer.max_epochs=0"], "must be at least 1"),
     (["data.test_per_class=0"], "data.test_per_class=0 must be at least 1"),
     (["seed=-1"], "seed=-1 must be at least 0"),

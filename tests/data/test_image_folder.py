@@ -76,8 +76,8 @@ def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photo
         (root / name).write_bytes(b"other")
     assert opened(root).images == plain.images
     told = capsys.readouterr().err
-    assert told.startswith(f"Note: Left out below {root}, being no images")
-    assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.heic.")
+    assert told.startswith(f"Note: Left out below {root}, since they are no images")
+    assert told.strip().endswith("or lie in no class folder: above.jpg, notes.txt, rose/a.heic.")
     opened(root)
     assert capsys.readouterr().err == "", "once is enough"
 
@@ -97,15 +97,15 @@ BROKEN = {
     "a file": "data.root={root} is no folder",
     "empty": "{root} holds no class folders: it should hold one folder of images for each class.",
     "only images": "{root} holds no class folders",
-    "one class": "{root}/rose is the only class in {root}: there is nothing to tell it from",
+    "one class": "{root}/rose is the only class folder in {root}: add at least one more",
     "an empty class": "The class folder {root}/lily holds no images (.jpg, .jpeg",
-    "nested": "{root}/rose/deep/er/0.jpg lies deeper than in a class folder, {root}/rose: there should be one folder",
+    "nested": "{root}/rose/deep/er/0.jpg lies too deep below the class folder {root}/rose: the layout should be one folder",
     "few": "The class 'lily' has only 2 images, too few for train, val, test: add images, or remove the class",
     "no train": "{root} has val and test, but no train: put the images to learn from into {root}/train; evaluate",
     "no classes in train": "{root}/train holds no class folders",
     "other classes": "{root}/test and {root}/train have unlike class folders (lily, rose only in one of them): all",
     "a split of another name": "{root}/valid should be called val: splits are train, val, test",
-    "a class beside splits": "{root}/train/aster/0.jpg lies deeper than in a class folder, {root}/train: there should be",
+    "a class beside splits": "{root}/train/aster/0.jpg lies too deep below the class folder {root}/train: the layout should be",
 }
 
 
@@ -214,7 +214,7 @@ def test_the_runs_own_folder_is_no_class_and_a_class_of_that_name_is_one(photos)
     (root / "outputs" / "2026-01-31" / "run" / "comparison.png").touch()
     assert opened(root).class_names == ["aster", "rose"]
     shutil.copy(root / "rose" / "1.jpg", root / "outputs" / "1.jpg")
-    with pytest.raises(UserError, match="lies deeper"):
+    with pytest.raises(UserError, match="lies too deep"):
         opened(root)
 
 

@@ -98,7 +98,7 @@ def test_a_class_of_too_few_images_is_named():
 
 @pytest.mark.parametrize("shares", [{"val": 0}, {"test": -0.1}, {"val": 0.5, "test": 0.5}, {"val": 1.5}])
 def test_shares_that_leave_nothing_are_refused(shares):
-    with pytest.raises(UserError, match=r"data.test_fraction=.* and data.val_fraction=.* can't be"):
+    with pytest.raises(UserError, match=r"data.test_fraction=.* and data.val_fraction=.*: each share must be above 0"):
         cut(make({"rose": 20}), **shares)
 
 

@@ -53,5 +53,7 @@ def test_without_a_range_they_are_left_out_by_name(scans, config, capsys):
 
 @pytest.mark.parametrize("value", ["[0]", "[255,0]", "[0,0]", "[0,inf]", "[nan,1]", "[0,1,2]"])
 def test_a_range_that_is_none_is_refused(scans, config, value):
-    with pytest.raises(UserError, match=r"data\.value_range=.* must be the number of black and a higher one of white"):
+    with pytest.raises(
+        UserError, match=r"data\.value_range=.* must be two numbers, the value of black and a higher one of white"
+    ):
         make_data(config(["data=folder", f"data.root={scans}", f"data.value_range={value}"]))

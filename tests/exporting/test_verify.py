@@ -60,5 +60,5 @@ def test_a_file_that_takes_one_size_of_batch_alone_is_refused():
             raise RuntimeError("got 1, expected 2\nmore")
         return logits(inputs)
 
-    with pytest.raises(UserError, match=r"does not take any number of images \(got 1, expected 2\)"):
+    with pytest.raises(UserError, match=r"does not take batches of every size \(got 1, expected 2\)"):
         asked(fixed)

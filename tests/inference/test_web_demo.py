@@ -77,7 +77,7 @@ def test_the_page_answers_several_visitors_at_once():
 def test_an_address_at_which_nothing_can_listen_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port} can't be had .* another port=N"):
+        with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port} can't be used .* another port=N"):
             validate_address("127.0.0.1", port)
     validate_address("127.0.0.1", port)
     for port in (0, 65536):

@@ -184,7 +184,7 @@ def test_only_norm_parameters_learn_where_the_row_says_so():
 
 def test_norm_tuning_is_refused_where_there_are_no_norms():
     table = [{"stage": "head", "lr": 1e-3}, {"stage": ":head", "lr": 1e-3, "only": ["norm"]}]
-    with pytest.raises(UserError, match="lets only norm parameters learn in stage ':head', and this network has none"):
+    with pytest.raises(UserError, match="trains only norm parameters of stage ':head', but this network has none"):
         TransferClassifier("squeezenet1_1", 3, {"name": "mine", "table": table})
 
 

@@ -86,7 +86,7 @@ def test_constant_stays():
 
 
 def test_a_warm_up_longer_than_the_run_is_refused():
-    with pytest.raises(UserError, match="warmup_epochs=7 must lie within the run"):
+    with pytest.raises(UserError, match="warmup_epochs=7 is longer than the run"):
         rates({"name": "cosine", "warmup_epochs": 7}, steps=20, per_epoch=5)
 
 

@@ -162,7 +162,7 @@ def test_a_neck_that_would_stay_frozen_and_random_is_refused(source, target, tmp
     load_weights(target, file)
     target.network.requires_grad_(False)
     with pytest.raises(
-        UserError, match=r"no fitting classifier\.0\.bias.* leaves frozen and so random: train the neck too"
+        UserError, match=r"no fitting classifier\.0\.bias.* freezes, so it would stay random: train the neck too"
     ):
         load_weights(target, file)
 

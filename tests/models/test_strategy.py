@@ -99,10 +99,10 @@ def test_rows_may_share_a_stage_where_they_share_no_parameter():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"lr": "fast"}, "learning rate 'fast', which is neither a number nor a factor"),
+        ({"lr": "fast"}, "learning rate 'fast': name a number, or a factor"),
         ({"lr": "x0.5"}, "no row is above"),
         ({"lr": "x-1"}, "must be above 0"),
-        ({"lr": None}, "neither a number"),
+        ({"lr": None}, "name a number"),
         ({"only": ["norm"]}, "this network has none there"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_row_that_begins_after_the_run_is_refused_with_what_would_be_right():
     found = groups(("head", 1e-3), {"stage": "::-1", "lr": "x0.5", "from_epoch": 2, "every": 2})
     validate_start_epochs("mine", found, 7)
     with pytest.raises(
-        UserError, match=r"stem learn from epoch 6 on .* ends after 6: set trainer.max_epochs to 7 or more"
+        UserError, match=r"trains stem from epoch 6 on .* has 6 epochs: set trainer.max_epochs to 7 or more"
     ):
         validate_start_epochs("mine", found, 6)
 
@@ -170,7 +170,7 @@ def test_rate_must_be_above_zero(lr):
 
 
 def test_empty_table_is_refused_unless_the_head_is_solved():
-    with pytest.raises(UserError, match=r"nothing would learn"):
+    with pytest.raises(UserError, match=r"nothing would be trained"):
         groups()
     assert groups(head="solved") == ()
 

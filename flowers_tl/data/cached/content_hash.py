@@ -67,7 +67,7 @@ def hash_file(file: Path) -> bytes:
         with open(file, "rb") as content:
             return hashlib.file_digest(content, "sha256").digest()
     except OSError as error:
-        raise UserError(f"{file} can't be read ({error}): put it right, or replace it.") from error
+        raise UserError(f"{file} can't be read ({error}): repair it, or replace it.") from error
 
 
 def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None) -> str:
