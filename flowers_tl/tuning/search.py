@@ -47,7 +47,9 @@ def search(
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"config_dir={config_dir} is no folder: name one with strategies and the like.")
     validate_folder(folder, "folder")
-    # Imported here: it needs torch, which takes seconds.
+    # Imported here: they need torch, which takes seconds.
+    with needs_extra("optuna", "A search needs Optuna", "search"):
+        from flowers_tl.tuning.study import Search, print_best
     from flowers_tl.training.validate import validate_jobs
 
     space = read_space(overrides, str(Path(config_dir).absolute()) if config_dir else None)
@@ -60,8 +62,6 @@ def search(
     # The content of search.json.
     identity = {"overrides": sorted(overrides), "seed": search_seed, "pruning": pruning}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
-    with needs_extra("optuna", "A search needs Optuna", "search"):
-        from flowers_tl.tuning.study import Search, print_best
     with Search(Path(folder or f"{config['runs']}/search_{name}"), space, identity) as running:
         log.info(f"Search folder: {running.folder}")
         running.run(trials)
