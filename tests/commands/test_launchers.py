@@ -48,6 +48,13 @@ def results(folder: Path) -> dict[int, dict]:
     return {result["seed"]: result for result in found if "seed" in result}
 
 
+def spoil(job: Path) -> str:
+    """Put a file into the folder of a job, which fails then as no check before could know; return its sentence."""
+    job.mkdir(parents=True)
+    (job / "hparams.yaml").touch()
+    return f"{job} holds hparams.yaml already"
+
+
 def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(run_command, tiny, config, witness, tmp_path):
     environment, seen = witness
     launcher = ["hydra/launcher=parallel", "hydra.launcher.devices=[3,5]", "hydra.sweep.dir='my sweep'"]
@@ -71,23 +78,24 @@ def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(run_command, tiny
 def test_a_job_that_fails_and_one_that_dies_take_no_other_along(run_command, tiny, witness, tmp_path):
     environment, _ = witness
     environment |= {"KILLED": "seed=7"}
-    launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2"]
-    process = run_command("train", *launcher, *tiny(seed="7,-1,2"), cwd=tmp_path, **environment)
+    launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    sentence = spoil(tmp_path / "sweep" / "1_feature_extraction_seed1")
+    process = run_command("train", *launcher, *tiny(seed="7,1,2"), cwd=tmp_path, **environment)
     assert process.returncode == 1
     told = sorted(process.stderr.splitlines())
     assert len(told) == 2
     assert all(line.startswith("Error: job ") for line in told)
-    assert "seed=7): The job was ended by signal 9" in told[0]
-    assert "seed=-1): seed=-1 must be at least 0" in told[1]
+    assert f"seed=1): {sentence}" in told[0]
+    assert "seed=7): The job was ended by signal 9" in told[1]
     assert "1 of 3 jobs finished" in process.stdout
-    assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
+    assert f"seed=1  failed: {sentence}" in process.stdout
     assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
 
 
 def test_no_more_jobs_run_at_a_time_than_are_asked_for(run_command, tiny, witness, tmp_path):
     environment, seen = witness
     launcher = ["-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=1"]
-    run_command("train", *launcher, *tiny(seed="-2,-1"), cwd=tmp_path, **environment)
+    run_command("train", *launcher, *tiny(seed="0,1"), cwd=tmp_path, **environment)
     first, second = seen()
     assert first["ended"] < second["begun"]
 
@@ -119,10 +127,12 @@ def test_an_interruption_reaches_every_job(tiny, tmp_path, signal, code):
     not find_spec("submitit"), reason="needs submitit: pip install '.[sweep]' in a checkout of the project"
 )
 def test_submitit_runs_jobs_elsewhere_and_what_fails_is_known_here(run_command, tiny, tmp_path):
-    process = run_command("train", "-m", "hydra/launcher=submitit_local", *tiny(seed="0,-1"), cwd=tmp_path)
+    sentence = spoil(tmp_path / "sweep" / "1_feature_extraction_seed1")
+    launcher = ["-m", "hydra/launcher=submitit_local", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    process = run_command("train", *launcher, *tiny(seed="0,1"), cwd=tmp_path)
     assert process.returncode == 1
     assert "1 of 2 jobs finished" in process.stdout
-    assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
+    assert f"seed=1  failed: {sentence}" in process.stdout
     assert [result["status"] for result in results(tmp_path).values()] == ["finished"]
     assert len(list(tmp_path.rglob("*_0_result.pkl"))) == 2
 
@@ -139,9 +149,10 @@ def test_the_slurm_preset_is_what_submitit_takes(run_command, tiny):
 
 
 def test_a_sweep_without_a_launcher_has_a_summary_too(run_command, tiny, tmp_path):
-    process = run_command("train", "-m", *tiny(seed="-1,0"), cwd=tmp_path)
+    sentence = spoil(tmp_path / "sweep" / "0_feature_extraction_seed1")
+    process = run_command("train", "-m", f"hydra.sweep.dir={tmp_path / 'sweep'}", *tiny(seed="1,0"), cwd=tmp_path)
     assert process.returncode == 1
-    assert process.stderr.count("Error: seed=-1 must be at least 0") == 1
+    assert process.stderr.count(f"Error: {sentence}") == 1
     assert "1 of 2 jobs finished" in process.stdout
-    assert "seed=-1  failed: seed=-1 must be at least 0" in process.stdout
+    assert f"seed=1  failed: {sentence}" in process.stdout
     assert "seed=0  val accuracy" in process.stdout
