@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,9 @@ def test_the_table_counts_failures_and_names_what_was_not_measured(tmp_path):
     assert f"| [{load('kills').PROMISE}](../tests/campaign/kills.py) | 3 | 1 |" in lines
     assert sum("not measured" in line for line in lines) == len(MODULES) - 1
     assert format_table(results) in page.read_text()
+
+
+def test_the_page_has_the_table_of_the_tries_that_were_made():
+    root = Path(__file__).parents[2]
+    newest = max((root / "benchmarks").glob("*_campaign.json"))
+    assert format_table(json.loads(newest.read_text())) in (root / "docs" / "reliability.md").read_text()
