@@ -41,7 +41,7 @@ def chosen(study) -> list[list[str]]:
 
 
 def search(folder, *overrides, **more):
-    return tuning_search.search([*overrides], folder=folder, **more)
+    return tuning_search.search(["backbone.weights=null", *overrides], folder=folder, **more)
 
 
 def test_the_same_seed_proposes_the_same_and_another_does_not(fake, tmp_path):
@@ -161,7 +161,7 @@ def test_a_search_is_known_by_the_name_that_version_0_1_gave_it(fake, tmp_path, 
     main(["runs=r", RATE, "trials=1", "search_seed=3", "pruning=false"])
     (folder,) = tmp_path.glob("r/*")
     assert folder.name == "search_7e1da52e"
-    overrides = ["runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
+    overrides = ["backbone.weights=null", "runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
     assert json.loads((folder / "search.json").read_text()) == {"overrides": overrides, "seed": 3, "pruning": False}
     assert capsys.readouterr().out.startswith(f"Search folder: r/{folder.name}\n")
 
