@@ -29,7 +29,7 @@ class ImageDataModule(L.LightningDataModule):
 
     Batches are uint8 images (n, 3, image_size, image_size), which the network normalises on its device, and int64 labels (n,).
 
-    After :meth:`setup` it has ``num_classes``, ``class_names``, ``images`` and ``sizes`` by split, ``cut``: the splits that the
+    After :meth:`setup` it has ``num_classes``, ``class_names``, ``images`` and ``sizes`` by split, ``cut_splits``: those that the
     data set lacks, and ``left_out``: the files that can't be read. Where ``unsplit`` is set before, splits that the data set
     lacks are empty instead of cut out of train. Its ``clock`` counts the time of what is made with it.
 

@@ -69,7 +69,7 @@ def find_examples(network: Predictor) -> dict[str, Path]:
     data = trained and trained.config and find_data(trained.config)
     recorded = trained and trained.record.get("protocol", {}).get("splits", {}).get("train")
     # A stranger's checkpoint may name any folder.
-    if not data or recorded != fingerprint_split(data.whole["train"], data.root):
+    if not data or recorded != fingerprint_split(data.all_images["train"], data.root):
         return {}
     train = data.images["train"]
     # Backwards, so that the first image of a class stays.

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from flowers_tl.search import main
 from flowers_tl.tuning import search as tuning_search
@@ -17,6 +18,20 @@ pytestmark = pytest.mark.skipif(
     not find_spec("optuna"), reason="needs Optuna: pip install '.[search]' in a checkout of the project"
 )
 RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights(tmp_path_factory):
+    """The weights that a run begins from by default: random ones under their name, since nothing is downloaded here."""
+    from torchvision.models import get_model, get_model_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("resnet18", "resnet34"):
+        file = get_model_weights(name).IMAGENET1K_V1.url.rpartition("/")[2]
+        torch.save(get_model(name).state_dict(), folder / file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWERS_TL_WEIGHTS", str(folder))
+        yield
 
 
 @pytest.fixture
@@ -41,7 +56,7 @@ def chosen(study) -> list[list[str]]:
 
 
 def search(folder, *overrides, **more):
-    return tuning_search.search(["backbone.weights=null", *overrides], folder=folder, **more)
+    return tuning_search.search([*overrides], folder=folder, **more)
 
 
 def test_the_same_seed_proposes_the_same_and_another_does_not(fake, tmp_path):
@@ -158,10 +173,10 @@ def test_no_trial_measures_test(fake, tmp_path):
 
 def test_a_search_is_known_by_the_name_that_version_0_1_gave_it(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main(["backbone.weights=null", "runs=r", RATE, "trials=1", "search_seed=3", "pruning=false"])
+    main(["runs=r", RATE, "trials=1", "search_seed=3", "pruning=false"])
     (folder,) = tmp_path.glob("r/*")
-    assert folder.name == "search_f275bf91"
-    overrides = ["backbone.weights=null", "runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
+    assert folder.name == "search_7e1da52e"
+    overrides = ["runs=r", "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"]
     assert json.loads((folder / "search.json").read_text()) == {"overrides": overrides, "seed": 3, "pruning": False}
     assert capsys.readouterr().out.startswith(f"Search folder: r/{folder.name}\n")
 
