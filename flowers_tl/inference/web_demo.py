@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.registry import find_data
 from flowers_tl.inference.explanations import explain_images
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
+from flowers_tl.results.load_runs import are_recorded
 from flowers_tl.utils.errors import UserError, needs_extra
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.templates import escape_markdown
@@ -66,10 +66,8 @@ def validate_address(host: str, port: int) -> None:
 def find_examples(network: Predictor) -> dict[str, Path]:
     """A training image of each class of the network's run; none if the very images are not on this machine."""
     trained = network.trained
-    data = trained and trained.config and find_data(trained.config)
-    recorded = trained and trained.record.get("protocol", {}).get("splits", {}).get("train")
-    # A stranger's checkpoint may name any folder.
-    if not data or recorded != fingerprint_split(data.all_images["train"], data.root):
+    data = find_data(trained.config) if trained and trained.config else None
+    if not trained or not data or not are_recorded(trained.record, "train", data.all_images["train"], data.root):
         return {}
     train = data.images["train"]
     # Backwards, so that the first image of a class stays.

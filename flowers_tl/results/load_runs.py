@@ -39,14 +39,11 @@ class Run:
 
     def find_images(self, test: SplitPredictions, root: Path | None = None) -> Path | None:
         """The folder below which the very images of its test lie: ``root``, or the one that the record names; else None."""
-        folder = root or self.result.get("data", {}).get("root")
-        recorded = self.result.get("protocol", {}).get("splits", {}).get("test")
-        if folder is None or recorded is None:
+        if (folder := root or self.result.get("data", {}).get("root")) is None:
             return None
         images = ImageSplit([Path(folder, image) for image in test.images], test.labels.tolist(), [])
-        # A stranger's record may name any file of this machine, but does not know its content.
         with suppress(OSError, ValueError, UserError):
-            if all(file.is_file() for file in images.files) and fingerprint_split(images, Path(folder)) == recorded:
+            if all(file.is_file() for file in images.files) and are_recorded(self.result, "test", images, Path(folder)):
                 return Path(folder)
         return None
 
@@ -158,6 +155,15 @@ def read_run(folder: Path) -> Run:
         for split in ("val", "test"):
             result[split] = {name: np.nan if value is None else float(value) for name, value in result[split].items()}
     return Run(folder, config, result, history)
+
+
+def are_recorded(result: Mapping[str, Any], split: str, images: ImageSplit, root: Path) -> bool:
+    """Whether these images below ``root`` are the very ones that a run's record has as this split.
+
+    A stranger's record may name any file of this machine, but does not know its content.
+    """
+    recorded = result.get("protocol", {}).get("splits", {}).get(split)
+    return recorded is not None and fingerprint_split(images, root) == recorded
 
 
 def validate_complete(result: Mapping[str, Any]) -> None:
