@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from flowers_tl.cli.exit import print_error
+from flowers_tl.config.compose import without_hydra
 from flowers_tl.utils.errors import UserError, validate_not_empty
 
 
@@ -20,7 +21,7 @@ class EmptyValues(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            task = without_hydra(config)
             try:
                 values = OmegaConf.to_container(task, resolve=True)
             except OmegaConfBaseException:

@@ -40,10 +40,14 @@ def to_plain(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         OmegaConfBaseException: for a key that the schema does not know.
         UserError: for a value that is out of its range.
     """
-    config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(without_hydra(config), resolve=True, throw_on_missing=True)
     # Hydra lets `+key=value` through.
     OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)
     validate_switches(plain, overrides)
     validate_ranges(plain)
     return plain
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A copy of a composed config without Hydra's own part, some of which only a job can resolve."""
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])

@@ -63,7 +63,7 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
     if match := re.search(r"Could not override '([^']+)'", str(error)):
         return unknown_key(match[1], TrainConfig)
     if isinstance(cause, OmegaConfBaseException):
-        key, text = re.sub(r"\[(\d+)\]", r".\1", str(cause.full_key)), first_line(str(cause))
+        key, text = as_on_command_line(str(cause.full_key)), first_line(str(cause))
         value = re.search(r"Value '(.*?)'", text)
         for words, ours in TYPES.items():
             if words in text:
@@ -74,8 +74,7 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
 
 def unknown_key(key: str, schema: Any) -> str:
     """Say that a part of the config has no such key, and which it has."""
-    # A row is table[0] in OmegaConf's words, table.0 on the command line.
-    key = re.sub(r"\[(\d+)\]", r".\1", key)
+    key = as_on_command_line(key)
     if key.startswith("hydra."):
         return f"There is no key '{key}': --cfg hydra prints those that there are."
     prefix, name = key[: key.rfind(".") + 1], key.rpartition(".")[2]
@@ -84,6 +83,11 @@ def unknown_key(key: str, schema: Any) -> str:
     if meant := [other for other in meant if other.startswith(prefix)] or meant:
         return f"There is no key '{key}': did you mean {' or '.join(meant[:4])}? --help lists all keys."
     return f"There is no key '{key}': {suggest(key, [prefix + field.name for field in fields(schema)])}."
+
+
+def as_on_command_line(key: str) -> str:
+    """A key of OmegaConf, to which a row is table[0], as it is typed: table.0."""
+    return re.sub(r"\[(\d+)\]", r".\1", key)
 
 
 def key_names(schema: Any, prefix: str = "") -> Iterator[str]:
