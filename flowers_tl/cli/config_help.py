@@ -1,15 +1,14 @@
 """The help of a command that Hydra composes: the choices in ``conf/`` and every key of the schema with its meaning."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 import omegaconf
 from hydra.core.config_store import ConfigStore
 
 from flowers_tl.cli.options import FLAGS, as_typed, field_docstrings, format_help
-from flowers_tl.config import data_schema
+from flowers_tl.config.data_schema import DATA_SCHEMAS, schema_fields
 from flowers_tl.config.schema import CONF, TrainConfig
 
 REPEATED = "Of a key that is named twice the last value counts."
@@ -39,24 +38,8 @@ def list_choices() -> dict[str, set[str]]:
     return {group: {name.stem for name in names if name.parent.name == group} for group in groups}
 
 
-def list_keys(schema: Any = TrainConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+def list_keys() -> Iterator[tuple[str, str, str]]:
     """Every key of the config, its default (nothing where it is null, or a choice says it), and its meaning."""
-    hints, texts = get_type_hints(schema), field_docstrings(schema)
-    for one in fields(schema):
-        key, kind = prefix + one.name, hints[one.name]
-        rows = [part for part in get_args(kind) if is_dataclass(part)]
-        if key == "data":
-            yield from list_data_keys()
-        elif is_dataclass(kind):
-            yield from list_keys(kind, f"{key}.")
-        elif rows:
-            yield from list_keys(rows[0], f"{key}.0.")
-        else:
-            known = one.default not in (None, MISSING, omegaconf.MISSING)
-            yield key, as_typed(one.default) if known else "", texts.get(one.name, "")
-
-
-def list_data_keys() -> Iterator[tuple[str, str, str]]:
-    """The keys of all data sets' schemas, each once."""
-    schemas = [value for name, value in vars(data_schema).items() if name.endswith("Config")]
-    yield from {row[0]: row for schema in schemas for row in list_keys(schema, "data.")}.values()
+    for key, one, schema in schema_fields(TrainConfig, DATA_SCHEMAS):
+        known = one.default not in (None, MISSING, omegaconf.MISSING)
+        yield key, as_typed(one.default) if known else "", field_docstrings(schema).get(one.name, "")

@@ -118,6 +118,7 @@ def read_options(schema: type) -> list[Option]:
     return options
 
 
+@functools.cache
 def field_docstrings(schema: type) -> dict[str, str]:
     """The string that stands below each field of a class, its bases' too."""
     texts: dict[str, str] = {}

@@ -1,7 +1,9 @@
 """The keys of ``data``, typed: a part of :mod:`flowers_tl.config.schema`."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -79,6 +81,31 @@ class FolderConfig(WithoutSplitsConfig):
 class DTDConfig(DataConfig):
     partition: int = 1
     """Which of the ten official splits, 1 to 10."""
+
+
+DATA_SCHEMAS = (DataConfig, SyntheticConfig, WithoutValConfig, WithoutSplitsConfig, FolderConfig, DTDConfig)
+
+
+def schema_fields(
+    schema: Any, data: Sequence[type] = (DataConfig,), prefix: str = ""
+) -> Iterator[tuple[str, Field, type]]:
+    """Every key below a schema: its dotted name, its field, and the dataclass that has the field.
+
+    Args:
+        schema: a dataclass whose fields may be dataclasses, or lists of them.
+        data: what the key ``data`` may be; a key that several of these have comes once.
+        prefix: of the names.
+    """
+    hints = get_type_hints(schema)
+    for one in fields(schema):
+        key, kind = prefix + one.name, hints[one.name]
+        inner = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
+        if key == "data":
+            yield from {row[0]: row for part in data for row in schema_fields(part, prefix="data.")}.values()
+        elif inner:
+            yield from schema_fields(inner, data, f"{key}{'.0' if get_args(kind) else ''}.")
+        else:
+            yield key, one, schema
 
 
 store = ConfigStore.instance()

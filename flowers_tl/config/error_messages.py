@@ -1,15 +1,14 @@
 """Errors of a config, each in one sentence that names the key or the choice and the nearest right one."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from flowers_tl.config.data_schema import DataConfig
+from flowers_tl.config.data_schema import schema_fields
 from flowers_tl.config.schema import TrainConfig
 from flowers_tl.utils.errors import UserError, first_line, how_to_install, suggest
 
@@ -79,7 +78,7 @@ def unknown_key(key: str, schema: Any) -> str:
         return f"There is no key '{key}': --cfg hydra prints those that there are."
     prefix, name = key[: key.rfind(".") + 1], key.rpartition(".")[2]
     # data.batch_size for batch_size, trainer.max_epochs for epochs.
-    meant = [other for other in key_names(TrainConfig) if other.endswith((f".{name}", f"_{name}"))]
+    meant = [other for other, *_ in schema_fields(TrainConfig) if other.endswith((f".{name}", f"_{name}"))]
     if meant := [other for other in meant if other.startswith(prefix)] or meant:
         return f"There is no key '{key}': did you mean {' or '.join(meant[:4])}? --help lists all keys."
     return f"There is no key '{key}': {suggest(key, [prefix + field.name for field in fields(schema)])}."
@@ -88,11 +87,3 @@ def unknown_key(key: str, schema: Any) -> str:
 def as_on_command_line(key: str) -> str:
     """A key of OmegaConf, to which a row is table[0], as it is typed: table.0."""
     return re.sub(r"\[(\d+)\]", r".\1", key)
-
-
-def key_names(schema: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted names of all keys of the config."""
-    for name, kind in get_type_hints(schema).items():
-        kind, index = DataConfig if name == "data" else kind, ".0" if get_origin(kind) is list else ""
-        inner = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
-        yield from key_names(inner, f"{prefix}{name}{index}.") if inner else [prefix + name]
