@@ -106,12 +106,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def validate_words(flags: Sequence[str], overrides: Sequence[str], words: Sequence[str]) -> None:
     """Raise UserError for a flag among the words of a command line that Hydra does not know, or what is no key=value."""
 
-    def refuse(message: str) -> None:
+    def raise_error(message: str) -> None:
         raise UserError(f"{message[0].upper()}{message[1:]}: --hydra-help lists the flags.")
 
     parser = get_args_parser()
     # argparse would print its usage and exit.
-    parser.error = refuse
+    parser.error = raise_error
     for word in parser.parse_known_args(list(flags))[1]:
         flag, _, value = word.partition("=")
         known = {key: "VALUE" for key, *_ in list_keys()} | dict.fromkeys(list_choices(), "NAME")

@@ -12,7 +12,7 @@ from filelock import FileLock
 from flowers_tl.config.keys import add_later_keys
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.pretrained import initial_weights, load_weights, refuse_not_finite
+from flowers_tl.models.pretrained import initial_weights, load_weights, validate_finite
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.read_record import KINDS, follow_link, plain, validate_unpacked
 from flowers_tl.runs.record import read_config, read_result
@@ -98,7 +98,7 @@ def read_checkpoint(file: Path) -> TrainedModel:
         raise ValueError("its classes do not fit")
     if not 1 <= arguments.get("image_size", 1) <= MOST_SIDE or not 0 < temperature < math.inf:
         raise ValueError("its image size or temperature is out of range")
-    refuse_not_finite(content["state_dict"], file)
+    validate_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])
     record = read_result(folder)
@@ -114,7 +114,7 @@ def read_head(file: Path) -> TrainedModel:
     config, predictions = read_config(file.parent), Predictions.read(file.parent)
     class_names = predictions.class_names if predictions else None
     state = torch.load(file, map_location="cpu", weights_only=True)
-    refuse_not_finite(state, file)
+    validate_finite(state, file)
     # If the backbone had random weights, it gets the same again.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config["seed"]))

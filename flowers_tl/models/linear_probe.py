@@ -117,7 +117,8 @@ def solve_head(
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
         raise UserError(
-            f"No head that was solved has a finite val loss (weight decays {shorten(list(map(str, weight_decays)))}): try other heads.weight_decay."
+            f"No head that was solved has a finite val loss (weight decays {shorten(list(map(str, weight_decays)))}): try other "
+            "heads.weight_decay."
         )
     final.load_state_dict(solutions[best])
     with torch.no_grad():

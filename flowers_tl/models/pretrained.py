@@ -53,8 +53,8 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
     # What the strategy trains requires gradients by now.
     if frozen := [key for key in neck if key in parameters and not parameters[key].requires_grad]:
         raise UserError(
-            f"backbone.weights={weights} has no fitting {shorten(frozen)}, which the strategy freezes, so it would stay random: train the "
-            "neck too, or name whole weights."
+            f"backbone.weights={weights} has no fitting {shorten(frozen)}, which the strategy freezes, so it would stay random: "
+            "train the neck too, or name whole weights."
         )
     if neck:
         log_note(f"{weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
@@ -107,7 +107,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} can't be read as weights ({reason}): it must be a state dict saved by torch.save."
         ) from error
-    refuse_not_finite(state, path)
+    validate_finite(state, path)
     prefix = "backbone.network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
 
@@ -117,7 +117,7 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_nested and not value.is_meta
 
 
-def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
+def validate_finite(state: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError if a file's weights or statistics hold NaN or infinite numbers, or are no weights."""
     wrong = [
         name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.float().isfinite().all()

@@ -149,9 +149,9 @@ def probe(model: TransferClassifier, images: int, sentence: str, remedy: str) ->
         raise UserError(f"{sentence} ({first_line(error)}): {remedy}.") from error
 
 
-def note_without_effect(model: TransferClassifier, given: Sequence[str]) -> None:
+def note_without_effect(model: TransferClassifier, named_keys: Sequence[str]) -> None:
     """Tell which of the keys that the user has named change nothing, since the strategy takes no training steps."""
-    ignored = [key for key in given if key.startswith(OF_STEPS)]
+    ignored = [key for key in named_keys if key.startswith(OF_STEPS)]
     if ignored and not model.groups:
         log_note(
             f"strategy={model.strategy.name} solves its head without training steps, and takes nothing from {', '.join(ignored)}."

@@ -36,13 +36,19 @@ class DecodedImages:
         short_side: to which each is resized, in pixels; None: none is resized.
         kept: the images, where they are in the cache; None decodes an image whenever it is needed.
         value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
+        mapped: the file that ``kept`` lies in, where it is one.
     """
 
-    # The file that they are mapped from.
-    mapped: Path | None = None
-
-    def __init__(self, files: Files, short_side: int | None, kept: Kept = None, value_range: Limits = None) -> None:
+    def __init__(
+        self,
+        files: Files,
+        short_side: int | None,
+        kept: Kept = None,
+        value_range: Limits = None,
+        mapped: Path | None = None,
+    ) -> None:
         self.files, self.short_side, self.kept, self.value_range = files, short_side, kept, value_range
+        self.mapped = mapped
 
     # Mapped memory can't be handed to a worker process that was not forked: that one maps the file itself.
     def __getstate__(self) -> dict[str, Any]:
@@ -76,9 +82,7 @@ class DecodedImages:
         if self.kept is None:
             return DecodedImages(files, self.short_side, value_range=self.value_range)
         kept = dict(zip(self.files, self.kept, strict=True))
-        part = DecodedImages(files, self.short_side, [kept[file] for file in files], self.value_range)
-        part.mapped = self.mapped
-        return part
+        return DecodedImages(files, self.short_side, [kept[file] for file in files], self.value_range, self.mapped)
 
     def to(self, device: torch.device) -> "DecodedImages":
         """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
@@ -145,8 +149,8 @@ def open_images(
 
     description = describe_images(files, side, cache, value_range)
     entry = cache.get("pictures", what, description, "decode", build)
-    images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes), value_range)
-    images.mapped = cache.path("pictures", description) / "data.bin"
+    mapped = cache.path("pictures", description) / "data.bin"
+    images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes), value_range, mapped)
     # A lenient run may have kept them.
     if images.undecodable and not lenient:
         read_image(images.undecodable[0], value_range=value_range)
