@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from flowers_tl.inference.predictor import Predictor
 
-# So Python calls a module that `python -m` still looks for: this process is a command, from its first import on.
-if sys.argv[0] == "-m" and any("flowers_tl" in word for word in sys.orig_argv):
+# This process is a command, from its first import on: the installed script, or -m, as Python calls a module that it still
+# looks for.
+if sys.argv[0].endswith("flowers-tl") or (sys.argv[0] == "-m" and any("flowers_tl" in word for word in sys.orig_argv)):
     from flowers_tl.utils.interruption import listen
 
     listen()

@@ -6,7 +6,6 @@ import sys
 from flowers_tl.cli.exit import exit_on_error
 from flowers_tl.cli.options import exit_after_help, format_help
 from flowers_tl.utils.errors import UserError, suggest
-from flowers_tl.utils.interruption import listen
 
 COMMANDS = {
     "train": "Train one strategy, test it, and leave a record; with -m a sweep of many.",
@@ -24,7 +23,6 @@ ABOUT = "Each command is python -m flowers_tl.COMMAND, too; COMMAND --help says 
 
 def main() -> None:
     """Run the command that the first word names, as ``python -m`` does it; without a word list all commands."""
-    listen()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     with exit_on_error():
         usage = "flowers-tl COMMAND key=value ..."

@@ -36,7 +36,9 @@ def listen() -> None:
             atexit.register(signal.signal, number, signal.SIG_IGN)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=forget)
-    parent, os.environ[PARENT] = int(os.environ.get(PARENT, 0)), str(os.getpid())
+    # Who started a shell or a cluster's job between is not waited for.
+    parent = os.getppid() if os.environ.get(PARENT) == str(os.getppid()) else 0
+    os.environ[PARENT] = str(os.getpid())
     # Both sockets live as long as the thread.
     threading.Thread(target=watch, args=(parent, reader, writer), daemon=True).start()
 

@@ -101,6 +101,19 @@ def test_a_command_ends_with_the_one_that_started_it(rank):
         time.sleep(0.1)
 
 
+def test_a_command_that_a_shell_has_started_is_not_taken_for_an_orphan():
+    # The thread looks at its parent each second.
+    inner = "import time; from flowers_tl.utils.interruption import listen; listen(); time.sleep(2)"
+    outer = """
+import subprocess, sys
+from flowers_tl.utils.interruption import listen
+listen()
+print("at work", flush=True)
+sys.exit(subprocess.run(["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, sys.argv[1]]).returncode)
+"""
+    assert start(inner, outer).wait(timeout=60) == 0
+
+
 def test_a_helper_process_that_is_told_to_stop_ends_the_first_one():
     # Its own child is the helper: the first process has no rank.
     parent = PARENT.replace("text=True)", 'text=True, env={**__import__("os").environ, "LOCAL_RANK": "1"})')
