@@ -77,7 +77,7 @@ RANGES = {
     "scheduler.final": Range(0, 1, remedy="it is a share of the learning rates"),
     "scheduler.pct_start": Range(0, 1, (0, 1), remedy="it is the share of steps in which the rates rise"),
     "regularisation.label_smoothing": Range(0, 1, (1,), remedy="it is the share of a label that all classes get"),
-    "regularisation.mixup": Range(without=(0, math.inf), remedy="null turns it off"),
+    "regularisation.mixup": Range(1e-6, without=(math.inf,), remedy="null turns it off"),
     "regularisation.cutmix": Range(without=(0, math.inf), remedy="null turns it off"),
     "regularisation.ema": Range(0, 1, (0, 1), remedy="it is the share that stays at each step; null turns it off"),
     "regularisation.early_stopping": Range(1, remedy="null never stops early"),
@@ -115,7 +115,7 @@ def validate_ranges(config: Mapping[str, Any]) -> None:
     """Raise UserError for the first value of a config, plain Python, that is out of its range or none of the choices."""
     for key, value in flatten(config).items():
         # Adam divides a rate by a tenth, and the result must be a float32.
-        if isinstance(value, int | float) and 1e30 < value < math.inf:
+        if isinstance(value, int | float) and 3e37 < value < math.inf:
             raise UserError(f"{key}={value} is too large to compute with: name a smaller number.")
         allowed = RANGES.get(re.sub(r"\.\d+\b", ".*", key))
         if allowed and value is not None and not allowed.allows(value):

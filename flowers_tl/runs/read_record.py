@@ -12,9 +12,11 @@ import yaml
 
 from flowers_tl.utils.errors import UserError, first_line
 
-# Bytes of a file, levels of a value, characters of a text, sizes of a number: far above those of any real record.
+# Bytes of a file, levels of a value, characters of a text: far above those of any real record. Then the largest integer and
+# float: a run that diverges may have any loss of 32 bits.
 MOST_BYTES = {".json": 2**24, ".yaml": 2**18, ".csv": 2**26}
-MOST_LEVELS, MOST_LETTERS, MOST = 20, 10_000, 2**63
+MOST_LEVELS, MOST_LETTERS = 20, 10_000
+MOST = {int: 2**63, float: 1e39}
 NUMBER = (int, float)
 # Bytes of what an archive unpacks to, beside sixteen times its own: weights and logits hardly shrink, names do.
 MOST_UNPACKED = 2**26
@@ -88,7 +90,7 @@ def plain(value: Any, kinds: Mapping[str, Any], key: str = "", level: int = 0) -
         return {name: plain(part, kinds, f"{key}.{name}" if key else name, level + 1) for name, part in inner}
     if isinstance(value, list | tuple):
         return [plain(part, kinds, f"{key}.{place}", level + 1) for place, part in enumerate(value)]
-    if isinstance(value, int | float) and not isinstance(value, bool) and MOST < abs(value) < math.inf:
+    if type(value) in MOST and MOST[type(value)] < abs(value) < math.inf:
         raise ValueError(f"{key} is too large a number")
     return printable(value) if isinstance(value, str) else value
 

@@ -164,6 +164,7 @@ train scheduler=onecycle scheduler.final=0.1 -> scheduler.final=0.1
 train scheduler.name=linear -> scheduler.name=linear
 train regularisation.mixup=0 -> regularisation.mixup=0
 train regularisation.mixup=-1 -> regularisation.mixup=-1
+train regularisation.mixup=1e-320 -> regularisation.mixup
 train regularisation.label_smoothing=1 -> regularisation.label_smoothing=1
 train regularisation.label_smoothing=10 -> regularisation.label_smoothing=10
 train regularisation.ema=1 -> regularisation.ema=1

@@ -266,7 +266,15 @@ def test_an_empty_split_is_refused(copy):
         data.setup()
 
 
-@pytest.mark.parametrize("override", ["data.batch_size=0", "data.image_size=3", "data.num_workers=-1", "seed=-1"])
-def test_senseless_sizes_are_refused(config, override):
-    with pytest.raises(UserError, match=rf"{override} must be at least"):
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("data.batch_size=0", "be at least 1"),
+        ("data.image_size=3", "lie between 16 and 10000"),
+        ("data.num_workers=-1", "be at least 0"),
+        ("seed=-1", "be at least 0"),
+    ],
+)
+def test_senseless_sizes_are_refused(config, override, allowed):
+    with pytest.raises(UserError, match=rf"{override} must {allowed}"):
         validate_ranges(config([override]))

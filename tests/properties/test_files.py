@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowers_tl.config.keys import flatten
+from flowers_tl.runs.read_record import KINDS
 from flowers_tl.runs.record import RunFolder, read_result
 from flowers_tl.utils.files import csv_text, dumps, format_csv
 
@@ -39,8 +40,17 @@ def test_json_comes_back_and_what_is_not_finite_is_null(value):
     assert json.loads(dumps(value), parse_constant=no_constant) == without_infinity(value)
 
 
+# What a record may hold: see flowers_tl.runs.read_record.
+TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs"]))
+RECORDED = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-1e39, 1e39) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
 @settings(max_examples=40)
-@given(st.dictionaries(st.text().filter(lambda key: key not in ("status", "seconds", "error")), PLAIN, max_size=4))
+@given(st.dictionaries(TEXTS.filter(lambda key: key not in KINDS and key != "error"), RECORDED, max_size=4))
 def test_a_record_comes_back(values):
     with tempfile.TemporaryDirectory() as folder:
         with RunFolder(folder, "seed: 0\n") as run:
