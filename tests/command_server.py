@@ -34,7 +34,7 @@ class Running:
     """A command at work; ``pid`` is its process group's too."""
 
     def __init__(self, server: subprocess.Popen, module: str, arguments: Sequence[str], cwd: Path, environment: dict):
-        self.server, self.arguments = server, [module, *arguments]
+        self.server, self.arguments, self.finished = server, [module, *arguments], False
         self.folder = TemporaryDirectory(prefix="command-")
         out, err = self.texts = [str(Path(self.folder.name, name)) for name in ("stdout", "stderr")]
         request = {"module": module, "arguments": arguments, "environment": environment}
@@ -60,6 +60,8 @@ class Running:
             self.kill()
             self.server.stdout.readline()
             raise
+        finally:
+            self.finished = True
         code, peak = ended.split()
         texts = [Path(file).read_text(errors="replace") for file in self.texts]
         self.folder.cleanup()
@@ -84,10 +86,15 @@ class CommandServer:
             text=True,
             env=os.environ | own,
         )
+        self.running: Running | None = None
 
     def start(self, module: str, arguments: Sequence[str], cwd: Path, environment: dict) -> Running:
-        """Start ``python -m MODULE ARGUMENTS`` in a folder and environment."""
-        return Running(self.process, module, arguments, cwd, environment)
+        """Start ``python -m MODULE ARGUMENTS`` in a folder and environment; a command that nobody waited for is killed."""
+        if self.running and not self.running.finished:
+            self.running.kill()
+            self.running.wait()
+        self.running = Running(self.process, module, arguments, cwd, environment)
+        return self.running
 
     def close(self) -> None:
         """End the process, after its command."""

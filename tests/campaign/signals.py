@@ -132,10 +132,11 @@ def interrupt(kind: str, number: signal.Signals, seed: str, folder: Path) -> str
 def orphan(kind: str, seed: str, folder: Path) -> str:
     """Kill the process that was started, and no other, once those that it starts are at work."""
     name, words = command(kind)
+    moment = random.Random(seed).random() * length(kind) / 2
     running = start(name, *words, cwd=folder, **{MARK: str(folder)})
     # A data loader's workers come late.
     wait_until(lambda: len(processes(str(folder), running.pid)) > 1)
-    time.sleep(random.Random(seed).random() * length(kind) / 2)
+    time.sleep(moment)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     return no_process_left(str(folder), running.pid)

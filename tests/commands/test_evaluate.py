@@ -228,7 +228,7 @@ def test_all_images_of_a_set_can_be_measured(layout, cache, letters, photos, tmp
 
 
 def test_all_images_are_no_val_to_fit_on(run_folder):
-    with pytest.raises(UserError, match="name split=test"):
+    with pytest.raises(UserError, match=r"conformal is fitted on val, .*: use split=test"):
         evaluate(**options(ckpt=run_folder, split="all", conformal=0.1, out=None))
 
 
@@ -241,7 +241,7 @@ def test_val_that_was_trained_on_is_told(config, tiny, tmp_path, capsys):
 
 def test_val_that_was_trained_on_calibrates_nothing(config, tiny, tmp_path):
     train(config(tiny(**{"data.protocol": "trainval"})), tmp_path / "run")
-    with pytest.raises(UserError, match="which this network was trained on"):
+    with pytest.raises(UserError, match="this network was trained on val"):
         evaluate(**options(ckpt=tmp_path / "run", calibrate=True, out=None))
 
 

@@ -363,7 +363,7 @@ def test_a_part_of_a_range_below_zero_is_read_by_the_range(tmp_path):
         ((GREYS.astype(np.int16) - 128).astype("i1"), "TIFF of 8 bits, signed, -128 to 127"),
         (GREYS.astype("<f4"), "TIFF of 32 bits, float, 0 to 255"),
         (np.where(GREYS == 7, np.nan, UNIT).astype("<f4"), "TIFF of 32 bits, float, nan to nan"),
-        (UNIT.astype("<f8"), "a TIFF of (64,) bits, float, is not read"),
+        (UNIT.astype("<f8"), "a TIFF of 64 bits, float, is not read"),
     ],
 )
 def test_numbers_without_a_range_are_refused_with_their_format(tmp_path, values, words):
