@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -76,21 +77,20 @@ def main(options: BusyOptions) -> None:
     data |= {"machine": describe_machine(), "versions": versions()}
     (options.out / "logs").mkdir(parents=True, exist_ok=True)
     done = {(row["number"], row["job"], row["busy"], row["setting"]) for row in data["measured"]}
-    for number in range(options.repeats):
-        for job in lists["jobs"]:
+    plan = product(range(options.repeats), lists["jobs"], map(int, options.busy.split(",")), lists["settings"])
+    warmed = set()
+    for number, job, busy, setting in plan:
+        if (number, job, busy, setting) in done:
+            continue
+        if job not in warmed:
             # This fills the caches, and the system's memory with the files.
             measure(job, 0, "as shipped", options)
-            for busy in map(int, options.busy.split(",")):
-                for setting in lists["settings"]:
-                    if (number, job, busy, setting) not in done:
-                        row = measure(job, busy, setting, options) | {"number": number}
-                        print(
-                            f"[{number + 1}/{options.repeats}] {job}, {busy} busy, {setting}: {row['phases']}",
-                            flush=True,
-                        )
-                        data["measured"].append(row)
-                        with atomic_write(file) as beside:
-                            beside.write_text(dumps(data) + "\n", encoding="utf-8")
+            warmed.add(job)
+        row = measure(job, busy, setting, options) | {"number": number}
+        print(f"[{number + 1}/{options.repeats}] {job}, {busy} busy, {setting}: {row['phases']}", flush=True)
+        data["measured"].append(row)
+        with atomic_write(file) as beside:
+            beside.write_text(dumps(data) + "\n", encoding="utf-8")
     print(table(data["measured"]))
 
 

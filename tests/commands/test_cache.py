@@ -1,23 +1,10 @@
 """The cache is listed and cleared as a user asks, and nothing by a slip."""
 
 import pytest
-import torch
 
 from flowers_tl.cache import main
 from flowers_tl.data.cached.disk_cache import Cache, entries
-
-VALUES = torch.arange(60, dtype=torch.float32).view(5, 12)
-
-
-def keep(cache: Cache, values: torch.Tensor = VALUES, made: list | None = None, **description) -> torch.Tensor:
-    def build(writer):
-        if made is not None:
-            made.append(description)
-        for row in values:
-            writer.write(row)
-
-    entry = cache.get("things", "some things", description or {"a": 1}, "decode", build)
-    return entry.tensor(torch.float32).view(-1, 12)
+from tests.data.cached.kept_things import keep
 
 
 def test_the_command_lists_and_clears(run_command, tmp_path):

@@ -5,6 +5,14 @@ import pytest
 from odd_images import tiff
 from PIL import Image
 
+from flowers_tl.utils.notes import log_note
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Each test is a process that was told nothing yet."""
+    log_note.cache_clear()
+
 
 @pytest.fixture
 def scans(photos):

@@ -12,22 +12,7 @@ from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.notes import log_note
-
-COUNTS = {"rose": 10, "aster": 8, "poppy, red [1]=x": 6}
-
-
-@pytest.fixture(autouse=True)
-def heard():
-    """Each test is a process that was told nothing yet."""
-    log_note.cache_clear()
-
-
-def opened(root: Path, **arguments) -> FolderDataModule:
-    data = FolderDataModule(str(root), image_size=32, **arguments)
-    data.prepare_data()
-    data.setup()
-    return data
+from tests.data.opened_folders import COUNTS, open_folder
 
 
 def names(data: FolderDataModule, split: str) -> set[str]:
@@ -35,7 +20,7 @@ def names(data: FolderDataModule, split: str) -> set[str]:
 
 
 def test_folders_name_the_classes_and_splits_are_cut_by_class(photos):
-    data = opened(photos(COUNTS))
+    data = open_folder(photos(COUNTS))
     assert data.class_names == ["aster", "poppy, red [1]=x", "rose"]
     assert data.num_classes == data.count_classes() == 3
     assert data.sizes == {"train": 16, "val": 4, "test": 4}
@@ -50,7 +35,7 @@ def test_folders_name_the_classes_and_splits_are_cut_by_class(photos):
 def test_split_folders_are_taken_and_what_lacks_is_cut_out_of_train(photos, has):
     for split in has:
         root = photos(COUNTS, f"photos/{split}").parent
-    data = opened(root)
+    data = open_folder(root)
     for split in set(has) - {"train"}:
         assert names(data, split) == {f"{split}/{name}/{k}.jpg" for name, count in COUNTS.items() for k in range(count)}
     assert all(
@@ -60,7 +45,7 @@ def test_split_folders_are_taken_and_what_lacks_is_cut_out_of_train(photos, has)
 
 
 def test_a_class_may_be_called_as_a_split(photos):
-    data = opened(photos({"train": 5, "bus": 5, "test": 5}))
+    data = open_folder(photos({"train": 5, "bus": 5, "test": 5}))
     assert data.class_names == ["bus", "test", "train"]
 
 
@@ -69,16 +54,16 @@ def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photo
     for name in (".DS_Store", "rose/.1.jpg", "rose/._2.jpg", ".cache/aster/1.jpg", "rose/.thumbs/1.jpg"):
         (root / name).parent.mkdir(exist_ok=True, parents=True)
         (root / name).write_bytes(b"hidden")
-    plain = opened(root)
+    plain = open_folder(root)
     assert capsys.readouterr().err == ""
     for name in ("notes.txt", "above.jpg", "rose/a.heic", "rose/raw/a.cr2"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"other")
-    assert opened(root).images == plain.images
+    assert open_folder(root).images == plain.images
     told = capsys.readouterr().err
     assert told.startswith(f"Note: Left out below {root}, since they are no images")
     assert told.strip().endswith("or lie in no class folder: above.jpg, notes.txt, rose/a.heic.")
-    opened(root)
+    open_folder(root)
     assert capsys.readouterr().err == "", "once is enough"
 
 
@@ -89,7 +74,7 @@ def test_links_are_followed(photos, tmp_path):
     (tmp_path / "linked" / "aster").mkdir()
     for file in (root / "aster").iterdir():
         (tmp_path / "linked" / "aster" / file.name).symlink_to(file)
-    assert sum(opened(tmp_path / "linked").sizes.values()) == 18
+    assert sum(open_folder(tmp_path / "linked").sizes.values()) == 18
 
 
 BROKEN = {
@@ -144,7 +129,7 @@ def test_what_is_laid_out_otherwise_is_refused(photos, tmp_path, fault):
     if fault == "other classes":
         (root / "test" / "rose").rename(root / "test" / "lily")
     with pytest.raises(UserError) as caught:
-        opened(root)
+        open_folder(root)
     assert str(caught.value).startswith(BROKEN[fault].format(root=root))
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
@@ -156,12 +141,12 @@ def test_without_a_folder_it_says_so():
 
 
 def test_splits_and_images_follow_the_folder_wherever_it_lies(photos, tmp_path):
-    data = opened(photos(COUNTS))
+    data = open_folder(photos(COUNTS))
     shutil.copytree(data.root, tmp_path / "elsewhere")
-    moved = opened(tmp_path / "elsewhere")
+    moved = open_folder(tmp_path / "elsewhere")
     assert all(names(data, split) == names(moved, split) for split in SPLITS)
     assert data.fingerprints() == moved.fingerprints()
-    other = opened(data.root, split_seed=1)
+    other = open_folder(data.root, split_seed=1)
     assert other.sizes == data.sizes
     assert all(other.fingerprints()[split] != data.fingerprints()[split] for split in SPLITS)
 
@@ -172,13 +157,13 @@ def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
         root = photos({"rose": 3, "aster": 3}, f"photos/{split}").parent
     for number, file in enumerate(sorted(root.rglob("*.jpg"))):  # drawn alike in all three
         file.write_bytes(file.read_bytes() + bytes([number]))
-    data = opened(root, cache=Cache(tmp_path / "cache") if kept else None)
+    data = open_folder(root, cache=Cache(tmp_path / "cache") if kept else None)
     plain = data.fingerprints()
-    assert opened(root, protocol="trainval").fingerprints()["test"] == plain["test"]
+    assert open_folder(root, protocol="trainval").fingerprints()["test"] == plain["test"]
     assert capsys.readouterr().err == ""
     shutil.copy(root / "train" / "rose" / "1.jpg", root / "test" / "rose" / "copy.jpg")
     shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "rose" / "beside.jpg")  # no harm
-    opened(root, cache=data.cache).fingerprints()
+    open_folder(root, cache=data.cache).fingerprints()
     told = "Note: Images that are in two splits, byte for byte, flatter the scores; keep one of each:"
     assert capsys.readouterr().err.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
@@ -192,7 +177,7 @@ def test_all_copies_are_told_in_splits_and_in_classes(photos, capsys):
         shutil.copy(root / "train" / "rose" / "1.jpg", root / place)
     for number in range(5):
         shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "aster" / f"also_{number}.jpg")
-    opened(root, protocol="trainval").fingerprints()
+    open_folder(root, protocol="trainval").fingerprints()
     splits, classes = capsys.readouterr().err.strip().splitlines()
     assert splits.endswith("keep one of each: test/rose/c.jpg = test/rose/b.jpg = val/rose/a.jpg = train/rose/1.jpg.")
     assert "in two classes, byte for byte, are wrong in one of them; keep the right one: train/rose/2.jpg = " in classes
@@ -202,7 +187,7 @@ def test_all_copies_are_told_in_splits_and_in_classes(photos, capsys):
 @pytest.mark.parametrize("pair", [("Rose", "rose"), ("rosé", "rose\u0301")])
 def test_classes_that_look_alike_get_a_word(photos, capsys, pair):
     root = photos(dict.fromkeys((*pair, "aster"), 4))
-    assert len(opened(root).class_names) == 3
+    assert len(open_folder(root).class_names) == 3
     note = capsys.readouterr().err
     assert f"look alike are taken for different ones: {', '.join(map(ascii, sorted(pair)))}." in note
     assert "aster" not in note
@@ -212,39 +197,39 @@ def test_the_runs_own_folder_is_no_class_and_a_class_of_that_name_is_one(photos)
     root = photos({"aster": 4, "rose": 4})
     (root / "outputs" / "2026-01-31" / "run").mkdir(parents=True)
     (root / "outputs" / "2026-01-31" / "run" / "comparison.png").touch()
-    assert opened(root).class_names == ["aster", "rose"]
+    assert open_folder(root).class_names == ["aster", "rose"]
     shutil.copy(root / "rose" / "1.jpg", root / "outputs" / "1.jpg")
     with pytest.raises(UserError, match="lies too deep"):
-        opened(root)
+        open_folder(root)
 
 
 def test_the_home_folder_is_understood(photos, monkeypatch):
     root = photos(COUNTS)
     monkeypatch.setenv("HOME", str(root.parent))
-    assert opened(Path("~/photos")).root == root
+    assert open_folder(Path("~/photos")).root == root
 
 
 def test_few_images_of_a_class_and_trainval_work_as_with_flowers(photos):
     root = photos(COUNTS)
-    few = opened(root, per_class=2)
+    few = open_folder(root, per_class=2)
     assert np.bincount(few.images["train"].labels).tolist() == [2, 2, 2]
-    assert few.fingerprints() == opened(root).fingerprints()
-    both = opened(root, protocol="trainval")
-    assert names(both, "train") == names(few, "val") | names(opened(root), "train")
+    assert few.fingerprints() == open_folder(root).fingerprints()
+    both = open_folder(root, protocol="trainval")
+    assert names(both, "train") == names(few, "val") | names(open_folder(root), "train")
 
 
 def test_jpegs_of_other_names_are_trained_on_and_change_nothing_where_there_are_none(photos, capsys):
     root = photos(COUNTS)
-    before = opened(root).fingerprints()
+    before = open_folder(root).fingerprints()
     (root / "rose" / "0.jpg").rename(root / "rose" / "0.JFIF")
     (root / "aster" / "0.jpg").rename(root / "aster" / "0.jpe")
-    found = opened(root)
+    found = open_folder(root)
     assert sum(found.sizes.values()) == sum(COUNTS.values())
     assert {"rose/0.JFIF", "aster/0.jpe"} <= names(found, "train") | names(found, "val") | names(found, "test")
     assert not capsys.readouterr().err
     for name, old in (("0.JFIF", "rose"), ("0.jpe", "aster")):
         (root / old / name).rename(root / old / "0.jpg")
-    assert opened(root).fingerprints() == before
+    assert open_folder(root).fingerprints() == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
@@ -252,7 +237,7 @@ def test_names_that_are_no_utf8_are_classes_and_files(photos):
     root = os.fsencode(photos(COUNTS))
     os.rename(root + b"/aster", root + b"/caf\xe9")
     os.rename(root + b"/caf\xe9/0.jpg", root + b"/caf\xe9/caf\xe9.jpg")
-    data = opened(Path(os.fsdecode(root)))
+    data = open_folder(Path(os.fsdecode(root)))
     assert data.class_names == ["caf\\xe9", "poppy, red [1]=x", "rose"]
     assert set(data.fingerprints()) == set(SPLITS)
     assert sum(data.sizes.values()) == sum(COUNTS.values())

@@ -1,42 +1,25 @@
 """Explanations are of the crop that the network sees, and of one class for all networks."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from flowers_tl.inference.explanations import explain_images, explain_same_classes, prepare_first
-from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.inference.explanations import explain_images, explain_same_classes
 from flowers_tl.utils.errors import UserError
+from tests.inference.explained import NAMES, draw_images, make, prepared
 
 pytestmark = pytest.mark.skipif(
     not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
 )
 SHAPES = {"wide.jpg": (90, 40), "tall.png": (40, 110), "花.jpg": (50, 50)}
-NAMES = ("rose", "oxeye daisy", "poppy", "lily", "tulip", "bee orchid", "aster", "iris")
 
 
 @pytest.fixture(scope="module")
 def drawn_images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos of mine")
-    rng = np.random.default_rng(0)
-    for name, (width, height) in SHAPES.items():
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / name)
-    return folder
-
-
-def make(names=NAMES, seed=0, size=64, name="the network") -> Predictor:
-    torch.manual_seed(seed)
-    return Predictor(StagedNetwork("resnet18", len(names)), names, size, device="cpu", name=name)
-
-
-def prepared(network: Predictor, folder: Path) -> dict:
-    return prepare_first(network, sorted(folder.iterdir()), 12, pytest.fail)
+    return draw_images(tmp_path_factory.mktemp("photos of mine"), SHAPES)
 
 
 def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_named(drawn_images):

@@ -1,19 +1,16 @@
 """What is drawn of what networks see: the right things, in the right places, and all of it readable."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.figure import Figure
-from PIL import Image
 
-from flowers_tl.inference.explanations import Explanation, Heat, explain_images, explain_same_classes, prepare_first
+from flowers_tl.inference.explanations import Explanation, Heat, explain_images, explain_same_classes
 from flowers_tl.inference.figures import PANEL, draw_explanations
-from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.notes import log_note
+from tests.inference.explained import NAMES as SHORT
+from tests.inference.explained import draw_images, make, prepared
 
 pytestmark = pytest.mark.skipif(
     not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
@@ -26,26 +23,11 @@ SHAPES = {
 }
 LONG = "a daisy whose name is as long as only botanists know how to make them, subspecies "
 NAMES = ("rose", *(LONG + f"number {k}" for k in range(50)))
-SHORT = ("rose", "oxeye daisy", "poppy", "lily", "tulip", "bee orchid", "aster", "iris")
 
 
 @pytest.fixture(scope="module")
 def drawn_images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos of mine")
-    rng = np.random.default_rng(0)
-    for name, (width, height) in SHAPES.items():
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / name)
-    return folder
-
-
-def make(names=NAMES, seed=0, size=64, name="the network") -> Predictor:
-    torch.manual_seed(seed)
-    return Predictor(StagedNetwork("resnet18", len(names)), names, size, device="cpu", name=name)
-
-
-def prepared(network: Predictor, folder: Path) -> dict:
-    return prepare_first(network, sorted(folder.iterdir()), 12, pytest.fail)
+    return draw_images(tmp_path_factory.mktemp("photos of mine"), SHAPES)
 
 
 def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_path, figures):
@@ -111,7 +93,7 @@ def all_text(figure: Figure) -> list:
 
 
 def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(drawn_images, tmp_path, figures):
-    first, second = make(), make(seed=1)
+    first, second = make(NAMES), make(NAMES, seed=1)
     seen = explain_same_classes([first, second], prepared(first, drawn_images), stage="layer1")
     draw_explanations(seen, tmp_path / "f.png", ["one", "two"])
     heat, apart = figures[0].axes[-2:]

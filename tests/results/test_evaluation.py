@@ -12,16 +12,6 @@ from flowers_tl.results.scores import METRICS, Metric
 from flowers_tl.results.statistics import probabilities
 
 
-@pytest.fixture(scope="module")
-def answered():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 6, 200)
-    labels[labels == 4] = 5  # a class that does not occur
-    logits = rng.normal(size=(200, 7)).astype(np.float32)
-    logits[np.arange(200), labels] += 1.5
-    return logits, labels
-
-
 def test_a_metric_is_one_row(answered, tmp_path, monkeypatch, caplog):
     """The table of `evaluate` and evaluation.json have it, with its title and format."""
     logits, labels = answered

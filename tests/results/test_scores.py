@@ -9,16 +9,6 @@ from flowers_tl.models.metrics import make_metrics
 from flowers_tl.results.scores import compute_scores, confusion, count_by_class, worst_mistakes
 
 
-@pytest.fixture(scope="module")
-def answered():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 6, 200)
-    labels[labels == 4] = 5  # a class that does not occur
-    logits = rng.normal(size=(200, 7)).astype(np.float32)
-    logits[np.arange(200), labels] += 1.5
-    return logits, labels
-
-
 def test_scores_are_those_that_training_reports(answered):
     logits, labels = answered
     found = compute_scores(logits, labels)

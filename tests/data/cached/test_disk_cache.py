@@ -15,19 +15,7 @@ from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.cached import disk_cache as room
 from flowers_tl.data.cached.disk_cache import Cache, clear, entries
 from flowers_tl.utils.errors import UserError
-
-VALUES = torch.arange(60, dtype=torch.float32).view(5, 12)
-
-
-def keep(cache: Cache, values: torch.Tensor = VALUES, made: list | None = None, **description) -> torch.Tensor:
-    def build(writer):
-        if made is not None:
-            made.append(description)
-        for row in values:
-            writer.write(row)
-
-    entry = cache.get("things", "some things", description or {"a": 1}, "decode", build)
-    return entry.tensor(torch.float32).view(-1, 12)
+from tests.data.cached.kept_things import VALUES, keep
 
 
 @pytest.fixture(autouse=True)

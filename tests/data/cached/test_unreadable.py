@@ -8,26 +8,10 @@ import pytest
 
 from flowers_tl.data.cached import unreadable as readable
 from flowers_tl.data.cached.disk_cache import Cache
-from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.image_io import read_image
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.notes import log_note
-
-COUNTS = {"rose": 10, "aster": 8, "poppy, red [1]=x": 6}
-
-
-@pytest.fixture(autouse=True)
-def heard():
-    """Each test is a process that was told nothing yet."""
-    log_note.cache_clear()
-
-
-def opened(root: Path, **arguments) -> FolderDataModule:
-    data = FolderDataModule(str(root), image_size=32, **arguments)
-    data.prepare_data()
-    data.setup()
-    return data
+from tests.data.opened_folders import COUNTS, open_folder
 
 
 @pytest.fixture
@@ -64,7 +48,7 @@ def test_unreadable_images_are_told_and_left_out_of_their_split(damaged, tmp_pat
     def cache():
         return Cache(tmp_path / "cache", **CACHES[kept]) if CACHES[kept] else None
 
-    data = opened(damaged, cache=cache())
+    data = open_folder(damaged, cache=cache())
     assert [file.relative_to(damaged).as_posix() for file in data.left_out] == [
         "aster/2.jpg",
         "rose/1.jpg",
@@ -81,7 +65,7 @@ def test_unreadable_images_are_told_and_left_out_of_their_split(damaged, tmp_pat
     assert len(splits["train"]) == 25
     # A second run, in this process or another, decodes nothing but what it tells of.
     del reads[:]
-    assert opened(damaged, cache=cache()).images == data.images
+    assert open_folder(damaged, cache=cache()).images == data.images
     assert sorted(reads) == ["1.jpg", "2.jpg", "gone.jpg"]
 
 
@@ -90,10 +74,10 @@ def test_strict_refuses_them(damaged, tmp_path, kept):
     for strict in (True, False, True):  # whoever comes first
         cache = Cache(tmp_path / "cache", **CACHES[kept]) if CACHES[kept] else None
         if not strict:
-            opened(damaged, cache=cache)
+            open_folder(damaged, cache=cache)
             continue
         with pytest.raises(UserError) as caught:
-            opened(damaged, strict=True, cache=cache)
+            open_folder(damaged, strict=True, cache=cache)
         sentence = (
             f"{damaged / 'aster' / '2.jpg'} is missing, or can't be read (and 2 more): put it back, or leave it out"
         )
@@ -102,13 +86,13 @@ def test_strict_refuses_them(damaged, tmp_path, kept):
 
 def test_strict_lets_whole_images_pass(photos):
     root = photos(COUNTS)
-    assert opened(root, strict=True).images == opened(root).images
+    assert open_folder(root, strict=True).images == open_folder(root).images
 
 
 def test_a_image_that_was_mended_is_there_again(damaged, tmp_path):
-    opened(damaged, cache=Cache(tmp_path / "cache"))
+    open_folder(damaged, cache=Cache(tmp_path / "cache"))
     shutil.copy(damaged / "rose" / "3.jpg", damaged / "rose" / "1.jpg")
-    data = opened(damaged, cache=Cache(tmp_path / "cache"))
+    data = open_folder(damaged, cache=Cache(tmp_path / "cache"))
     assert [file.name for file in data.left_out] == ["2.jpg", "gone.jpg"]
     batches = [batch for split in SPLITS for batch in data.in_order(split)]
     assert sum(len(labels) for _, labels in batches) == 23
@@ -116,24 +100,24 @@ def test_a_image_that_was_mended_is_there_again(damaged, tmp_path):
 
 def test_a_class_of_which_a_split_can_read_nothing_is_named(photos):
     root = photos({"rose": 6, "aster": 6})
-    lost = next(file for file in opened(root).images["val"].files if file.parent.name == "rose")
+    lost = next(file for file in open_folder(root).images["val"].files if file.parent.name == "rose")
     lost.write_bytes(b"")
     with pytest.raises(UserError, match=r"No image of the class 'rose' in val can be read: replace them"):
-        opened(root)
+        open_folder(root)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_image_that_may_not_be_read_is_left_out(photos):
     root = photos(COUNTS)
     (root / "rose" / "3.jpg").chmod(0)
-    assert [file.name for file in opened(root).left_out] == ["3.jpg"]
+    assert [file.name for file in open_folder(root).left_out] == ["3.jpg"]
 
 
 def test_many_unreadable_images_are_counted(photos, capsys):
     root = photos({"rose": 40, "aster": 6})
     for k in range(20):
         (root / "rose" / f"{k}.jpg").write_bytes(b"")
-    data = opened(root)
+    data = open_folder(root)
     assert len(data.left_out) == 20
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
