@@ -291,7 +291,7 @@ train ckpt_path=RUN/checkpoints/last.ckpt seed=5 -> seed
 train ckpt_path=RUN/checkpoints/last.ckpt trainer.max_epochs=1 -> trainer.max_epochs
 train ckpt_path=RUN/checkpoints/last.ckpt backbone=mobilenet_v2 -> backbone
 train hydra.run.dir=RUN ckpt_path=last strategy=feature_extraction -> strategy
-train hydra.run.dir=RUN strategy=linear_probe -> hydra.run.dir
+train hydra.run.dir=RUN strategy=full_fine_tuning -> hydra.run.dir
 train hydra.run.dir=RUN force=true strategy=fine_tuning -> hydra.run.dir
 train hydra.run.dir=TEXT -> text.txt
 train hydra.run.dir=TEXT/run -> text.txt
