@@ -125,7 +125,7 @@ def test_commands_on_a_run_whose_images_were_exchanged(bait, train, tmp_path, ca
         file.write_bytes(ENDLESS)
     assert command("compare", tmp_path / "run", f"report={tmp_path / 'report'}") == 0
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "not shown: their files are missing" in page
+    assert "The images are not shown: the very images that the runs were tested on are not in their folder" in page
     assert "<img" not in page
     words = [f"ckpt={tmp_path / 'run'}", f"out={tmp_path / 'exported'}", "formats=torch"]
     assert command("export", *words) == 0  # compared on drawn flowers, as none of the run's can be read

@@ -128,7 +128,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         (".", "a folder without checkpoints/last.ckpt"),
         ("text.ckpt", "no checkpoint of this project"),
         ("weights.pth", "backbone.weights=FILE"),
-        ("photo.jpg", r"photo\.jpg is no checkpoint of this project: name one"),
+        ("photo.jpg", r"photo\.jpg is no checkpoint of this project: name a run's folder or checkpoint"),
         ("sweep", "name one of its runs: .*first, .*second"),
     ):
         with pytest.raises(UserError, match=words) as error:

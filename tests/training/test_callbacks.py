@@ -151,7 +151,7 @@ def test_early_stopping_waits_for_its_patience(config, tiny, tmp_path):
         ("ema", 1.0, "regularisation.ema=1.0 must lie between 0 and 1"),
         ("early_stopping", 0, "regularisation.early_stopping=0 must be at least 1"),
         ("label_smoothing", 1.0, "regularisation.label_smoothing=1.0 must be at least 0 and below 1"),
-        ("mixup", -1.0, "regularisation.mixup=-1.0 must be above 0"),
+        ("mixup", -1.0, "regularisation.mixup=-1.0 must be at least 1e-06"),
     ],
 )
 def test_bad_regularisation_is_refused(config, tiny, tmp_path, key, value, message):
