@@ -218,7 +218,7 @@ def test_weights_go_with_all_else(small, tmp_path, more):
 def test_a_run_with_weights_goes_on_to_the_same_bits(small, tmp_path):
     train(small(data__balance="weights"), tmp_path / "whole")
     train(small(data__balance="weights", trainer__max_epochs=1), tmp_path / "parts")
-    train(small(data__balance="weights", ckpt_path="last"), tmp_path / "parts", given=("trainer.max_epochs",))
+    train(small(data__balance="weights", ckpt_path="last"), tmp_path / "parts", named_keys=("trainer.max_epochs",))
     assert torch.equal(head(tmp_path / "whole"), head(tmp_path / "parts"))
     loaded = TransferClassifier.load_from_checkpoint(
         tmp_path / "parts" / "checkpoints" / "last.ckpt", map_location="cpu"
