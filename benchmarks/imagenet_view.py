@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models import ResNet18_Weights
 
 from flowers_tl.config.compose import compose_config
 from flowers_tl.data.transforms import normalise
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.pretrained import read_weights
 from flowers_tl.training.factory import set_up_data
 
@@ -29,13 +30,13 @@ def see_flowers(weights: str, overrides: Sequence[str]) -> dict[str, Any] | None
         ``by_class``: for each class of flowers the ImageNet class that comes first most often, in how many of its
         ``images``, and its mean probability there. None where the head has not 1,000 classes.
     """
-    state = read_weights("resnet18", weights)
+    backbone = StagedNetwork("resnet18", len(CATEGORIES))
+    state = read_weights(backbone, weights)
     if len(state["fc.bias"]) != len(CATEGORIES):
         return None
-    network = resnet18()
-    network.load_state_dict(state)
+    backbone.network.load_state_dict(state)
     data = set_up_data(compose_config(["experiment=article", "hydra.mode=RUN", *overrides]))
-    batches = [(network.eval()(normalise(images)).softmax(dim=1), labels) for images, labels in data.in_order("val")]
+    batches = [(backbone.eval()(normalise(images)).softmax(dim=1), labels) for images, labels in data.in_order("val")]
     shares, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     found = shares.topk(5).indices
     result = {"images": len(labels), "daisy": {}, "by_class": []}

@@ -12,7 +12,8 @@ from filelock import FileLock
 from flowers_tl.config.keys import add_later_keys
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.pretrained import initial_weights, load_weights, validate_finite
+from flowers_tl.models.pretrained import initial_weights, load_weights
+from flowers_tl.models.weights_file import validate_finite
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.read_record import KINDS, follow_link, plain, validate_unpacked
 from flowers_tl.runs.record import read_config, read_result

@@ -103,7 +103,7 @@ class Predictor:
         if weights == "null":
             raise UserError("backbone.weights=null would answer at random: name a torchvision name or a file.")
         network = StagedNetwork(backbone, num_classes=1000)
-        state = read_weights(backbone, weights)
+        state = read_weights(network, weights)
         head = state.get(f"{network.final}.weight")
         if head is None or len(head) != 1000:
             content = "no head" if head is None else f"a head for {len(head)} classes"

@@ -11,7 +11,7 @@ from flowers_tl.config.keys import WITHOUT_EFFECT
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import find_entry_stage
-from flowers_tl.models.pretrained import validate_finite
+from flowers_tl.models.weights_file import validate_finite
 from flowers_tl.runs.read_record import KINDS, read_mapping
 from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError, shorten

@@ -11,7 +11,8 @@ from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, flatten
 from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import RANGE_READER_VERSION
-from flowers_tl.models.pretrained import find_file, initial_weights
+from flowers_tl.models.pretrained import initial_weights
+from flowers_tl.models.weights_file import find_file
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
 OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")

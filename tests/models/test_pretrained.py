@@ -38,6 +38,27 @@ def test_everything_but_the_head_is_loaded(source, target, tmp_path):
     assert torch.equal(target.network.get_parameter(target.final + ".weight"), fresh_head)
 
 
+def test_a_dino_checkpoint_in_half_precision_is_loaded_and_what_it_took_is_told(source, target, tmp_path, capsys):
+    features = {key: value for key, value in source.network.state_dict().items() if not key.startswith("classifier.3")}
+    teacher = {f"module.backbone.{key}": value.half() for key, value in features.items()}
+    teacher["module.head.mlp.0.weight"] = torch.zeros(2, 2)
+    file = save({"student": {}, "teacher": teacher, "epoch": 7}, tmp_path)
+    load_weights(target, file)
+    loaded = target.network.features[3].block[0][0].weight
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, source.network.features[3].block[0][0].weight.half().float())
+    assert capsys.readouterr().err == (
+        f"Note: {file} is read as weights of mobilenet_v3_small: its teacher, without the prefix module.backbone., without "
+        "module.head.mlp.0.weight, converted from float16.\n"
+    )
+
+
+def test_a_classifier_of_another_kind_is_left_out_and_told(source, target, tmp_path, capsys):
+    state = source.network.state_dict() | {"classifier.5.weight": torch.ones(3, 3)}
+    load_weights(target, save(state, tmp_path))
+    assert "has classifier.5.weight, which mobilenet_v3_small has not: it is left out" in capsys.readouterr().err
+
+
 def test_a_head_of_the_right_shape_is_not_taken_over_either(source, tmp_path):
     same_size = StagedNetwork("mobilenet_v3_small", 5)
     fresh_head = same_size.network.get_parameter(same_size.final + ".weight").clone()
@@ -133,7 +154,7 @@ def test_nothing_but_tensors_is_unpickled(target, tmp_path):
             return (print, ("unpickled",))
 
     with pytest.raises(UserError, match=r"can't be read as weights"):
-        module.read_weights(target.name, save({"features.0.0.weight": Trap()}, tmp_path))
+        module.read_weights(target, save({"features.0.0.weight": Trap()}, tmp_path))
 
 
 @pytest.mark.real_data
@@ -142,7 +163,7 @@ def test_real_weights_load(name):
     file = {"mobilenet_v2": "mobilenet_v2-imagenet-backbone.pth", "squeezenet1_1": "squeezenet1_1-imagenet.pth"}[name]
     backbone = StagedNetwork(name, 102)
     load_weights(backbone, file)
-    state = module.read_weights(name, file)
+    state = module.read_weights(backbone, file)
     assert torch.equal(
         backbone.network.features[0].state_dict()["0.weight" if name == "mobilenet_v2" else "weight"],
         state["features.0.0.weight" if name == "mobilenet_v2" else "features.0.weight"],
@@ -186,7 +207,7 @@ def test_what_is_no_state_dict_of_plain_tensors_is_refused_in_a_sentence(target,
     with pytest.raises(UserError) as caught:
         load_weights(target, str(tmp_path / "odd.pth"))
     assert reason in str(caught.value)
-    assert str(caught.value).endswith("): it must be a state dict saved by torch.save.")
+    assert str(caught.value).endswith("): it must be a state dict, saved by torch.save(model.state_dict(), FILE).")
     assert len(str(caught.value)) < 250 + len(str(tmp_path))
 
 
