@@ -37,6 +37,8 @@ def validated_data(config: dict[str, Any], prepare: bool = True, named_keys: Seq
     """
     model = validate_config(config)
     note_without_effect(model, named_keys)
+    # Weights may have to be downloaded: what is wrong with the data is told before.
+    make_data(config).count_classes()
     validate_weights(config, model)
     data = set_up_data(config, prepare=prepare)
     validate_last_batch(config, model, data.sizes["train"])
@@ -53,8 +55,8 @@ def validate_jobs(jobs: Sequence[tuple[Sequence[str], dict[str, Any]]]) -> None:
             # Reading weights, or listing a folder of images, takes a while: once is enough.
             sources = dumps([config["data"], config["backbone"], config["strategy"]["weights"]])
             if sources not in known:
-                validate_weights(config, model)
                 make_data(config).count_classes()
+                validate_weights(config, model)
                 known.add(sources)
         except UserError as error:
             errors[number] = error

@@ -85,8 +85,8 @@ def test_a_job_that_fails_and_one_that_dies_take_no_other_along(run_command, tin
     told = sorted(process.stderr.splitlines())
     assert len(told) == 2
     assert all(line.startswith("Error: job ") for line in told)
-    assert f"seed=1): {sentence}" in told[0]
-    assert "seed=7): The job was ended by signal 9" in told[1]
+    assert "seed=7): The job was ended by signal 9" in told[0]
+    assert f"seed=1): {sentence}" in told[1]
     assert "1 of 3 jobs finished" in process.stdout
     assert f"seed=1  failed: {sentence}" in process.stdout
     assert [result["status"] for result in results(tmp_path).values()] == ["finished"]

