@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from benchmarks.article import STRATEGIES
 from flowers_tl.cli.options import Positional, command
-from flowers_tl.report.charts import draw_curves
+from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.paired_tests import points
 from flowers_tl.results.load_runs import Run, RunGroup, mean_and_spread, percent
 from flowers_tl.results.statistics import Interval, paired_difference

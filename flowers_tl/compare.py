@@ -20,6 +20,8 @@ class CompareOptions:
     """Also write report.html, one page with intervals, tests, curves and mistakes, and report.csv and report.md."""
     root: Path | None = None
     """Folder of the runs' images, for the report; by default the one that they name. Only the very images are shown."""
+    figures: str = ""
+    """Also write the figures of the report into the folder of comparison.md: png, svg or pdf, separated by commas."""
     allow_mixed: bool = False
     """true: show runs of unlike protocols in tables of their own."""
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from flowers_tl.report.answer import answer
 from flowers_tl.report.paired_tests import compare_with_others
-from flowers_tl.report.recommendation import by_train_images, headline
+from flowers_tl.report.recommendation import by_train_images
 from flowers_tl.report.render import render_html, render_markdown
 from flowers_tl.report.summary import ComparisonSummary, summarize
 from flowers_tl.report.table import to_csv
+from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.files import atomic_folder, validate_overwrite
 
 FILES = ("report.html", "report.csv", "report.md")
@@ -17,8 +19,9 @@ __all__ = ["FILES", "REPORT_MARK", "recommendation_lines", "summarize", "write_r
 
 
 def recommendation_lines(summary: ComparisonSummary) -> list[str]:
-    """Which strategy at which budget, in lines for a terminal; see :mod:`flowers_tl.report.recommendation`."""
-    lines, sizes = [headline(summary)], by_train_images(summary)
+    """The answer, and which strategy at which budget, in lines for a terminal."""
+    said, sizes = answer(summary), by_train_images(summary)
+    lines = [f"{said.headline}.", said.decision, said.numbers, *said.few_seeds, said.command]
     for size in sizes if len(summary.strategies) > 1 else ():
         among = (
             f", of {size.train_images:,} training images" if len(sizes) > 1 and size.train_images is not None else ""
@@ -26,8 +29,11 @@ def recommendation_lines(summary: ComparisonSummary) -> list[str]:
         for recommendation in size.recommendations:
             lines.append(f"{recommendation.title}{among}:")
             for step in recommendation.steps:
-                lines.append(f"  {step.budget}: {step.label}, {step.scores}. {step.evidence}".rstrip())
-    return lines
+                if step.decided:
+                    lines.append(f"  {step.budget}: {step.label}, {step.scores}. {step.evidence}".rstrip())
+            if undecided := [step.label for step in recommendation.steps if not step.decided]:
+                lines.append(f"  More expensive, without a significant gain: {shorten(undecided)}.")
+    return [line for line in lines if line]
 
 
 def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | None = None) -> Path:
@@ -41,7 +47,7 @@ def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | No
         UserError: if the folder holds such files that are not a report.
     """
     validate_overwrite(Path(folder), FILES, REPORT_MARK, "report")
-    differences = compare_with_others(summary.with_predictions) if summary.with_predictions else []
+    differences = compare_with_others(summary.with_predictions, summary.level) if summary.with_predictions else []
     texts = {
         "report.html": render_html(summary, differences, root),
         "report.csv": to_csv(summary, differences),

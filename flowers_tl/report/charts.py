@@ -1,225 +1,203 @@
-"""The charts of a comparison, drawn by matplotlib: SVG for the page, PNG for papers."""
+"""The charts of a comparison, drawn by matplotlib: SVG for the page; PNG, SVG and PDF for papers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import Formatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Affine2D
+from scipy.optimize import isotonic_regression
 
+from flowers_tl.report.palette import ACCENT, INK, LINES, MUTED, PAPER, PERCENT, SETTINGS, dot_style, line_style
 from flowers_tl.report.summary import StrategySummary
-from flowers_tl.report.svg import mark, to_svg
-from flowers_tl.results.load_runs import RunGroup
+from flowers_tl.report.svg import mark
+from flowers_tl.results.load_runs import percent
 from flowers_tl.results.statistics import reliability
 
-PANELS = (("train loss", "train/loss"), ("validation loss", "val/loss"), ("validation accuracy", "val/accuracy"))
-# Okabe and Ito's palette, which colour-blind readers can tell apart, darker where a line would be too pale on white.
-COLOURS = ("#0072b2", "#d55e00", "#008a64", "#bf6496", "#b87a00", "#2f8fc9", "#8f8500", "#1d2125")
-LINES = ("-", (0, (3.5, 1.5)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
-MARKERS = ("o", "s", "D", "^")
-INK, MUTED, RULE = "#1d2124", "#5a626a", "#dedad2"
-# The variables of page.css, so that its theme applies to the charts.
-VARIABLES = {colour: f"var(--s{k})" for k, colour in enumerate(COLOURS)}
-VARIABLES |= {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"}
-# Text stays text, and a label with $ is no formula.
-SETTINGS = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.usetex": False,
-    "font.size": 11,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "ytick.major.size": 0,
-}
-PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
-PLAIN = FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
-COUNT = EngFormatter()
+# Strategies in one chart, and classes in a confusion matrix: more can't be read.
+MOST, MOST_CLASSES = 24, 30
+# Points: between two labels, and the room for them beside the axes.
+LABEL_GAP, LABEL_ROOM = 12.5, 116
 
 
-def line_number(number: int) -> int:
-    """Neighbours differ in colour and in line, so that grey print tells them apart."""
-    return (number + number // len(COLOURS)) % len(LINES)
+def new_figure(
+    width: float = 380, height: float = 270, panels: int = 1, left: float = 48, room: float = 22, title: float = 0
+) -> tuple[Figure, list[Axes]]:
+    """A figure of panels of so many points, one a pixel, and the room around their axes, so that charts stand in line."""
+    figure = Figure(figsize=(panels * width / 72, height / 72), dpi=72)
+    size = ((width - left - room) / width / panels, 1 - (58 + title) / height)
+    return figure, [figure.add_axes(((k + left / width) / panels, 44 / height, *size)) for k in range(panels)]
 
 
-def line_style(number: int) -> dict[str, Any]:
-    """Colour and line of a group, for matplotlib."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[line_number(number)]}
+def label_height(count: int) -> float:
+    """The height of a figure with so many labels beside its axes."""
+    return max(270, 58 + LABEL_GAP * count)
 
 
-def css_class(number: int) -> str:
-    """Colour and line of a group, as classes of page.css."""
-    return f"s{number % len(COLOURS)} d{line_number(number)}"
+def short_name(label: str, most: int = 19) -> str:
+    """A label of so many letters at most: long ones differ at their ends, so the middle is left out."""
+    return label if len(label) <= most else f"{label[: most // 2]}…{label[-((most - 1) // 2) :]}"
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A history column of a group: epochs, mean and spread where they are finite; the level of a head that was solved."""
-
-    label: str
-    epochs: np.ndarray
-    mean: np.ndarray
-    spread: np.ndarray
-    level: float | None
-
-    def at(self, epoch: int) -> float | None:
-        """The value at an epoch, None where there is none."""
-        place = np.flatnonzero(self.epochs == epoch)
-        return float(self.mean[place[0]]) if len(place) else self.level
+def spread_apart(wanted: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Places as near to the wanted ones as can be, in their order, a ``gap`` apart, and from ``low`` to ``high``."""
+    order, steps = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted))
+    places = np.empty(len(wanted))
+    fitted = isotonic_regression(np.asarray(wanted)[order] - steps).x
+    places[order] = np.clip(fitted, low, max(low, high - steps[-1])) + steps
+    return places
 
 
-def load_curves(groups: Sequence[RunGroup], column: str) -> list[Curve]:
-    curves = []
-    for group in groups:
-        epochs, mean, spread = group.curve(column)
-        finite, level = np.isfinite(mean), None
-        if not len(epochs) and column.startswith("val/"):
-            value = float(group.values(*column.split("/")).mean())
-            level = value if np.isfinite(value) else None
-        spread = np.nan_to_num(spread[finite])
-        curves.append(Curve(group.label, epochs[finite].astype(int), mean[finite], spread, level))
-    return curves
+def label_points(axes: Axes, points: Sequence[tuple[str, int, float, float]]) -> None:
+    """Write the label of each point (label, number, x, y) at the right of the axes, with a line that leads to it."""
+    if not points:
+        return
+    # In points from the corner of the figure, whatever its resolution.
+    transform = Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans
+    x, y = transform.inverted().transform(axes.transData.transform([point[2:] for point in points])).T
+    (_, bottom), (right, top) = transform.inverted().transform(axes.bbox)
+    axes.autoscale(False)
+    for point, left, start, end in zip(points, x, y, spread_apart(y, LABEL_GAP, bottom, top), strict=True):
+        label, number, *_ = point
+        settings: dict[str, Any] = {"transform": transform, "gid": mark(data_series=number, class_="series label")}
+        line = {"color": line_style(number)["color"], "linewidth": 0.8, "clip_on": False}
+        axes.plot([left, right + 2, right + 9, right + 12], [start, start, end, end], **line, **settings)
+        axes.text(right + 14, end, label, fontsize=10, va="center", **settings)
 
 
-def last_epoch(panels: Iterable[Sequence[Curve]]) -> int:
-    """The last epoch of any curve in any panel, so that all panels have one axis; 0 if nothing was trained."""
-    return max((int(curve.epochs[-1]) for curves in panels for curve in curves if len(curve.epochs)), default=0)
+def contest(spans: Iterable[tuple[float, float]], least: float) -> tuple[float, float]:
+    """Limits around spans of which more is better: the best two, and each next one that does not make it three times as wide.
+
+    As much as ``least`` is always within. What lies outside is marked at the edge.
+    """
+    spans = sorted(spans, key=sum, reverse=True)
+    low, high = min(span[0] for span in spans[:2]), max(span[1] for span in spans)
+    for next_low, _ in spans[2:]:
+        if high - next_low > max(3 * (high - low), least):
+            break
+        low = min(low, next_low)
+    return low, high
 
 
-def draw_panel(axes: Axes, curves: Sequence[Curve], title: str, epochs: int) -> None:
-    """Lines are means over seeds with a band of one standard deviation; a level line is a head that was solved."""
-    accuracy = title.endswith("accuracy")
-    tops = [value for c in curves for value in (*(c.mean + c.spread), c.level or 0)]
-    high = min(1.05 * max(tops, default=0) or 1, 1 if accuracy else np.inf)
-    axes.set(xlabel="epoch", xlim=(1, max(2, epochs)), ylim=(0, high))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(PERCENT if accuracy else PLAIN)
-    for number, curve in enumerate(curves):
-        style = line_style(number) | {"label": curve.label}
-        if curve.level is not None:
-            axes.axhline(curve.level, linewidth=1.5, gid=mark(class_="series line level", data_series=number), **style)
-        elif len(curve.epochs) == 1:
-            # A line through one point is invisible.
-            gid = mark(class_="series dot", data_series=number)
-            axes.plot(curve.epochs, curve.mean, marker="o", clip_on=False, gid=gid, **style)
-        else:
-            low, top = np.maximum(curve.mean - curve.spread, 0), np.minimum(curve.mean + curve.spread, high)
-            gid = mark(class_="series band", data_series=number)
-            axes.fill_between(curve.epochs, low, top, color=style["color"], alpha=0.16, linewidth=0, gid=gid)
-            gid = mark(class_="series line", data_series=number)
-            axes.plot(curve.epochs, curve.mean, linewidth=2, gid=gid, **style)
+def accuracy_limits(strategies: Sequence[StrategySummary]) -> tuple[float, float]:
+    """Limits of an axis of test accuracies with their intervals."""
+    measures = [(s.accuracy.interval, s.accuracy.mean) for s in strategies]
+    low, high = contest([(i.low, i.high) if i else (mean, mean) for i, mean in measures], 0.1)
+    margin = 0.06 * max(high - low, 0.02)
+    return low - margin, high + margin
 
 
-def draw_curves(groups: Sequence[RunGroup], path: Path) -> None:
-    """Draw train loss, validation loss and validation accuracy by epoch into a PNG."""
-    with rc_context(SETTINGS):
-        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
-        panels = {title: load_curves(groups, column) for title, column in PANELS}
-        for axes, title in zip(figure.subplots(1, len(PANELS)), panels, strict=True):
-            draw_panel(axes, panels[title], title, last_epoch(panels.values()))
-            axes.set_title(title)
-        lines = axes.get_legend_handles_labels()
-        figure.legend(*lines, loc="outside lower center", ncols=min(len(groups), 4), frameon=False)
-        figure.savefig(path, dpi=150)
+def draw_estimate(axes: Axes, strategy: StrategySummary, place: float, low: float, what: str, upright: bool) -> None:
+    """A dot for the test accuracy with its 95 % confidence interval; an arrow at the edge for one below ``low``."""
+    accuracy, inside = strategy.accuracy, strategy.accuracy.mean >= low
+    gid = mark(class_="series", data_series=strategy.number, title=f"{strategy.label}: {what}")
+    style: dict[str, Any] = dot_style(strategy.number) | {"clip_on": False, "gid": gid}
+    turn = slice(None) if upright else slice(None, None, -1)
+    if accuracy.interval and inside:
+        ends = [max(low, accuracy.interval.low), accuracy.interval.high]
+        axes.plot(*([place, place], ends)[turn], linewidth=2, **style | {"marker": None})
+    style |= {} if inside else {"marker": "v" if upright else "<"}
+    axes.plot(*([place], [max(low, accuracy.mean)])[turn], markersize=8, **style)
 
 
-def curves_svg(curves: Sequence[Curve], title: str, epochs: int) -> Markup:
-    """One panel for the page, with a cursor that the page moves to one of the ``epochs``."""
-    with rc_context(SETTINGS):
-        figure, axes = new_figure()
-        draw_panel(axes, curves, title, epochs)
-        last, box = axes.get_xlim()[1], axes.bbox
-        axes.axvline(last, color=MUTED, linewidth=1, gid=mark(class_="cursor"))
-        place = {"data_left": f"{box.x0:g}", "data_right": f"{box.x1:g}", "data_epochs": f"{last:g}"}
-        description = f"{title} by epoch; the table below has the values"
-        return to_svg(figure, description, VARIABLES, class_="curves", **place)
+@rc_context(SETTINGS)
+def draw_accuracies(strategies: Sequence[StrategySummary]) -> Figure:
+    """A row for each of the first strategies: its name, its test accuracy, and a dot with the 95 % confidence interval."""
+    shown = [s for s in strategies if np.isfinite(s.accuracy.mean)][:MOST]
+    figure, (axes,) = new_figure(height=62 + 34 * len(shown), left=12, room=12)
+    low, high = accuracy_limits(shown)
+    axes.set(xlim=(low, high), ylim=(0.6 - len(shown), 0.75), xlabel="test accuracy", yticks=[])
+    axes.grid(axis="x")
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    for row, strategy in enumerate(shown):
+        value = percent(strategy.accuracy.values)
+        draw_estimate(axes, strategy, -row, low, value, upright=False)
+        text: dict[str, Any] = {"y": 0.38 - row, "va": "center", "transform": axes.get_yaxis_transform()}
+        text["weight"] = "normal" if row else "bold"
+        axes.text(0, s=short_name(strategy.label, 36), **text)
+        axes.text(1, s=value, ha="right", **text)
+    return figure
 
 
-def cost_svg(
+@rc_context(SETTINGS)
+def draw_costs(
     strategies: Sequence[StrategySummary], cost: Callable[[StrategySummary], float], title: str, text: Formatter
-) -> Markup:
+) -> Figure:
     """Test accuracy with its 95 % confidence interval against a cost on a logarithmic axis."""
-    with rc_context(SETTINGS):
-        figure, axes = new_figure()
-        axes.set(xlabel=title, xscale="log")
-        axes.margins(0.1)
-        for strategy in strategies:
-            x, number, accuracy = cost(strategy), strategy.number, strategy.accuracy
-            tooltip = f"{strategy.label}: {text(x)}, {100 * accuracy.mean:.1f} %"
-            style = {"color": line_style(number)["color"]}
-            style["gid"] = mark(class_="series", data_series=number, title=tooltip)
-            if accuracy.interval is not None:
-                axes.plot([x, x], [accuracy.interval.low, accuracy.interval.high], linewidth=1.5, **style)
-            axes.plot([x], [accuracy.mean], marker=MARKERS[line_number(number)], markersize=8, **style)
-        (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
-        axes.set_ylim(max(0, low), min(1.02, high))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right / left < 100 else (1,)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(text)
-        axes.yaxis.set_major_formatter(PERCENT)
-        draw_labels(axes, [(s.label, cost(s), s.accuracy.mean) for s in strategies])
-        return to_svg(figure, f"Test accuracy against {title}; the first table has the values", VARIABLES)
+    shown, points = strategies[:MOST], []
+    figure, (axes,) = new_figure(height=label_height(len(shown)), room=LABEL_ROOM)
+    low, high = accuracy_limits(shown)
+    axes.set(xlabel=title, xscale="log", ylim=(low, high))
+    axes.margins(x=0.1)
+    for strategy in shown:
+        x, mean = cost(strategy), strategy.accuracy.mean
+        draw_estimate(axes, strategy, x, low, f"{text(x)}, {100 * mean:.1f} %", upright=True)
+        value = "" if mean >= low else f" {100 * mean:.0f} %"
+        points.append((short_name(strategy.label, 19 - len(value)) + value, strategy.number, x, max(low, mean)))
+    left, right = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right / left < 100 else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(text)
+    axes.yaxis.set_major_formatter(PERCENT)
+    label_points(axes, points)
+    return figure
 
 
-def draw_labels(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each label beside its point where it covers no other label or point; one without room is left out."""
-    renderer = FigureCanvasAgg(axes.figure).get_renderer()
-    places = axes.transData.transform([place for _, *place in points])
-    taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in places]
-    right, top = axes.figure.bbox.max
-    # Right and left of the point, then above and below, ever farther.
-    offsets = [(9, 0, "left"), (-9, 0, "right")]
-    offsets += [(0, dy, align) for dy in (13, -13, 26, -26) for align in ("center", "right", "left")]
-    for label, x_data, y_data in points:
-        short = label if len(label) <= 26 else f"{label[:25]}…"
-        for x, y, align in offsets:
-            text = axes.annotate(short, (x_data, y_data), (x, y), textcoords="offset points", ha=align, va="center")
-            box = text.get_window_extent(renderer)
-            inside = box.x0 >= axes.bbox.x0 and box.y0 >= axes.bbox.y0 and box.x1 <= right and box.y1 <= top
-            if inside and not box.count_overlaps(taken):
-                taken.append(box)
-                break
-            text.remove()
-
-
-def reliability_svg(strategy: StrategySummary, labels: np.ndarray) -> Markup:
+@rc_context(SETTINGS)
+def draw_reliability(strategy: StrategySummary, labels: np.ndarray) -> Figure:
     """Accuracy by confidence, all seeds together; a dot's area grows with its number of images."""
     logits, style = strategy.predictions.logits, line_style(strategy.number)
     bins = reliability(np.concatenate(logits), np.tile(labels, len(logits)))
     most = max(b.images for b in bins)
-    with rc_context(SETTINGS):
-        figure, axes = new_figure(230, 230)
-        axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        axes.xaxis.set_major_formatter(PERCENT)
-        axes.yaxis.set_major_formatter(PERCENT)
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=LINES[2])
-        axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], linewidth=2, **style)
-        for b in bins:
-            tooltip = (
-                f"confidence {100 * b.confidence:.0f} %, accuracy {100 * b.accuracy:.0f} %, {b.images:,} predictions"
-            )
-            dot = {"marker": "o", "markersize": 4 + 12 * (b.images / most) ** 0.5, "color": style["color"]}
-            axes.plot([b.confidence], [b.accuracy], clip_on=False, gid=mark(title=tooltip), **dot)
-        return to_svg(figure, f"Accuracy by confidence of {strategy.label}", VARIABLES)
+    figure, (axes,) = new_figure(230, 230)
+    axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=LINES[2])
+    axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], linewidth=2, **style)
+    for b in bins:
+        tooltip = f"confidence {100 * b.confidence:.0f} %, accuracy {100 * b.accuracy:.0f} %, {b.images:,} predictions"
+        dot = {"marker": "o", "markersize": 4 + 12 * (b.images / most) ** 0.5, "color": style["color"]}
+        axes.plot([b.confidence], [b.accuracy], clip_on=False, gid=mark(title=tooltip), **dot)
+    return figure
 
 
-def new_figure(width: int = 380, height: int = 270) -> tuple[Figure, Axes]:
-    """A figure of so many points, one a pixel, with the same room around each axes so that charts stand in line."""
+@rc_context(SETTINGS)
+def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
+    """How many images of each class (rows) are predicted as each (columns); darker is a larger part of the class's images."""
+    size, short = len(names), [short_name(name) for name in names]
+    side = max(220, 22 * size)
+    width, height = side + 200, side + 150
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    return figure, figure.add_axes((48 / width, 44 / height, 1 - 70 / width, 1 - 58 / height))
+    axes = figure.add_axes((136 / width, 140 / height, side / width, side / height))
+    bar = figure.add_axes(((side + 148) / width, 140 / height, 12 / width, side / height))
+    parts = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    for y, x in np.argwhere(counts):
+        draw_cell(axes, x, y, parts[y, x])
+        number = f"{counts[y, x]:.1f}".removesuffix(".0")
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if len(number) < 4 else 7}
+        style["gid"] = mark(title=f"{names[y]} predicted as {names[x]}: {number}")
+        axes.text(x + 0.5, y + 0.5, number, color=INK if parts[y, x] < 0.65 else PAPER, **style)
+    axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted class", ylabel="true class", frame_on=False)
+    axes.set_xticks(np.arange(size) + 0.5, short, rotation=90)
+    axes.set_yticks(np.arange(size) + 0.5, short)
+    axes.tick_params(length=0, labelsize=9)
+    axes.grid(False)
+    for step in range(20):
+        draw_cell(bar, 0, step, (step + 0.5) / 20)
+    bar.set(
+        xlim=(0, 1), ylim=(0, 20), xticks=[], yticks=[0, 10, 20], yticklabels=["0 %", "50 %", "100 %"], frame_on=False
+    )
+    bar.yaxis.tick_right()
+    bar.tick_params(length=0, labelsize=9)
+    bar.grid(False)
+    return figure
+
+
+def draw_cell(axes: Axes, x: float, y: float, part: float) -> None:
+    """A square that is the less transparent the larger the part is, so that it suits a light and a dark page."""
+    axes.fill([x, x + 1, x + 1, x], [y, y, y + 1, y + 1], facecolor=ACCENT, alpha=part, linewidth=0)

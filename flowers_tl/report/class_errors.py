@@ -7,9 +7,10 @@ import numpy as np
 
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary, TestPredictions
 from flowers_tl.results import scores
+from flowers_tl.results.statistics import probabilities
 
 # At most 40 images of a few kilobytes each.
-PAIRS, MISTAKES, EXTREMES = 8, 24, 6
+PAIRS, MISTAKES, EXTREMES, ROWS = 8, 24, 6, 200
 
 
 class ClassRow(NamedTuple):
@@ -38,12 +39,13 @@ class ConfusedClass(NamedTuple):
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that the mean over the seeds classifies wrongly, and the confidence of that mean."""
+    """An image that a run classifies wrongly: with which confidence, in the run of the seed that is surest of it."""
 
     image: str
     true: str
     predicted: str
     confidence: float
+    seed: int
     seeds_wrong: int
 
 
@@ -78,10 +80,32 @@ def class_rows(data: dict[str, Any], first: StrategySummary, second: StrategySum
     return sorted(rows, key=lambda row: -row.difference)
 
 
-def most_confused(summary: ComparisonSummary, strategy: StrategySummary) -> list[tuple[ConfusedClass, ConfusedClass]]:
+def mean_confusion(summary: ComparisonSummary, strategy: StrategySummary) -> np.ndarray:
+    """Number of test images by true and predicted class (classes, classes), mean over seeds."""
+    return np.mean([scores.confusion(logits, summary.test.labels) for logits in strategy.predictions.logits], axis=0)
+
+
+def confusion_rows(summary: ComparisonSummary, counts: np.ndarray) -> list[tuple[str, str, float, int, float]]:
+    """True class, predicted class, its images, all images of the true class, and their share; the most images first."""
+    wrong, images = counts - np.diag(counts.diagonal()), counts.sum(axis=1)
+    places = np.argsort(-wrong, axis=None, kind="stable")[: min(ROWS, np.count_nonzero(wrong))]
+    pairs = zip(*np.unravel_index(places, wrong.shape), strict=True)
+    return [
+        (
+            summary.class_name(i),
+            summary.class_name(j),
+            float(wrong[i, j]),
+            int(images[i]),
+            float(wrong[i, j] / images[i]),
+        )
+        for i, j in pairs
+    ]
+
+
+def most_confused(
+    summary: ComparisonSummary, strategy: StrategySummary, counts: np.ndarray
+) -> list[tuple[ConfusedClass, ConfusedClass]]:
     """The pairs of classes with the most mistakes between them, the class with more of them first."""
-    labels = summary.test.labels
-    counts = np.mean([scores.confusion(logits, labels) for logits in strategy.predictions.logits], axis=0)
     both = np.triu(counts + counts.T, k=1)
     pairs = []
     for place in np.argsort(-both, axis=None, kind="stable")[:PAIRS]:
@@ -113,15 +137,23 @@ def confused_class(
 
 
 def worst_mistakes(summary: ComparisonSummary, strategy: StrategySummary) -> list[Mistake]:
-    """Images with the highest mean probability of a wrong class."""
-    labels, shares = summary.test.labels, strategy.predictions.probabilities
+    """Images for which a single run gives a wrong class the highest probability; each image once."""
+    labels, worst = summary.test.labels, {}
+    for seed, logits in zip(strategy.seeds, strategy.predictions.logits, strict=True):
+        # A diverged run has no probabilities, so no mistakes either.
+        with np.errstate(invalid="ignore"):
+            shares = probabilities(logits)
+        for k in scores.worst_mistakes(shares, labels, MISTAKES).tolist():
+            if shares[k].max() > worst.get(k, (0.0,))[0]:
+                worst[k] = (float(shares[k].max()), seed, int(shares[k].argmax()))
     return [
         Mistake(
             summary.test.images[k],
             summary.class_name(labels[k]),
-            summary.class_name(shares[k].argmax()),
-            float(shares[k].max()),
+            summary.class_name(predicted),
+            confidence,
+            seed,
             int((~strategy.predictions.correct[:, k]).sum()),
         )
-        for k in scores.worst_mistakes(shares, labels, MISTAKES)
+        for k, (confidence, seed, predicted) in sorted(worst.items(), key=lambda item: -item[1][0])[:MISTAKES]
     ]

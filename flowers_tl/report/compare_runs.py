@@ -5,7 +5,8 @@ from pathlib import Path
 from textwrap import fill
 
 from flowers_tl.report import FILES, REPORT_MARK, recommendation_lines, summarize, write_report
-from flowers_tl.report.charts import draw_curves
+from flowers_tl.report.curves import draw_curves
+from flowers_tl.report.figures import read_formats, write_figures
 from flowers_tl.report.render import render_comparison
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
@@ -20,6 +21,7 @@ def compare_runs(
     report: Path | None = None,
     root: Path | None = None,
     allow_mixed: bool = False,
+    figures: str = "",
 ) -> None:
     """Compare the runs in or below the folders: log a table for each protocol, and write it with the curves.
 
@@ -29,19 +31,21 @@ def compare_runs(
         report: where the report goes; None makes none.
         root: of the images in the report; None is the folder that a run names.
         allow_mixed: whether runs of unlike protocols are shown, in tables of their own.
+        figures: formats of the figures that are written beside comparison.md, separated by commas.
 
     Raises:
         UserError: if there are no runs, they can't be compared, or the files can't be written.
     """
     runs, unfinished = find_runs(folders)
     protocols = by_protocol(runs, allow_mixed)
-    figures = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
+    formats = read_formats(figures)
+    curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
     reports = [
         report / f"{number}" if len(protocols) > 1 else report for number in range(1, len(protocols) + 1) if report
     ]
     out = out or (Path(folders[0]) if len(folders) == 1 else None)
     if out:
-        validate_overwrite(out, ["comparison.md", *figures], "](comparison.png)", "out")
+        validate_overwrite(out, ["comparison.md", *curves], "](comparison.png)", "out")
     for folder in reports:
         validate_overwrite(folder, FILES, REPORT_MARK, "report")
     pages = []
@@ -55,10 +59,12 @@ def compare_runs(
             print_comparison(groups)
             summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated])
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
-                log.info(fill(line, 100, subsequent_indent="    "))
-            draw_curves(groups, beside / figures[number])
+                # A command is to be copied, so it stays in one line.
+                log.info(line if line.startswith("python ") else fill(line, 100, subsequent_indent="    "))
+            draw_curves(groups, beside / curves[number])
+            write_figures(summary, beside, formats, "" if number == 0 else f"_{number + 1}")
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
-            pages.append(heading + render_comparison(groups, summary.notes, figures[number]))
+            pages.append(heading + render_comparison(groups, summary.notes, curves[number]))
             if report:
                 log.info(f"Written: {write_report(summary, reports[number], root)}")
         (beside / "comparison.md").write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowers_tl.report.summary import StrategySummary
+from flowers_tl.report.summary import LEVEL, StrategySummary
 from flowers_tl.results.statistics import Interval, McNemar, difference, mcnemar, paired_difference
 
 
@@ -20,35 +20,59 @@ class SeedTest:
 
 @dataclass(frozen=True, eq=False)
 class PairedDifference:
-    """Test accuracy of ``first`` less that of ``second``, and McNemar's test for each seed that both have."""
+    """Test accuracy of ``first`` less that of ``second``, and McNemar's test for each seed that both have.
+
+    ``level`` is that of the interval: above 95 % it is one of several that hold together at 95 %.
+    """
 
     first: StrategySummary
     second: StrategySummary
     interval: Interval
     tests: tuple[SeedTest, ...]
+    level: float
 
     @property
     def significant(self) -> bool:
         return self.interval.low > 0 or self.interval.high < 0
 
+    @property
+    def digits(self) -> int:
+        """After the point: a limit that is not zero must not read as 0.0."""
+        return 1 if min(abs(self.interval.low), abs(self.interval.high)) >= 0.0005 or not self.significant else 2
+
+    @property
+    def fewer_errors(self) -> float:
+        """Relative error reduction: what part of the second's errors the first does not make; NaN where there are none."""
+        errors = 1 - self.second.predictions.correct.mean()
+        return self.interval.value / errors if errors else float("nan")
+
     def sentence(self) -> str:
         """The outcome in words, the better one first."""
         first, second, interval = self.first.label, self.second.label, self.interval
+        if self.significant and interval.value < 0:
+            return self.turned().sentence()
         over = "" if interval.over == "images and seeds" else f", over {interval.over} only"
+        limits = f"{name_interval(self.level)} {span(interval, self.digits)}{over}"
         if not self.significant:
-            difference = f"difference {points(interval.value)} points, 95 % CI {span(interval)}{over}"
-            return f"{first} and {second} do not differ significantly ({difference})"
-        if interval.value < 0:
-            first, second = second, first
-            interval = Interval(-interval.value, -interval.high, -interval.low, interval.over)
-        # A limit above zero must not read as 0.0.
-        digits = 1 if interval.low >= 0.0005 else 2
-        gain = f"{points(interval.value, digits)} points (95 % CI {span(interval, digits)}{over})"
+            return f"{first} and {second} do not differ significantly (difference {points(interval.value)} points, {limits})"
+        gain = f"{points(interval.value, self.digits)} points ({limits}), {100 * self.fewer_errors:.0f} % fewer errors"
         return f"{first} is better than {second} by {gain}"
 
+    def turned(self) -> "PairedDifference":
+        """The second less the first; its tests are those of the first less the second."""
+        turned = Interval(-self.interval.value, -self.interval.high, -self.interval.low, self.interval.over)
+        return replace(self, first=self.second, second=self.first, interval=turned)
 
-def compare(first: StrategySummary, second: StrategySummary) -> PairedDifference | None:
+
+def name_interval(level: float) -> str:
+    """What an interval of this level is called."""
+    return "simultaneous 95 % CI" if level > LEVEL else "95 % CI"
+
+
+def compare(first: StrategySummary, second: StrategySummary, level: float) -> PairedDifference | None:
     """Pair the runs by seed where both groups have the same seeds: the seed's effect on both is no difference between them.
+
+    ``level`` is :attr:`ComparisonSummary.level`, the same all over a report, so that no two of its sentences disagree.
 
     Returns:
         None if the predictions by image of one group are not on record.
@@ -56,15 +80,15 @@ def compare(first: StrategySummary, second: StrategySummary) -> PairedDifference
     if not (first.predictions and second.predictions):
         return None
     a, b = first.predictions.correct, second.predictions.correct
-    interval = paired_difference(a, b) if first.seeds == second.seeds else difference(a, b)
+    interval = (paired_difference if first.seeds == second.seeds else difference)(a, b, level=level)
     rows = {seed: k for k, seed in enumerate(second.seeds)}
     tests = [(seed, mcnemar(a[k], b[rows[seed]])) for k, seed in enumerate(first.seeds) if seed in rows]
-    return PairedDifference(first, second, interval, tuple(SeedTest(seed, test, test.p) for seed, test in tests))
+    return PairedDifference(first, second, interval, tuple(SeedTest(seed, test, test.p) for seed, test in tests), level)
 
 
-def compare_with_others(strategies: Sequence[StrategySummary]) -> list[PairedDifference]:
+def compare_with_others(strategies: Sequence[StrategySummary], level: float) -> list[PairedDifference]:
     """The first against each of the others; all their McNemar tests are one family for Holm's correction."""
-    pairs = [compare(strategies[0], other) for other in strategies[1:]]
+    pairs = [compare(strategies[0], other, level) for other in strategies[1:]]
     differences = [difference for difference in pairs if difference is not None]
     adjusted = iter(holm([one.test.p for difference in differences for one in difference.tests]))
     return [replace(d, tests=tuple(replace(one, adjusted=next(adjusted)) for one in d.tests)) for d in differences]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowers_tl.report.paired_tests import compare, points, span
+from flowers_tl.report.paired_tests import compare, points
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.results.load_runs import percent
 from flowers_tl.results.terminal_tables import share
@@ -14,12 +14,16 @@ from flowers_tl.utils.errors import shorten
 
 @dataclass(frozen=True)
 class Step:
-    """From this budget on the strategy is the best by validation accuracy; ``evidence`` is what the test images show."""
+    """From this budget on the strategy is the best by validation accuracy; ``evidence`` is what the test images show.
+
+    ``decided`` is false where the test images do not show that it is better than an earlier step.
+    """
 
     budget: str
     label: str
     scores: str
     evidence: str
+    decided: bool
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class SizeRecommendations:
 
     train_images: int | None
     strategies: list[StrategySummary]
+    level: float
 
     @property
     def title(self) -> str:
@@ -57,14 +62,14 @@ class SizeRecommendations:
                 lambda s: f"from {s.trainable:,} ({share(s.trainable, s.total)})",
             ),
         )
-        return [recommend(title, strategies, *how) for title, strategies, *how in budgets if strategies]
+        return [recommend(title, strategies, *how, self.level) for title, strategies, *how in budgets if strategies]
 
 
 def by_train_images(summary: ComparisonSummary) -> list[SizeRecommendations]:
     """Strategies by the number of their training images, the largest first."""
     sizes = {strategy.train_images for strategy in summary.strategies}
     return [
-        SizeRecommendations(size, [strategy for strategy in summary.strategies if strategy.train_images == size])
+        SizeRecommendations(size, [s for s in summary.strategies if s.train_images == size], summary.level)
         for size in sorted(sizes, key=lambda size: -(size or 0))
     ]
 
@@ -74,6 +79,7 @@ def recommend(
     strategies: Sequence[StrategySummary],
     cost: Callable[[StrategySummary], float],
     budget: Callable[[StrategySummary], str],
+    level: float,
 ) -> Recommendation:
     """Take each strategy that costs more than the steps before it and has a better validation accuracy.
 
@@ -90,45 +96,25 @@ def recommend(
             continue
         best = strategy
         scores = f"validation {percent(strategy.val.values)}, test {percent(strategy.accuracy.values)}"
-        evidence = "" if reference is None else f"{describe_difference(strategy, reference)}."
-        steps.append(Step(budget(strategy), strategy.label, scores, evidence))
-        difference = None if reference is None else compare(strategy, reference)
-        if reference is None or (difference is not None and difference.interval.low > 0):
+        evidence = "" if reference is None else f"{describe_difference(strategy, reference, level)}."
+        difference = None if reference is None else compare(strategy, reference, level)
+        decided = difference is None or difference.interval.low > 0
+        steps.append(Step(budget(strategy), strategy.label, scores, evidence, decided))
+        if reference is None or (difference is not None and decided):
             reference = strategy
     rest = f"More expensive and no better by validation accuracy: {shorten(no_better, most=6)}." if no_better else ""
     return Recommendation(title, steps, rest)
 
 
-def describe_difference(better: StrategySummary, other: StrategySummary) -> str:
+def describe_difference(better: StrategySummary, other: StrategySummary, level: float) -> str:
     """What the test images show of two strategies, of which the first has the better validation accuracy."""
-    difference = compare(better, other)
+    difference = compare(better, other, level)
     if difference is not None:
         contrary = ", although the other has the better validation accuracy" if difference.interval.high < 0 else ""
         return difference.sentence() + contrary
     gap = better.accuracy.mean - other.accuracy.mean
     known = f"difference {points(gap)} points, no confidence interval without predictions by image"
     return f"{better.label} against {other.label}: {'not tested' if np.isnan(gap) else known}"
-
-
-def headline(summary: ComparisonSummary) -> str:
-    """The answer in a few sentences, for the largest number of training images if there are several."""
-    first, *smaller = by_train_images(summary)
-    best = first.strategies[0]
-    if np.isnan(best.val.mean):
-        return "No run was validated, so no strategy is recommended; the table has the test accuracies."
-    among = f"With {first.train_images:,} training images: " if smaller and first.train_images is not None else ""
-    interval = best.accuracy.interval
-    ci = f" (95 % CI {span(interval)}, over {interval.over})" if interval else ""
-    tested = f"a test accuracy of {percent(best.accuracy.values)}{ci}"
-    tested = tested if np.isfinite(best.accuracy.mean) else "no test accuracy: it was not tested"
-    if len(first.strategies) == 1:
-        return f"{among}{best.label} has {tested}. There is no other setting to compare it with."
-    answer = f"{among}{best.label} has the best validation accuracy ({percent(best.val.values)}) and {tested}."
-    second = first.strategies[1]
-    if np.isnan(second.val.mean):
-        return f"{answer} No other setting was validated."
-    next_best = f"The second best is {second.label} ({percent(second.val.values)})."
-    return f"{answer} {next_best} {describe_difference(best, second)}."
 
 
 def cautions(summary: ComparisonSummary) -> list[str]:
@@ -147,8 +133,6 @@ def cautions(summary: ComparisonSummary) -> list[str]:
             f"The runs had different numbers of epochs ({', '.join(f'{n:,}' for n in epochs)}): more epochs for those "
             "with fewer might change the result."
         )
-    if any(len(strategy.group.runs) == 1 for strategy in summary.strategies):
-        sentences.append("A group with one seed does not show how much results vary with the seed.")
     if len(by_train_images(summary)) > 1:
         sentences.append(
             "Groups with different numbers of training images differ in more than their strategy; there is one "

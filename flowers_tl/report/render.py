@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-import flowers_tl.report.charts as charts
 import flowers_tl.report.class_errors as class_errors
-from flowers_tl.report.paired_tests import PairedDifference, compare, points, span
-from flowers_tl.report.recommendation import by_train_images, cautions, headline
-from flowers_tl.report.summary import ComparisonSummary, StrategySummary
+from flowers_tl.report.answer import answer
+from flowers_tl.report.figures import chart_values, confusion_figure
+from flowers_tl.report.paired_tests import PairedDifference, compare, name_interval, points, span
+from flowers_tl.report.palette import css_class, css_variables
+from flowers_tl.report.recommendation import by_train_images, cautions
+from flowers_tl.report.summary import ComparisonSummary, StrategySummary, remove_folders
+from flowers_tl.report.svg import to_svg
 from flowers_tl.report.table import describe_intervals, table_columns
 from flowers_tl.report.thumbnails import load_thumbnails
-from flowers_tl.results.load_runs import RunGroup
+from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.protocol import describe_protocol, fingerprints, split_sizes
 from flowers_tl.results.terminal_tables import HEADER, table_rows
 from flowers_tl.utils.templates import render
@@ -24,9 +27,9 @@ from flowers_tl.utils.templates import render
 # All pairs of more groups than that can't be read, nor a sentence on each.
 MATRIX = 8
 SECTIONS = {
-    "recommendation": "Recommendation",
-    "table": "All groups",
+    "table": "All strategies",
     "tests": "Significance tests",
+    "recommendation": "Recommendation by budget",
     "curves": "Learning curves",
     "costs": "Accuracy against time and parameters",
     "classes": "Accuracy by class",
@@ -36,6 +39,7 @@ SECTIONS = {
     "provenance": "Protocol and provenance",
 }
 NEED_PREDICTIONS = ("classes", "confused", "mistakes", "reliability")
+NEED_RIVALS = ("tests", "recommendation", "costs")
 
 
 def render_comparison(groups: Sequence[RunGroup], notes: Sequence[str], figure: str) -> str:
@@ -55,18 +59,26 @@ def difference_row(difference: PairedDifference) -> list[str]:
     """The numbers behind a sentence of the Markdown; p-values as corrected by Holm's method."""
     interval = difference.interval
     p_values = ", ".join(f"{one.seed}: {one.adjusted:.3g}" for one in difference.tests)
-    return [difference.second.label, points(interval.value), span(interval), interval.over, p_values or "-"]
+    digits, fewer = difference.digits, difference.fewer_errors
+    limits = [points(interval.value, digits), span(interval, digits), format_part(fewer)]
+    return [difference.second.label, *limits, interval.over, p_values or "-"]
+
+
+def format_part(part: float) -> str:
+    """A part in percent, or a dash where there is none."""
+    return f"{points(part, 0)} %" if np.isfinite(part) else "-"
 
 
 def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference], root: Path | None = None) -> str:
     """The whole page: style, script, data, charts and images, which lie below ``root``, are inside."""
     values = shared_values(summary, differences)
     values |= {"css": Markup(read("page.css")), "script": Markup(read("page.js")), "breakable": breakable}
-    values |= {"scope": describe_scope(summary), "role": describe_role(summary), "css_class": charts.css_class}
-    values |= {"matrix": build_matrix(summary.with_predictions), "max_sentences": MATRIX}
-    values["contents"] = {
-        name: title for name, title in SECTIONS.items() if summary.with_predictions or name not in NEED_PREDICTIONS
-    }
+    values |= {"scope": describe_scope(summary), "role": describe_role(summary), "css_class": css_class}
+    values |= {"matrix": build_matrix(summary), "max_sentences": MATRIX, "palette": Markup(css_variables())}
+    single = len(summary.strategies) == 1
+    hidden = (() if summary.with_predictions else NEED_PREDICTIONS) + (NEED_RIVALS if single else ())
+    values["contents"] = {name: title for name, title in SECTIONS.items() if name not in hidden}
+    values |= {"single": single, "command": remove_folders(values["answer"].command, summary.runs)}
     return render(__package__, "report.html.j2", **values, **chart_values(summary), **class_values(summary, root))
 
 
@@ -75,7 +87,7 @@ def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDiffer
     results = [run.result for run in summary.runs]
     return {
         "summary": summary,
-        "headline": headline(summary),
+        "answer": answer(summary),
         "sizes": by_train_images(summary),
         "cautions": cautions(summary),
         "columns": table_columns(summary),
@@ -83,42 +95,12 @@ def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDiffer
         "differences": differences,
         "explanation": explain_tests(differences),
         "data": sorted(set(map(describe_data, results))),
-        "protocols": sorted(set(map(describe_images, results))),
+        "protocols": sorted(set(map(describe_images, summary.runs))),
         "packages": sorted({describe_packages(result) for result in results}),
+        "interval_name": name_interval(summary.level),
         "points": points,
         "span": span,
-    }
-
-
-def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
-    """The charts as SVG, and the values of the curves at each epoch."""
-    strategies = sorted(summary.strategies, key=lambda strategy: strategy.number)
-    panels = {title: charts.load_curves([s.group for s in strategies], column) for title, column in charts.PANELS}
-    epochs = charts.last_epoch(panels.values())
-    curves = [
-        {"title": title, "values": [[format_value(c.at(e), title) for e in range(1, epochs + 1)] for c in curves]}
-        for title, curves in panels.items()
-    ]
-    costs = (
-        ("seconds per run", lambda s: s.seconds.mean, charts.PLAIN),
-        ("trainable parameters", lambda s: s.trainable, charts.COUNT),
-    )
-    tested = [strategy for strategy in summary.strategies if np.isfinite(strategy.accuracy.mean)]
-    cost_charts = {}
-    for title, cost, text in costs:
-        # A logarithm needs costs above zero; no comparison with NaN is true.
-        if known := [strategy for strategy in tested if cost(strategy) > 0]:
-            cost_charts[title] = charts.cost_svg(known, cost, title, text)
-    calibrated = [
-        strategy for strategy in summary.with_predictions if np.isfinite(strategy.scores["calibration_error"].mean)
-    ]
-    return {
-        "ordered": strategies,
-        "epochs": epochs,
-        "curves": curves if epochs else [],
-        "curve_charts": {title: charts.curves_svg(panels[title], title, epochs) for title in panels} if epochs else {},
-        "cost_charts": cost_charts,
-        "reliability": [(s, charts.reliability_svg(s, summary.test.labels)) for s in calibrated],
+        "format_part": format_part,
     }
 
 
@@ -129,7 +111,9 @@ def class_values(summary: ComparisonSummary, root: Path | None) -> dict[str, Any
     best, baseline = summary.with_predictions[0], find_baseline(summary.with_predictions)
     classes = class_errors.class_data(summary)
     rows = class_errors.class_rows(classes, best, baseline)
-    pairs, mistakes = class_errors.most_confused(summary, best), class_errors.worst_mistakes(summary, best)
+    counts, matrix = class_errors.mean_confusion(summary, best), confusion_figure(summary)
+    pairs, mistakes = class_errors.most_confused(summary, best, counts), class_errors.worst_mistakes(summary, best)
+    text = f"Confusion matrix of {best.label}; the cards below have the largest counts"
     images = [side.example for pair in pairs for side in pair if side.example] + [mistake.image for mistake in mistakes]
     runs = [run for strategy in summary.with_predictions for run in strategy.group.runs]
     thumbnails, missing = load_thumbnails(
@@ -142,6 +126,8 @@ def class_values(summary: ComparisonSummary, root: Path | None) -> dict[str, Any
         "class_rows": rows,
         "gains": [row for row in rows[: class_errors.EXTREMES] if row.difference > 0],
         "losses": [row for row in rows[::-1][: class_errors.EXTREMES] if row.difference < 0],
+        "confusion": to_svg(matrix, text) if matrix else "",
+        "confusion_rows": [] if matrix else class_errors.confusion_rows(summary, counts),
         "pairs": pairs,
         "mistakes": mistakes,
         "thumbnails": thumbnails,
@@ -156,18 +142,21 @@ def find_baseline(strategies: Sequence[StrategySummary]) -> StrategySummary:
     return smallest if smallest is not best else (others or [best])[0]
 
 
-def build_matrix(strategies: Sequence[StrategySummary]) -> list[list[PairedDifference | None]]:
+def build_matrix(summary: ComparisonSummary) -> list[list[PairedDifference | None]]:
     """Row less column for each pair of groups, None on the diagonal; nothing for two groups, or for too many."""
+    strategies = summary.with_predictions
     if not 2 < len(strategies) <= MATRIX:
         return []
-    return [[None if a is b else compare(a, b) for b in strategies] for a in strategies]
+    return [[None if a is b else compare(a, b, summary.level) for b in strategies] for a in strategies]
 
 
 def describe_scope(summary: ComparisonSummary) -> str:
-    """How many groups and runs the page compares, and on which data."""
-    groups, runs = len(summary.strategies), summary.runs
+    """How many strategies and runs the page compares, and on which data."""
+    count, runs = len(summary.strategies), summary.runs
     data = "; ".join(sorted({describe_data(run.result) for run in runs}))
-    return f"{groups} group{'s' * (groups > 1)}, {len(runs)} run{'s' * (len(runs) > 1)}. {data}."
+    strategies = f"{count} strategies, " if count > 1 else ""
+    protocols = "; ".join(sorted({describe_protocol(run) for run in runs}))
+    return f"{strategies}{len(runs)} run{'s' * (len(runs) > 1)}. {data}; {protocols}."
 
 
 def describe_role(summary: ComparisonSummary) -> str:
@@ -181,16 +170,23 @@ def describe_role(summary: ComparisonSummary) -> str:
 def explain_tests(differences: Sequence[PairedDifference]) -> str:
     """How the intervals and p-values of these comparisons are meant."""
     count = sum(len(difference.tests) for difference in differences)
-    sentences = ["Each confidence interval stands for itself at 95 %."]
+    sentences = ["The confidence interval of a difference is about these two strategies, at 95 %."]
     if len(differences) > 1:
-        sentences.append("Among many, one in twenty misses the true difference.")
+        sentences = [
+            f"The confidence intervals are simultaneous: those of one strategy against the {len(differences)} others all "
+            f"hold together at 95 % (Bonferroni: each is an interval of {100 * differences[0].level:.4g} %)."
+        ]
     if count:
         corrected = f", corrected by Holm's method for the {count} tests of this table" if count > 1 else ""
         sentences.append(
-            f"The p-values are McNemar's exact test{corrected}; each is about two runs, not about other seeds."
+            f"The p-values are McNemar's exact test{corrected}; each is about two runs, not about other seeds. So the two "
+            "may disagree: a small p-value says that two runs differ on more images like these, the interval whether the "
+            "strategies differ with new seeds too."
         )
     if any(difference.interval.over == "images" for difference in differences):
-        sentences.append("With one seed the interval is over images only: another seed may give another result.")
+        sentences.append(
+            "With one or two seeds the interval is over images only: another seed may give another result."
+        )
     if any(difference.first.seeds != difference.second.seeds for difference in differences):
         sentences.append("Groups with different seeds are compared without pairing the seeds.")
     return " ".join(sentences)
@@ -203,13 +199,13 @@ def describe_data(result: dict) -> str:
     return f"{data.get('name', 'not on record')}: {sizes} images" if sizes else "not on record"
 
 
-def describe_images(result: dict) -> str:
+def describe_images(run: Run) -> str:
     """The protocol of a run, with its metric and the fingerprints of its images."""
-    protocol = result.get("protocol")
+    protocol = run.result.get("protocol")
     if protocol is None:
-        return "no recorded protocol"
+        return describe_protocol(run)
     metric, images = protocol.get("metric"), fingerprints(protocol)
-    return f"{describe_protocol(protocol)}, metric {metric}; fingerprints of the images: {images}"
+    return f"{describe_protocol(run)}, metric {metric}; fingerprints of the images: {images}"
 
 
 def describe_packages(result: dict) -> str:
@@ -217,13 +213,6 @@ def describe_packages(result: dict) -> str:
         ", ".join(f"{name} {version}" for name, version in sorted(result.get("versions", {}).items()))
         or "not on record"
     )
-
-
-def format_value(value: float | None, title: str) -> str:
-    """A value of a curve, or a dash where it has none."""
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f} %" if title.endswith("accuracy") else f"{value:.3f}"
 
 
 def breakable(label: str) -> Markup:

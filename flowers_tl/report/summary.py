@@ -16,7 +16,7 @@ from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.utils.errors import UserError, shorten
 
-TOP = 5
+TOP, LEVEL = 5, 0.95
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class StrategySummary:
     """The numbers of a group of runs.
 
     Attributes:
-        number: its place among the groups, from which its colour follows.
+        number: its rank by validation accuracy, from which its colour follows.
         scores: on the test images, by the name of the metric.
     """
 
@@ -108,6 +108,11 @@ class ComparisonSummary:
         return [strategy for strategy in self.strategies if strategy.predictions]
 
     @property
+    def level(self) -> float:
+        """Of each interval of a difference, so that those of one strategy to all others hold together at 95 % (Bonferroni)."""
+        return 1 - (1 - LEVEL) / max(1, len(self.with_predictions) - 1)
+
+    @property
     def runs(self) -> list[Run]:
         return [run for strategy in self.strategies for run in strategy.group.runs]
 
@@ -117,7 +122,7 @@ class ComparisonSummary:
 
 
 def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> ComparisonSummary:
-    """Load the predictions of all groups and compute what the report says.
+    """Load the predictions of all groups, the best first as group_runs has them, and compute what the report says.
 
     Raises:
         UserError: if the runs were not tested, or not validated, on the same images.
@@ -141,7 +146,7 @@ def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> Comparis
     known = [one for one in predictions if one is not None]
     tested = [one.splits["test"] for one in known if "test" in one.splits]
     return ComparisonSummary(
-        sorted(strategies, key=rank),
+        strategies,
         known[0].class_names if known else [],
         tested[0] if tested else SplitPredictions(np.empty((0, 0)), np.empty(0, int), []),
         [remove_folders(note, runs) for note in notes],
@@ -234,12 +239,6 @@ def find_contradictions(strategy: StrategySummary) -> list[str]:
     folders = [run.folder.name for run, differs in zip(strategy.group.runs, differ, strict=True) if differs]
     why = "result.json and predictions.npz give different test accuracies; the report takes the latter"
     return [f"{strategy.label}: in {shorten(folders)} {why}."] if folders else []
-
-
-def rank(strategy: StrategySummary) -> tuple[float, ...]:
-    """Sort key: validation accuracy; of equals the one with fewer trainable parameters, then the faster one."""
-    keys = (-strategy.val.mean, strategy.trainable, strategy.seconds.mean, strategy.number)
-    return tuple(np.inf if np.isnan(key) else key for key in keys)
 
 
 def remove_folders(note: str, runs: Iterable[Run]) -> str:

@@ -6,7 +6,10 @@ import re
 from xml.etree import ElementTree
 
 from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from flowers_tl.report.palette import SETTINGS, VARIABLES
 
 HREF = "{http://www.w3.org/1999/xlink}href"
 
@@ -16,17 +19,17 @@ def mark(**attributes: object) -> str:
     return json.dumps({key.rstrip("_").replace("_", "-"): str(value) for key, value in attributes.items()})
 
 
-def to_svg(figure: Figure, description: str, variables: dict[str, str], **attributes: object) -> Markup:
+def to_svg(figure: Figure, description: str, **attributes: object) -> Markup:
     """Draw the figure without the ids, style sheets and namespaces that could collide with others in the page.
 
     Args:
         figure: what to draw.
         description: for readers who don't see it.
-        variables: what replaces a colour, as ``#rrggbb``: a variable of the page's theme.
         attributes: of the svg element, as :func:`mark` takes them.
     """
     file = io.BytesIO()
-    figure.savefig(file, format="svg", transparent=True)
+    with rc_context(SETTINGS):
+        figure.savefig(file, format="svg", transparent=True)
     root = ElementTree.fromstring(file.getvalue())
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
@@ -48,8 +51,10 @@ def to_svg(figure: Figure, description: str, variables: dict[str, str], **attrib
             title.text = tooltip
             element.insert(0, title)
         if style := element.get("style"):
-            style = re.sub("#[0-9a-f]{6}", lambda colour: variables.get(colour[0], colour[0]), style)
+            style = re.sub("#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), style)
             element.set("style", re.sub("font-family: [^;]*", "font-family: inherit", style))
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description}
+    # As wide as drawn where there is room.
+    width = f"max-width: {float(root.attrib['viewBox'].split()[2]):g}px"
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description, "style": width}
     root.attrib |= json.loads(mark(**attributes))
     return Markup(ElementTree.tostring(root, encoding="unicode"))

@@ -75,21 +75,21 @@ def train_images(count: int | None) -> Cell:
 
 FIRST = (
     Column("strategy", lambda s: Cell(s.label), number=False),
-    Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False),
-)
-LAST = (
     Column(
         "validation accuracy",
         lambda s: score(s.val),
         order="descending",
         hint="the strategy is selected by this column",
     ),
+)
+LAST = (
     Column(
         "trainable parameters",
         lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
         hint="and their share of all parameters",
     ),
     Column("seconds per run", lambda s: seconds_per_run(s.seconds), hint="wall-clock time, test included, as recorded"),
+    Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False),
 )
 # Shown only where the groups differ in it.
 OPTIONAL = (
@@ -146,6 +146,8 @@ def csv_row(
     interval = difference.interval if difference else None
     row["best_minus_this"] = number(interval.value) if interval else ""
     row |= limits("best_minus_this", interval)
+    row["best_minus_this_level"] = number(difference.level) if difference else ""
+    row["best_relative_error_reduction"] = number(difference.fewer_errors) if difference else ""
     largest = max((one.adjusted for one in difference.tests), default=np.nan) if difference else np.nan
     return row | {"mcnemar_holm_largest_p": number(largest)}
 

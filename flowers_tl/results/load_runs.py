@@ -175,7 +175,7 @@ def validate_complete(result: Mapping[str, Any]) -> None:
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
-    """Put repetitions together; return the groups, and a sentence for each run that repeats a seed.
+    """Put repetitions together; return the groups, the best first, and a sentence for each run that repeats a seed.
 
     Of several runs with one config and one seed the newest is taken: counting it twice would make seeds look alike.
     """
@@ -197,7 +197,14 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
             f"The seeds of {names} share their crops and flips (cache.view_seed), so their spread is less than that of runs "
             "with different crops."
         )
-    return groups, notes
+    return sorted(groups, key=rank), notes
+
+
+def rank(group: RunGroup) -> tuple[float, ...]:
+    """Sort key: validation accuracy; of equals the one with fewer trainable parameters, then the faster one."""
+    trainable = group.runs[0].result["parameters"]["trainable"]
+    keys = (-group.values("val", "accuracy").mean(), trainable, group.values("seconds", "total").mean())
+    return tuple(np.inf if np.isnan(key) else key for key in keys)
 
 
 def label_groups(groups: Sequence[Sequence[Run]]) -> list[str]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowers_tl.data.splits import SPLITS
 from flowers_tl.results.load_runs import IRRELEVANT, Run
 from flowers_tl.utils.errors import UserError, shorten
 
@@ -18,7 +19,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     for run in runs:
         groups.setdefault(json.dumps(run.result.get("protocol"), sort_keys=True), []).append(run)
     first, *others = sorted(groups.values(), key=len, reverse=True)
-    name = describe_protocol(first[0].result.get("protocol"))
+    name = describe_protocol(first[0])
     named = [(difference(first[0], group[0]), group) for group in others]
     if named and not allow_mixed:
         differences = "; ".join(f"{shorten([run.folder.name for run in group])}: {words}" for words, group in named)
@@ -29,14 +30,23 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     return [(name, first), *named]
 
 
-def describe_protocol(protocol: Mapping[str, Any] | None) -> str:
-    """A protocol in a few words."""
-    return "no recorded protocol" if protocol is None else f"the {protocol['name']} protocol"
+def describe_protocol(run: Run) -> str:
+    """The protocol of a run in a few words; one that ``data.limit`` cuts is a subset."""
+    protocol, limit = run.result.get("protocol"), run.config.get("data.limit")
+    if protocol is None:
+        return "no recorded protocol"
+    sizes = [size for split in SPLITS if (size := run.result.get("data", {}).get(split)) is not None]
+    cut = isinstance(limit, int) and limit <= max(sizes, default=0)
+    return (
+        f"a subset (data.limit={limit}) of the {protocol['name']} protocol"
+        if cut
+        else f"the {protocol['name']} protocol"
+    )
 
 
 def split_sizes(data: Mapping[str, Any]) -> str:
     """How many images each split has, of those that are on record."""
-    return ", ".join(f"{data[split]:,} {split}" for split in ("train", "val", "test") if split in data)
+    return ", ".join(f"{data[split]:,} {split}" for split in SPLITS if split in data)
 
 
 def fingerprints(protocol: Mapping[str, Any]) -> str:
@@ -48,7 +58,7 @@ def difference(run: Run, other_run: Run) -> str:
     """In what the protocol of ``other_run`` differs from that of ``run``."""
     first, other = (one.result.get("protocol") for one in (run, other_run))
     if first is None or other is None or first["name"] != other["name"]:
-        return describe_protocol(other)
+        return describe_protocol(other_run)
     splits = [split for split, fingerprint in other["splits"].items() if first["splits"].get(split) != fingerprint]
     differences = [f"other {split} images" for split in splits]
     if first["metric"] != other["metric"]:

@@ -16,6 +16,8 @@ from scipy.stats import binomtest, norm, t
 
 # A variance below it is none: one error in a million predictions makes one of 1e-12.
 ROUNDING = 1e-15
+# Two seeds have one degree of freedom: an interval over seeds would reach from -100 to 100 points.
+FEWEST_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Interval:
     value: float
     low: float
     high: float
-    # What would be new: "images and seeds", or "images" alone if a strategy has one seed.
+    # What would be new: "images and seeds", or "images" alone if a strategy has fewer than FEWEST_SEEDS.
     over: str
 
 
@@ -112,7 +114,7 @@ def _spread(
     deviations = [_deviations(part, weights) for part in parts]
     common = sum(each.mean(axis=0) for each in deviations)
     images = float(common @ common)
-    if min(map(len, parts)) == 1:
+    if min(map(len, parts)) < FEWEST_SEEDS:
         return max(least, images), normal, "images"
     noise = sum(each.var(axis=0, ddof=1).sum() / len(each) for each in deviations)
     images = max(least, float(images - noise))

@@ -44,7 +44,15 @@ def test_out_names_the_folder(write, tmp_path):
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["comparison.md", "comparison.png"]
 
 
-@pytest.mark.parametrize("arguments", [["nowhere"], ["out=x"]])
+def test_figures_are_written_beside_the_comparison(write, tmp_path):
+    words = [str(write("a")), f"out={tmp_path / 'there'}", "figures=svg,pdf"]
+    main(words)
+    names = {"accuracy", "cost_parameters", "curves"}
+    files = {f"{name}.{kind}" for name in names for kind in ("svg", "pdf")}
+    assert {path.name for path in (tmp_path / "there").iterdir()} == {"comparison.md", "comparison.png"} | files
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["out=x"], ["figures=jpg", "."]])
 def test_bad_input_is_one_sentence_and_exit_code_1(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)

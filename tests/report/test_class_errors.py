@@ -47,8 +47,50 @@ def test_confused_pairs_and_worst_mistakes_are_those_planted(run, report):
         "image_5.jpg rose 1 of 2 predicted as daisy image_0.jpg daisy 0 of 4 predicted as rose",
     ]
     found = [words(text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", section(page, "mistakes"))]
-    share = np.mean([np.exp(8) / (np.exp(8) + 2), np.exp(9) / (np.exp(9) + 2)])
-    assert found[0] == f"predicted daisy true tulip confidence {100 * share:.1f} %, wrong in 2 of 2 seeds"
-    assert found[1] == "predicted daisy true rose confidence 70.5 %, wrong in 2 of 2 seeds"
-    assert found[2].startswith("predicted daisy true tulip")
-    assert found[2].endswith("wrong in 1 of 2 seeds")
+    share = np.exp(9) / (np.exp(9) + 2)
+    # Mistakes are those of single runs: the second one is made by one seed only.
+    assert found[0] == f"predicted daisy true tulip confidence {100 * share:.1f} % (seed 1), wrong in 2 of 2 seeds"
+    assert found[1] == f"predicted daisy true tulip confidence {100 * share:.1f} % (seed 1), wrong in 1 of 2 seeds"
+    assert found[2] == "predicted daisy true rose confidence 70.5 % (seed 0), wrong in 2 of 2 seeds"
+
+
+def test_a_mistake_of_one_run_is_shown_though_the_mean_is_right(run, report):
+    wrong = logits_of(TRUTH)
+    wrong[0] = [0, 1, 0]
+    for seed, logits in enumerate((wrong, 5 * logits_of(TRUTH), 5 * logits_of(TRUTH))):
+        run(f"{seed}", seed=seed, logits=logits)
+    mistakes = section(report()[0], "mistakes")
+    assert "No mistakes." not in mistakes
+    assert words(re.search("<figcaption>.*?</figcaption>", mistakes)[0]).endswith("(seed 0), wrong in 1 of 3 seeds")
+
+
+def test_up_to_thirty_classes_are_a_matrix_and_more_a_table(run, report):
+    truth = np.arange(62) % 31
+    answers = truth.copy()
+    answers[[0, 31, 5]] = [3, 3, 6]
+    names = [f"class_{k}" for k in range(31)]
+    run("a", truth=truth, names=names, logits=logits_of(answers, 31))
+    confused = section(report()[0], "confused")
+    assert "Confusion matrix" not in confused
+    assert rows(confused) == [
+        ["class_0", "class_3", "2.0", "2", "100.0 %"],
+        ["class_5", "class_6", "1.0", "2", "50.0 %"],
+    ]
+
+
+def test_the_matrix_counts_true_against_predicted(run, report):
+    planted(run)
+    confused = section(report()[0], "confused")
+    assert "<table" not in confused
+    matrix = re.search("<svg.*?</svg>", confused, re.DOTALL)[0]
+    cells = dict(re.findall("<title>(.*?): (.*?)</title>", matrix))
+    assert cells == {
+        "daisy predicted as daisy": "4",
+        "rose predicted as daisy": "1",
+        "rose predicted as rose": "1",
+        "tulip predicted as daisy": "0.5",
+        "tulip predicted as tulip": "3.5",
+    }
+    text = re.findall("<text.*?>(.*?)</text>", matrix)
+    assert text.count("daisy") == text.count("tulip") == 2
+    assert {"true class", "predicted class", "0 %", "100 %", "3.5"} <= set(text)

@@ -36,7 +36,7 @@ def test_a_solved_head_has_no_epochs_and_is_a_level(write, tmp_path, capsys):
         in (tmp_path / "comparison.md").read_text()
     )
     image = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB")).astype(int)
-    colour = np.abs(image - np.array([0xD5, 0x5E, 0x00])).sum(-1) < 40  # the second group's, here the probe's
+    colour = np.abs(image - np.array([0xE7, 0x67, 0x12])).sum(-1) < 40  # the second group's, here the probe's
     assert colour[:, image.shape[1] // 3 :].any(axis=0).sum() > image.shape[1] // 5
 
 

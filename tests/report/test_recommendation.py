@@ -41,6 +41,10 @@ def test_advice_takes_what_is_better_by_val_and_says_what_is_not_decided(run, re
     # dearer has not proved to be better than cheap, so it is cheap that dearest has to beat
     assert "dearest is better than cheap by 20.0 points" in advice
     assert "More expensive and no better by validation accuracy: no_better." in advice
+    # A step without a significant gain is folded away.
+    shown, *folded = re.findall("<strong>(.*?)</strong>", section(page, "recommendation"))[:3]
+    assert (shown, folded) == ("cheap", ["dearest", "dearer"])
+    assert section(page, "recommendation").index("<details>") < section(page, "recommendation").index("dearer")
     assert "from 40 (4 %): **dearest**, validation 90.0 %, test 90.0 %. dearest is better than cheap by" in markdown
 
 
@@ -72,6 +76,6 @@ def test_unlike_numbers_of_training_images_are_advised_apart(run, report, tmp_pa
     page, markdown, _ = report()
     advice = words(section(page, "recommendation"))
     assert advice.index("Training images: 60") < advice.index("Training images: 30")
-    assert "one data.limit=60 is the only group" in advice
+    assert "one data.limit=60 is the only one" in advice
     assert "differ in more than their strategy" in markdown
     assert rows(section(page, "table"))[0][-1] == "60"

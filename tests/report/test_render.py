@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 from PIL import Image
 from report_pages import planted, rows, section, words
-from written_runs import logits_of, write_run
+from written_runs import TRUTH, logits_of, write_run
 
 from flowers_tl.report import summarize, write_report
 from flowers_tl.results.load_runs import find_runs, group_runs
+from flowers_tl.results.terminal_tables import print_comparison
 
 
 def test_one_group_is_shown_and_nothing_is_compared(run, report):
     run("a")
     page, markdown, table = report()
+    assert "<h1>fine_<wbr>tuning: 100.0\u00a0% test accuracy on drawn with resnet18</h1>" in page
     assert "There is no other setting to compare it with." in page
-    assert "so there is nothing to compare it with" in section(page, "recommendation")
-    assert "So nothing is tested." in section(page, "tests")
+    # A page about one run: nothing of it is about others.
+    sections = re.findall('<section id="(.*?)"', page)
+    assert sections == ["table", "curves", "classes", "confused", "mistakes", "reliability", "provenance"]
+    assert "group" not in words(page.split("<main")[0]) + words(section(page, "table"))
+    assert rows(section(page, "classes"))[0] == ["daisy", "4", "100.0 %"]
     assert "No mistakes." in section(page, "mistakes")
     assert "Nothing is tested." in markdown
     assert len(table) == 1
@@ -35,10 +40,10 @@ def test_a_solved_head_is_a_level_and_gaps_are_left_out(run, report):
     page, _, _ = report()
     curves = section(page, "curves")
     assert curves.count('class="series line level"') == 2  # val loss and val accuracy
-    assert rows(curves) == [["linear_probe", "-", "0.400", "70.0 %"], ["fine_tuning", "1.000", "0.400", "90.0 %"]]
+    assert rows(curves) == [["fine_tuning", "1.000", "0.400", "90.0 %"], ["linear_probe", "-", "0.400", "70.0 %"]]
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
-    assert data["curves"][0]["values"][1] == ["2.000", "-", "1.000"]
-    assert data["curves"][2]["values"][1] == ["-", "80.0 %", "90.0 %"]
+    assert data["curves"][0]["values"][0] == ["2.000", "-", "1.000"]
+    assert data["curves"][2]["values"][0] == ["-", "80.0 %", "90.0 %"]
 
 
 def test_all_panels_have_the_epochs_of_the_slider(run, report):
@@ -56,6 +61,33 @@ def test_one_epoch_is_a_point(run, report):
     curves = section(report()[0], "curves")
     assert curves.count('class="series dot"') == 3
     assert "series line" not in curves
+
+
+def test_one_order_and_one_name_for_each_strategy_everywhere(run, report, groups, capsys):
+    for name, val in (("slow", 0.7), ("best", 0.9), ("middle", 0.8)):
+        run(name, strategy=name, val=val, logits=logits_of(np.where(np.arange(10) < 10 * (0.9 - val) + 1, 1, TRUTH)))
+    page, markdown, table = report()
+    print_comparison(groups())
+    printed = capsys.readouterr().out
+    order = ["best", "middle", "slow"]
+    for text in (printed, markdown.split("## All strategies")[1]):
+        assert sorted(order, key=text.index) == order
+    assert [row["label"] for row in table] == [row[0] for row in rows(section(page, "table"))] == order
+    dots = re.search("<svg.*?</svg>", page, re.DOTALL)[0]
+    assert re.findall("<title>(.*?):", dots)[::2] == order
+    assert rows(section(page, "curves"))[2][0] == "slow"
+    numbers = [re.search(rf'class="swatch (s.) d."[^>]*></span>{name}', page)[1] for name in order]
+    assert numbers == ["s0", "s1", "s2"]
+
+
+def test_a_subset_is_called_one(run, report):
+    folder = run("a", data={"limit": 10})
+    record = json.loads((folder / "result.json").read_text())
+    record["protocol"] = {"name": "official", "metric": "accuracy", "splits": {"test": "f"}}
+    (folder / "result.json").write_text(json.dumps(record))
+    assert "a subset (data.limit=10) of the official protocol." in words(report()[0].split("<main")[0])
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("10", "100"))
+    assert "subset" not in words(report()[0])
 
 
 HOSTILE = "<script>alert(1)</script>\"'&</script><!--{{style}}|`$x$"
@@ -81,7 +113,7 @@ def test_nothing_that_a_run_brings_is_markup(run, report, tmp_path):
     assert table[0]["label"] == HOSTILE
     assert not re.search(r"(?<!\\)[<`]", markdown)
     lines = [line for line in markdown.splitlines() if line.startswith("| \\<script")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10, 6}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10, 7}
 
 
 def balanced(page):

@@ -1,6 +1,8 @@
 """The report in a real browser: it asks the network for nothing, sorts, switches, and fits a phone."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ LONG = "fine_tuning" + "_of_a_long_name" * 4
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A report of three groups, two of them with two seeds, on 120 drawn images."""
+    """A report of three strategies, two of them with two seeds, on 120 drawn images."""
     folder = tmp_path_factory.mktemp("browser")
     rng = np.random.default_rng(0)
     truth = np.arange(120) % 12
@@ -146,17 +148,22 @@ def test_the_slider_shows_the_values_of_its_epoch(browser):
     assert sorted(set(faint)) == ["0.13", "1"]
 
 
+WIDE = """const page = document.documentElement;
+    const wide = [...document.querySelectorAll('body *')].filter(e => !e.matches('.scroll *')
+        && !e.classList.contains('skip') && e.getBoundingClientRect().right > page.clientWidth + 1);
+    return [page.scrollWidth - page.clientWidth, wide.map(e => e.outerHTML.slice(0, 80))]"""
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_only_tables_scroll_sideways(browser, width):
     size(browser, width)
-    script = """const page = document.documentElement;
-        const wide = [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll table')
-            && !e.classList.contains('skip') && e.getBoundingClientRect().right > page.clientWidth + 1);
-        return [page.scrollWidth - page.clientWidth, wide.map(e => e.outerHTML.slice(0, 80))]"""
-    assert browser.execute_script(script) == [0, []]
+    assert browser.execute_script(WIDE) == [0, []]
     if width == 360:
         box = find(browser, "#table .scroll")
         assert box.get_property("scrollWidth") > box.get_property("clientWidth")
+        # Validation accuracy, which selects, is seen without scrolling.
+        column = browser.find_elements("css selector", "#groups tbody td")[0]
+        assert column.rect["x"] + column.rect["width"] <= width
 
 
 def test_dark_and_light(browser):
@@ -192,3 +199,97 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_report(browser):
 def test_it_prints(browser):
     pdf = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})["data"]
     assert len(pdf) > 20_000
+
+
+# Strategies and seeds; classes; long names; width; how it is seen. Each two values of two kinds meet in one row.
+PAIRWISE = [
+    ((1, 1), 6, False, 320, "light"), ((1, 1), 102, True, 390, "dark"), ((1, 1), 1000, False, 768, "print"),
+    ((1, 1), 6, True, 1280, "dark"), ((2, 1), 102, False, 320, "print"), ((2, 1), 1000, True, 390, "light"),
+    ((2, 1), 6, False, 768, "dark"), ((2, 1), 102, True, 1280, "light"), ((8, 3), 1000, True, 320, "dark"),
+    ((8, 3), 6, False, 390, "print"), ((8, 3), 102, True, 768, "light"), ((8, 3), 1000, False, 1280, "print"),
+    ((40, 5), 102, False, 390, "dark"), ((40, 5), 6, True, 320, "light"), ((40, 5), 6, True, 768, "print"),
+    ((40, 5), 1000, False, 1280, "light"),
+]  # fmt: skip
+LONG_CLASS = "Pseudocyclamen" * 5
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The page of a report of drawn answers: a function of strategies and seeds, classes, and whether names are long."""
+    pages = {}
+
+    def make(counts, classes, long):
+        key = (counts, classes, long)
+        if key not in pages:
+            folder, rng = tmp_path_factory.mktemp("pairwise"), np.random.default_rng(0)
+            truth = np.arange(120) % classes
+            names = [f"{LONG_CLASS if long else 'class '}{k}" for k in range(classes)]
+            for k in range(counts[0]):
+                strategy = f"{LONG if long else 'strategy'}_{k}"
+                for seed in range(counts[1]):
+                    answers = np.where(rng.random(120) < 0.1 + k / 50, (truth + 1) % classes, truth)
+                    logits = 3 * np.eye(classes, dtype=np.float32)[answers]
+                    write_run(
+                        folder / "runs" / f"{k}_{seed}", strategy, seed, 0.9 - k / 50, None, truth, names, logits,
+                        900 + k, 10 + k, 3 + k % 2,
+                    )  # fmt: skip
+            groups = group_runs(find_runs([folder / "runs"])[0])[0]
+            pages[key] = write_report(summarize(groups), folder / "report")
+        return pages[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """The script of axe-core, which finds what keeps people out; from the npm registry."""
+    if not (npm := shutil.which("npm")):
+        pytest.skip("needs npm, which is not there, for axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4.11.0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        pytest.skip(f"axe-core can't be installed from the npm registry: {done.stderr[-200:]}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def show(browser, page, width, seen):
+    """Open a page in a light or dark window of this width, or as it is printed."""
+    size(browser, width)
+    features = [{"name": "prefers-color-scheme", "value": "dark" if seen == "dark" else "light"}]
+    media = {"media": "print" if seen == "print" else "screen", "features": features}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+
+
+def identify(row):
+    (strategies, seeds), classes, long, width, seen = row
+    return f"{strategies * seeds} runs, {classes} classes, {'long' if long else 'short'}, {width}, {seen}"
+
+
+@pytest.mark.parametrize("row", PAIRWISE, ids=identify)
+def test_nothing_overflows_and_no_label_is_dropped(chromium, written, row):
+    counts, classes, long, width, seen = row
+    show(chromium, written(counts, classes, long), width, seen)
+    assert chromium.execute_script(WIDE) == [0, []]
+    assert chromium.get_log("browser") == []
+    # Names stand in rows of the first chart: none is dropped, and none lies upon another.
+    script = "return [...document.querySelectorAll('.answer svg text')].map(t => [t.textContent, t.getBoundingClientRect().y])"
+    start = LONG[:18] if long else "strategy_"
+    heights = sorted(y for text, y in chromium.execute_script(script) if text.startswith(start))
+    assert len(heights) == min(24, counts[0])
+    assert np.diff(heights).min(initial=99) > 10
+    matrix = chromium.find_elements("css selector", ".matrix svg")
+    assert len(matrix) == (classes <= 30)
+
+
+@pytest.mark.parametrize("row", [PAIRWISE[k] for k in (3, 5, 8, 10)], ids=identify)
+def test_axe_finds_nothing_that_keeps_people_out(chromium, written, axe, row):
+    counts, classes, long, width, seen = row
+    show(chromium, written(counts, classes, long), width, seen)
+    chromium.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    chromium.execute_script(axe)
+    chromium.set_script_timeout(300)
+    script = "const done = arguments[0]; axe.run().then(found => done(found.violations.map(v => [v.id, v.nodes[0].html.slice(0, 200)])))"
+    assert chromium.execute_async_script(script) == []

@@ -33,15 +33,15 @@ def test_top_5_counts_the_first_five(run, report):
 def test_page_csv_and_markdown_agree(run, report):
     planted(run)
     page, markdown, table = report()
-    lines = [line for line in markdown.split("## All groups")[1].splitlines() if line.startswith("|")][2:4]
+    lines = [line for line in markdown.split("## All strategies")[1].splitlines() if line.startswith("|")][2:4]
     for shown, line, row in zip(rows(section(page, "table")), lines, table, strict=True):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert [re.sub(r"[()]", "", cell) for cell in cells] == shown
         assert shown[0] == row["label"]
-        for place, name in ((2, "accuracy"), (3, "balanced"), (6, "val")):
+        for place, name in ((1, "val"), (2, "accuracy"), (3, "balanced")):
             assert shown[place].startswith(f"{100 * float(row[f'{name}_mean']):.1f} ")
         assert shown[2].endswith(f"{100 * float(row['accuracy_low']):.1f} to {100 * float(row['accuracy_high']):.1f}")
-        assert shown[7].startswith(f"{int(row['learning_parameters']):,} ")
+        assert shown[6].startswith(f"{int(row['learning_parameters']):,} ")
     answer = words(re.search(r'<p class="headline">.*?</p>', page)[0])
     assert answer in markdown
     for sentence in re.findall(r"<li>(.*?)</li>", section(page, "tests")):

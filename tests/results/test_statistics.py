@@ -139,14 +139,14 @@ def test_the_variance_is_that_of_the_mean_squares(hits):
 
 def test_seeds_of_both_sides_add_their_spread_and_share_their_freedom():
     # No image differs from another but by the seeds' own slips, so all spread is the seeds'.
-    a, b = np.zeros((2, 4000)), np.zeros((3, 4000))
-    a[0, :200] = a[1, 200:600] = 1  # 5 and 10 %
+    a, b = np.zeros((3, 4000)), np.zeros((3, 4000))
+    a[0, :200] = a[1, 200:600] = a[2, 1800:2400] = 1  # 5, 10 and 15 %
     b[0, 600:800] = b[1, 800:1000] = b[2, 1000:1800] = 1  # 5, 5 and 20 %
     found = difference(a, b)
-    own = 0.00125 / 2 + 0.0075 / 3  # sample variances of the accuracies, by the number of seeds
-    assert found.value == pytest.approx(-0.025)
-    # 0.003125² / (0.000625² / 2 + 0.0025² / 3) - 1 = 3.2857 degrees of freedom, for which t is 3.0315
-    assert found.high - found.value == pytest.approx(3.0315 * np.sqrt(own), rel=1e-3)
+    own = 0.0025 / 3 + 0.0075 / 3  # sample variances of the accuracies, by the number of seeds
+    assert found.value == pytest.approx(0)
+    # 0.00333² / (0.00083² / 3 + 0.0025² / 3) - 1 = 3.8 degrees of freedom, for which t is 2.8350
+    assert found.high - found.value == pytest.approx(2.8350 * np.sqrt(own), rel=1e-3)
 
 
 def test_limits_are_the_accuracies_that_the_answers_speak_just_against(hits):
@@ -168,7 +168,22 @@ def test_one_seed_speaks_of_images_and_says_so(hits):
     assert (one.low, one.high) == pytest.approx((0.2553, 0.3662), abs=2e-4)  # Newcombe's example, 1998
     assert mean_interval(hits).over == "images and seeds"
     assert paired_difference(hits[:1], hits[1:2]).over == difference(hits[:1], hits[1:]).over == "images"
-    assert paired_difference(hits, hits[::-1]).over == difference(hits[:2], hits).over == "images and seeds"
+    assert paired_difference(hits, hits[::-1]).over == difference(hits, hits).over == "images and seeds"
+
+
+def test_two_seeds_speak_of_these_very_runs_on_new_images_and_never_of_all_that_there_may_be(hits):
+    """The mean of two runs is one more answer to each image: nothing is said about a third seed."""
+    a, b = hits[:2], hits[1:, ::-1]
+    for found in (paired_difference(a, b), difference(a, b), difference(a, hits[:, ::-1])):
+        assert found.over == "images"
+    one = paired_difference(a.mean(axis=0), b.mean(axis=0))
+    for found in (paired_difference(a, b), difference(a, b)):
+        assert (found.value, found.low, found.high) == pytest.approx((one.value, one.low, one.high))
+    assert mean_interval(a).over == "images"
+    far = np.zeros((2, 500))  # accuracies of 0 and 40 %
+    far[1, :200] = 1
+    found = paired_difference(far, np.zeros_like(far))
+    assert found.high - found.low < 0.1
 
 
 def test_seeds_that_are_copies_of_one_another_tell_no_more_than_one(hits):

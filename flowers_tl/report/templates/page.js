@@ -99,7 +99,7 @@ function showClasses() {
   document.getElementById("gains").replaceChildren(...gains.map(item));
   document.getElementById("losses").replaceChildren(...losses.map(item));
 }
-if (data.classes) for (const id of ["first", "second"]) document.getElementById(id).addEventListener("change", showClasses);
+for (const select of all(".choices select")) select.addEventListener("change", showClasses);
 
 // Curves: one epoch for all three panels, set with the slider or by pointing.
 const slider = document.getElementById("epoch");

@@ -1,0 +1,140 @@
+"""The answer of a comparison: which strategy to use, what is not decided, and what few seeds can't show."""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from flowers_tl.report.paired_tests import compare, span
+from flowers_tl.report.recommendation import by_train_images, describe_difference, seconds
+from flowers_tl.report.summary import ComparisonSummary, StrategySummary
+from flowers_tl.results.load_runs import Run, percent
+from flowers_tl.results.statistics import FEWEST_SEEDS
+from flowers_tl.runs.read_record import read_text
+from flowers_tl.utils.errors import shorten
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Sentences for page, Markdown and terminal alike, for the largest number of training images if there are several.
+
+    Attributes:
+        headline: which strategy to use, its test accuracy, data set and network.
+        decision: how its closest rivals compare with it, and what they cost.
+        numbers: its accuracies.
+        few_seeds: what one or two seeds can't show, what holds all the same, and how to add seeds; else nothing.
+        command: that adds seeds, where it is known.
+    """
+
+    headline: str
+    decision: str
+    numbers: str
+    few_seeds: list[str]
+    command: str
+
+
+def answer(summary: ComparisonSummary) -> Answer:
+    """Say what the comparison has shown."""
+    first, *smaller = by_train_images(summary)
+    best, among = first.strategies[0], ""
+    if smaller and first.train_images is not None:
+        among = f"With {first.train_images:,} training images: "
+    few, command = few_seeds(first.strategies, summary.level)
+    if np.isnan(best.val.mean):
+        headline = f"No strategy is recommended on {describe_task(best)}"
+        decision = "No run was validated, so no strategy is recommended; the table has the test accuracies."
+        return Answer(headline, decision, "", few, command)
+    tested = np.isfinite(best.accuracy.mean)
+    score = f"{100 * best.accuracy.mean:.1f} % test accuracy" if tested else "not tested"
+    use = "Use " if len(first.strategies) > 1 else ""
+    interval = best.accuracy.interval
+    ci = f" (95 % CI {span(interval)}, over {interval.over})" if interval else ""
+    test = (
+        f"a test accuracy of {percent(best.accuracy.values)}{ci}" if tested else "no test accuracy: it was not tested"
+    )
+    which = "the best validation accuracy" if use else "a validation accuracy of"
+    val = percent(best.val.values)
+    return Answer(
+        f"{among}{use}{best.label}: {score} on {describe_task(best)}",
+        decide(first.strategies, summary.level),
+        f"{best.label} has {which} {f'({val})' if use else val} and {test}.",
+        few,
+        command,
+    )
+
+
+def describe_task(strategy: StrategySummary) -> str:
+    """The data set, by the name of its folder if it has no other, and the network."""
+    result = strategy.group.runs[0].result
+    data = result.get("data", {})
+    name = Path(data["root"]).name if data.get("name") == "folder" and data.get("root") else data.get("name")
+    return f"{name or 'unnamed data'} with {result.get('backbone', 'an unnamed network')}"
+
+
+def decide(strategies: Sequence[StrategySummary], level: float) -> str:
+    """How the best compares with the cheapest of those that do not differ significantly from it, else with the second."""
+    best, *others = strategies
+    if not others:
+        return "There is no other setting to compare it with."
+    if np.isnan(others[0].val.mean):
+        return "No other setting was validated."
+    known = [pair for other in others if (pair := compare(best, other, level))]
+    equal = [pair.second for pair in known if not pair.significant]
+    timed = all(np.isfinite(s.seconds.mean) for s in strategies)
+    rival = min(equal, key=lambda s: s.seconds.mean if timed else s.trainable) if equal else others[0]
+    text = f"{'Not decided: ' * bool(equal)}{describe_difference(best, rival, level)}."
+    if equal and timed:
+        text += f" {rival.label} takes {seconds(rival.seconds.mean)} s per run, {best.label} {seconds(best.seconds.mean)} s."
+    elif equal:
+        text += f" {rival.label} has {rival.trainable:,} trainable parameters, {best.label} {best.trainable:,}."
+    if more := [strategy.label for strategy in equal if strategy is not rival]:
+        text += f" Not decided either, against {shorten(more, most=3)}."
+    if len(others) > 1 and sum(pair.interval.low > 0 for pair in known) == len(others):
+        text += f" {best.label} is significantly better than each of the {len(others)} others."
+    if better := [p.second.label for p in known if p.interval.high < 0 and p.second is not rival]:
+        text += f" With lower validation accuracy, yet significantly better on the test images: {shorten(better)}."
+    return text
+
+
+def few_seeds(strategies: Sequence[StrategySummary], level: float) -> tuple[list[str], str]:
+    """What strategies with one or two seeds can't show, and what holds over the test images; the command for more seeds."""
+    few = [strategy for strategy in strategies if len(strategy.seeds) < FEWEST_SEEDS]
+    if not few:
+        return [], ""
+    best, *others = strategies
+    who = "" if len(few) == len(strategies) else f" (here {shorten([s.label for s in few])})"
+    number = "One seed" if min(len(s.seeds) for s in few) == 1 else "Two seeds"
+    lines = [f"{number} can't show how results vary between seeds{who}."]
+    pairs = [pair for other in others if (pair := compare(best, other, level)) and pair.interval.over == "images"]
+    if pairs:
+        better = sum(pair.interval.low > 0 for pair in pairs)
+        rivals = "the other" if len(pairs) == 1 else f"{better or 'any'} of the {len(pairs)} others"
+        verdict = f"{best.label} is {'' if better else 'not '}significantly better than {rivals}"
+        lines.append(f"Over the test images alone, for these very runs: {verdict}.")
+    elif not others and best.accuracy.interval:
+        lines.append("The confidence intervals are about these very runs, over the test images alone.")
+    # The seeds that there are, and the next ones up to three.
+    seeds = sorted({seed for strategy in few for seed in strategy.seeds})
+    spare = (seed for seed in count(0) if seed not in seeds)
+    wanted = sorted([*seeds, *islice(spare, max(0, FEWEST_SEEDS - len(seeds)))])
+    command = sweep_command(few[0].group.runs[0], wanted)
+    text = ",".join(map(str, wanted))
+    add = "A third seed" if number.startswith("Two") else "More seeds"
+    known = (
+        "the command below; finished runs are not repeated" if command else f"the same command with -m and seed={text}"
+    )
+    return [*lines, f"{add}: {known}."], command
+
+
+def sweep_command(run: Run, seeds: Sequence[int]) -> str:
+    """The command of the sweep that a run belongs to, with these seeds; nothing where it is not on record."""
+    with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        words = yaml.safe_load(read_text(run.folder.parent / "multirun.yaml"))["hydra"]["overrides"]["task"]
+        words = [str(word) for word in words if not str(word).startswith("seed=")]
+        return shlex.join(["python", "-m", "flowers_tl.train", "-m", *words, f"seed={','.join(map(str, seeds))}"])
+    return ""
