@@ -174,7 +174,7 @@ def answer(claim: Claim, groups: Groups) -> tuple[str, str, str, str]:
 def decide(interval: Interval) -> str:
     """The rule: a claim holds if its interval lies above 0, does not hold if it lies below, and else is not decided.
 
-    The interval must be over new images and new seeds: one seed decides nothing.
+    The interval must be over new images and new seeds: one or two seeds decide nothing.
     """
     if interval.over == "images and seeds":
         if interval.low > 0:

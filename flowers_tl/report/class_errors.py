@@ -138,7 +138,8 @@ def confused_class(
 
 def worst_mistakes(summary: ComparisonSummary, strategy: StrategySummary) -> list[Mistake]:
     """Images for which a single run gives a wrong class the highest probability; each image once."""
-    labels, worst = summary.test.labels, {}
+    labels = summary.test.labels
+    worst: dict[int, tuple[float, int, int]] = {}
     for seed, logits in zip(strategy.seeds, strategy.predictions.logits, strict=True):
         # A diverged run has no probabilities, so no mistakes either.
         with np.errstate(invalid="ignore"):

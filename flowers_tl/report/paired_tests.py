@@ -38,7 +38,7 @@ class PairedDifference:
     @property
     def digits(self) -> int:
         """After the point: a limit that is not zero must not read as 0.0."""
-        return 1 if min(abs(self.interval.low), abs(self.interval.high)) >= 0.0005 or not self.significant else 2
+        return 1 if min(abs(self.interval.low), abs(self.interval.high)) >= 0.0005 else 2
 
     @property
     def fewer_errors(self) -> float:
@@ -54,7 +54,7 @@ class PairedDifference:
         over = "" if interval.over == "images and seeds" else f", over {interval.over} only"
         limits = f"{name_interval(self.level)} {span(interval, self.digits)}{over}"
         if not self.significant:
-            return f"{first} and {second} do not differ significantly (difference {points(interval.value)} points, {limits})"
+            return f"{first} and {second} do not differ significantly (difference {points(interval.value, self.digits)} points, {limits})"
         gain = f"{points(interval.value, self.digits)} points ({limits}), {100 * self.fewer_errors:.0f} % fewer errors"
         return f"{first} is better than {second} by {gain}"
 

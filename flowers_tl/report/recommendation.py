@@ -62,7 +62,7 @@ class SizeRecommendations:
                 lambda s: f"from {s.trainable:,} ({share(s.trainable, s.total)})",
             ),
         )
-        return [recommend(title, strategies, *how, self.level) for title, strategies, *how in budgets if strategies]
+        return [recommend(title, strategies, self.level, *how) for title, strategies, *how in budgets if strategies]
 
 
 def by_train_images(summary: ComparisonSummary) -> list[SizeRecommendations]:
@@ -77,9 +77,9 @@ def by_train_images(summary: ComparisonSummary) -> list[SizeRecommendations]:
 def recommend(
     title: str,
     strategies: Sequence[StrategySummary],
+    level: float,
     cost: Callable[[StrategySummary], float],
     budget: Callable[[StrategySummary], str],
-    level: float,
 ) -> Recommendation:
     """Take each strategy that costs more than the steps before it and has a better validation accuracy.
 
