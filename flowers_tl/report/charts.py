@@ -20,7 +20,7 @@ from flowers_tl.results.statistics import reliability
 # Strategies in one chart, and classes in a confusion matrix: more can't be read.
 MOST, MOST_CLASSES = 24, 30
 # Points: between two labels, and the room for them beside the axes.
-LABEL_GAP, LABEL_ROOM = 12.5, 116
+LABEL_GAP, LABEL_ROOM = 12.5, 136
 
 
 def new_figure(

@@ -254,8 +254,8 @@ def axe(tmp_path_factory):
 
 
 def show(browser, page, width, seen):
-    """Open a page in a light or dark window of this width, or as it is printed."""
-    size(browser, width)
+    """Open a page in a light or dark window of this width, or as it is printed, on A4 at the least."""
+    size(browser, max(width, 700) if seen == "print" else width)
     features = [{"name": "prefers-color-scheme", "value": "dark" if seen == "dark" else "light"}]
     media = {"media": "print" if seen == "print" else "screen", "features": features}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
