@@ -81,7 +81,7 @@ class ImageDataModule(L.LightningDataModule):
         ends = list(value_range or (0, 1))
         if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
             raise UserError(
-                f"data.value_range={ends} must be two numbers, the value of black and a higher one of white: [0,255]."
+                f"data.value_range={ends} must be two numbers, the value of black and a larger one of white, as in [0,255]."
             )
         # A tuple: it is a part of keys.
         self.value_range = value_range and tuple(ends)
@@ -144,7 +144,9 @@ class ImageDataModule(L.LightningDataModule):
         self.left_out = sorted(bad, key=str)
         if bad and self.strict is not False:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise UserError(f"{self.left_out[0]} is missing, or can't be read{more}: put it back, or {self.remedy()}.")
+            raise UserError(
+                f"{self.left_out[0]} is missing, or can't be read{more}: restore or replace it, or {self.remedy()}."
+            )
         return leave_out(splits, self.left_out, self.value_range) if bad else splits
 
     def fingerprints(self) -> dict[str, str]:
@@ -230,7 +232,7 @@ class ImageDataModule(L.LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if self.batch_size % world:
             raise UserError(
-                f"data.batch_size={self.batch_size} must be a multiple of the {world} devices that share it."
+                f"data.batch_size={self.batch_size} can't be divided among {world} devices: use a multiple of {world}."
             )
         return rank, world
 

@@ -13,7 +13,7 @@ from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
-LAYOUT = "one folder of images a class, or folders train, val and test with such folders in each"
+LAYOUT = "images as CLASS/IMAGE.jpg, or as train/CLASS/IMAGE.jpg (val and test alike)"
 
 OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
@@ -31,7 +31,7 @@ class FolderDataModule(ImageDataModule):
 
     def __init__(self, root: str | None = None, strict: bool = False, **others: Any) -> None:
         if root is None:
-            raise UserError(f"data=folder needs data.root=DIR: {LAYOUT}.")
+            raise UserError(f"data=folder needs data.root=DIR, a folder with {LAYOUT}.")
         super().__init__(root, strict=strict, **others)
 
     def find_splits(self) -> dict[str, ImageSplit]:
@@ -50,14 +50,14 @@ class FolderDataModule(ImageDataModule):
             for content, file, label in zip(contents, images.files, images.labels, strict=True):
                 copies.setdefault(content, {}).setdefault(file, (split, label))
         kinds = (
-            "in two splits, byte for byte, flatter the scores; keep one of each",
-            "in two classes, byte for byte, are wrong in one of them; keep the right one",
+            "The same images are in two splits, which makes the scores too good; keep one of each",
+            "The same images are in two classes, and one of these is wrong; keep the right one",
         )
         for place, what in enumerate(kinds):
             groups = [group for group in copies.values() if len({where[place] for where in group.values()}) > 1]
             if groups:
                 listed = [" = ".join(str(file.relative_to(self.root)) for file in reversed(group)) for group in groups]
-                log_note(f"Images that are {what}: {shorten(listed, 20)}.")
+                log_note(f"{what}: {shorten(listed, 20)}.")
         return super().fingerprints()
 
 
@@ -72,7 +72,7 @@ def read_folder(root: Path, alone: bool = False) -> dict[str, ImageSplit]:
         UserError: if the folders are not laid out as they should be.
     """
     if not root.is_dir():
-        raise UserError(f"data.root={root} is no folder: name one that holds {LAYOUT}.")
+        raise UserError(f"data.root={root} is no folder: use a folder with {LAYOUT}.")
     folders, others = visible(root)
     names = [folder.name for folder in folders]
     validate_split_names(root, names)
@@ -84,13 +84,13 @@ def read_folder(root: Path, alone: bool = False) -> dict[str, ImageSplit]:
     for split in rest:
         if unlike := sorted(set(splits[split].classes) ^ set(splits[first].classes)):
             raise UserError(
-                f"{root / split} and {root / first} have unlike class folders ({shorten(unlike)} only in one of them): all "
-                "splits need the same."
+                f"The class folders of {root / split} and {root / first} differ ({shorten(unlike)} only in one of them): all "
+                "splits need the same classes."
             )
     if others:
         left_out = shorten([str(file.relative_to(root)) for file in sorted(set(others))])
         log_note(
-            f"Left out below {root}, since they are no images ({', '.join(ENDINGS)}) or lie in no class folder: {left_out}."
+            f"Files in {root} that are not used, since they are no images ({', '.join(ENDINGS)}) or in no class folder: {left_out}."
         )
     return splits
 
@@ -115,14 +115,16 @@ def read_classes(folder: Path, others: list[Path], alone: bool) -> ImageSplit:
     for name in [folder.name for folder in folders]:
         alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
     for names in [names for names in alike.values() if len(names) > 1]:
-        log_note(f"Classes in {folder} that look alike are taken for different ones: {', '.join(map(ascii, names))}.")
+        log_note(
+            f"Names of classes in {folder} that look alike but count as different classes: {', '.join(map(ascii, names))}."
+        )
     files: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(folders):
         nested, inside = visible(class_folder)
         if deep := next((image for folder in nested for image in match_images(str(folder))), None):
             raise UserError(
-                f"{deep} lies too deep below the class folder {class_folder}: the layout should be {LAYOUT}."
+                f"{deep} is in a subfolder of the class folder {class_folder}: the folder data.root should have {LAYOUT}."
             )
         images = [file for file in inside if is_image_file(file)]
         if not images:

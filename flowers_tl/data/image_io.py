@@ -60,7 +60,8 @@ def read_image(path: str | Path, side: int | None = None, value_range: Limits = 
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if passing else Undecodable
         why = describe_unknown(path) if isinstance(error, UnidentifiedImageError) else error
-        raise kind(f"{path} can't be read as an image ({why}): replace the file.") from error
+        reason = f": {why}" if isinstance(error, Undecodable) else f" ({why}): replace the file."
+        raise kind(f"{path} can't be read as an image{reason}") from error
 
 
 def describe_unknown(path: str | Path) -> str:
@@ -118,7 +119,8 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
     """
     if image.format not in (None, "MPO", *FORMATS):
         raise UserError(
-            f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
+            f"A PIL image of format {image.format} is not decoded here, only {', '.join(FORMATS)}: give image.convert('RGB') if "
+            "you trust its file."
         )
     validate_bounds(image)
     original, limits = image, None
@@ -167,7 +169,7 @@ def find_limits(turned: Image.Image, image: Image.Image, value_range: Limits) ->
     # A NaN is not below another number.
     if len(limits) != 2 or not limits[0] < limits[1] or not low <= high:
         form = f"{image.format or 'a PIL image'} of {bits} bits, {KINDS.get(kind, 'unknown')}, {low:g} to {high:g}"
-        raise Undecodable(f"{form}, needs data.value_range=[BLACK,WHITE] in training")
+        raise Undecodable(f"{form}, needs data.value_range=[BLACK,WHITE] in training.")
     return limits
 
 
@@ -192,21 +194,21 @@ def find_images(names: Sequence[str]) -> list[Path]:
         UserError: if there is no name, or one that stands for nothing.
     """
     if not names:
-        raise UserError("No image is named: images=PATH.")
+        raise UserError("No images are given: set images=PATH to a file, a folder or a pattern.")
     images: dict[Path, None] = {}
     others: list[Path] = []
     for name in names:
         if not name:
-            raise UserError("images= names nothing: name an image, a folder (. is this one), or a pattern.")
+            raise UserError("images= is empty: give an image, a folder (. is the current one), or a pattern.")
         if not (matches := list(match_images(name, others))):
-            what = "is neither a file, nor a folder, nor a pattern that fits any"
+            what = "is no file or folder, and no file matches it as a pattern"
             if Path(name).is_dir():
                 what = "holds no images"
-            raise UserError(f"images={name} {what}: name an image, a folder, or a pattern like 'photos/**/*.jpg'.")
+            raise UserError(f"images={name} {what}: give an image, a folder, or a pattern like 'photos/**/*.jpg'.")
         images |= dict.fromkeys(matches)
     if others:
         log_note(
-            f"Left out, since their endings are not those of images: {shorten([str(file) for file in others], 20)}."
+            f"Files that are not used, since their endings are not those of images: {shorten([str(file) for file in others], 20)}."
         )
     return list(images)
 

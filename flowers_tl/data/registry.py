@@ -24,7 +24,7 @@ def make_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDat
     arguments = dict(config["data"])
     name = arguments.pop("name")
     if name not in DATA:
-        raise UserError(f"There is no data '{name}': {suggest(name, DATA)}.")
+        raise UserError(f"There is no data set '{name}': {suggest(name, DATA)}.")
     return DATA[name](**arguments, seed=config["seed"], cache=cache)
 
 

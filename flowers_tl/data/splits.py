@@ -66,11 +66,11 @@ def add_missing_splits(
         UserError: if there is no ``train``, a split is empty, the shares leave nothing, or a class has too few images to fill every split.
     """
     if empty := [split for split, images in splits.items() if not len(images)]:
-        raise UserError(f"The {empty[0]} split in {root} is empty: each of {', '.join(SPLITS)} needs images.")
+        raise UserError(f"The {empty[0]} split in {root} has no images: each of {', '.join(SPLITS)} needs some.")
     if "train" not in splits:
         raise UserError(
-            f"{root} has {' and '.join(splits)}, but no train: put the images to learn from into {root / 'train'}; evaluate "
-            "measures all with split=all."
+            f"{root} has {' and '.join(splits)}, but no train: put the training images into {root / 'train'}; to evaluate all "
+            "images, use split=all."
         )
     lacking = {split: shares[split] for split in ("test", "val") if split not in splits}
     if not lacking:
@@ -88,7 +88,7 @@ def add_missing_splits(
             remedy = "add images, or remove the class"
             # With fewer images than splits no share is small enough.
             if len(members) > len(counts):
-                remedy = "add images, remove the class, or take smaller data.val_fraction and data.test_fraction"
+                remedy = "add images, remove the class, or use a smaller data.val_fraction and data.test_fraction"
             raise UserError(
                 f"The class '{pool.classes[label]}' has only {len(members)} image{'s' * (len(members) > 1)}, too few for {', '.join(parts)}: {remedy}."
             )

@@ -85,7 +85,7 @@ class SyntheticDataModule(TorchvisionDataModule):
             # Another process may have been faster: it drew the same.
             if not self.root.is_dir():
                 raise UserError(
-                    f"Flowers can't be drawn into {self.root} ({error}): choose a folder with data.root=DIR."
+                    f"The drawn images can't be written to {self.root} ({error}): use another folder with data.root=DIR."
                 ) from error
 
     def find_splits(self) -> dict[str, ImageSplit]:

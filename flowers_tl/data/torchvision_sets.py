@@ -46,10 +46,10 @@ class TorchvisionDataModule(ImageDataModule):
             self.reader(self.root, **self.row["splits"]["train"], **self.options, download=True)
         except (OSError, RuntimeError) as error:
             folder = self.row["folder"]
-            otherwise = f" or {self.row['otherwise']}" if "otherwise" in self.row else ""
+            otherwise = f", or {self.row['otherwise']}" if "otherwise" in self.row else ""
             raise UserError(
                 f"The images are not in {self.root / folder} and can't be downloaded ({error}): put {self.row['unpack']} "
-                f"there, or name the folder that holds {folder} with data.root=DIR{otherwise}."
+                f"there, or set data.root to the folder that holds {folder}{otherwise}."
             ) from error
 
     def find_splits(self) -> dict[str, ImageSplit]:
@@ -62,4 +62,4 @@ class TorchvisionDataModule(ImageDataModule):
         return splits
 
     def remedy(self) -> str:
-        return f"remove {self.root / self.row['folder']} to have all of it made anew"
+        return f"remove {self.root / self.row['folder']} to get all of it again"

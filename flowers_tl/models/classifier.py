@@ -77,7 +77,7 @@ class TransferClassifier(L.LightningModule):
         self.enter_epoch(None)
         if not self.parameter_counts["trainable"]:
             raise UserError(
-                f"Strategy '{self.strategy.name}' names only stages that have no parameters: add one that has."
+                f"Strategy '{self.strategy.name}' names only stages without parameters: add a stage that has some."
             )
 
     def enter_epoch(self, epoch: int | None) -> None:

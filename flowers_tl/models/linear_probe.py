@@ -117,7 +117,7 @@ def solve_head(
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
         raise UserError(
-            f"No head that was solved has a finite val loss (weight decays {shorten(list(map(str, weight_decays)))}): try other "
+            f"The solved head has no finite val loss with any weight decay ({shorten(list(map(str, weight_decays)))}): try other "
             "heads.weight_decay."
         )
     final.load_state_dict(solutions[best])
@@ -130,11 +130,11 @@ def solve_head(
 def validate_solvable(train: Tensor, val: Tensor, weight_decays: Sequence[float]) -> None:
     """Raise UserError if what enters the head is not finite, or a weight decay would leave no optimum."""
     if not weight_decays or not all(decay > 0 for decay in weight_decays):
-        raise UserError(f"The head can't be solved for the weight decays {list(weight_decays)}: each must be above 0.")
+        raise UserError(f"The head can't be solved for heads.weight_decay={list(weight_decays)}: each must be above 0.")
     if not (train.isfinite().all() and val.isfinite().all()):
         raise UserError(
-            "What the frozen stages make of the images is NaN or infinite, so no head can be solved: take "
-            "cache.precision=fp32, or other weights with backbone.weights."
+            "The outputs of the frozen stages hold NaN or infinite numbers, so the head can't be solved: use "
+            "cache.precision=fp32 or other backbone.weights."
         )
 
 

@@ -57,7 +57,7 @@ def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], 
     for key, value in arguments.items():
         if key not in accepted:
             raise UserError(
-                f"optimizer.{key}={value} means nothing to {name}: leave it out, or choose another optimizer."
+                f"optimizer.{key}={value} has no effect with {name}: leave it out, or choose another optimizer."
             )
     if len(arguments.get("betas", (0, 0))) != 2:
         raise UserError(f"optimizer.betas={arguments['betas']} must be two numbers, as in [0.9,0.999].")
@@ -70,7 +70,9 @@ def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], 
     try:
         return OPTIMIZERS[name](parameters, **arguments)
     except (ValueError, TypeError) as error:
-        raise UserError(f"The optimizer {name} refuses the values under optimizer: {error}.") from error
+        raise UserError(
+            f"The optimizer {name} does not accept these optimizer.* values ({error}): correct them."
+        ) from error
 
 
 def make_schedule(optimizer: Optimizer, config: Mapping[str, Any], steps: int, steps_per_epoch: float) -> LRScheduler:
@@ -90,13 +92,15 @@ def make_schedule(optimizer: Optimizer, config: Mapping[str, Any], steps: int, s
     if name == "constant":
         return LambdaLR(optimizer, lambda step: 1.0)
     if not math.isfinite(steps):
-        raise UserError(f"scheduler={name} needs to know where the run ends: set trainer.max_epochs.")
+        raise UserError(f"scheduler={name} needs a known end of the run: set trainer.max_epochs to a number.")
     if name == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
         return OneCycleLR(optimizer, peaks, total_steps=max(2, steps), pct_start=arguments.get("pct_start", 0.3))
     warmup, final = round(arguments.get("warmup_epochs", 0) * steps_per_epoch), arguments.get("final", 0.0)
     if warmup > steps:
-        raise UserError(f"scheduler.warmup_epochs={arguments['warmup_epochs']} is longer than the run: choose fewer.")
+        raise UserError(
+            f"scheduler.warmup_epochs={arguments['warmup_epochs']} is longer than the run: use fewer epochs."
+        )
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -87,7 +87,8 @@ class Strategy:
         strategy = cls(**{**values, "table": tuple(Row(**row) for row in values["table"])})
         if not re.fullmatch(r"\w[\w.-]*", strategy.name):
             raise UserError(
-                f"strategy.name='{strategy.name}' can't name a folder: use letters, digits, '_', '-' and '.'."
+                f"strategy.name='{strategy.name}' can't be a folder's name: use letters, digits, '_', '-' and '.', with a "
+                "letter or a digit first."
             )
         return strategy
 
@@ -104,7 +105,7 @@ class Strategy:
         """
         if not self.table and self.head != "solved":
             raise UserError(
-                f"Strategy '{self.name}' has no rows, so nothing would be trained: add one to strategy.table."
+                f"Strategy '{self.name}' has an empty table, so nothing would be trained: add a row to strategy.table."
             )
         groups: list[ParameterGroup] = []
         claimed: dict[str, str] = {}
@@ -115,8 +116,8 @@ class Strategy:
                 for claim in parameters or (() if row.only else (stage,)):
                     if claim in claimed:
                         raise UserError(
-                            f"Strategy '{self.name}' names stage {stage} twice, in rows '{claimed[claim]}' and '{row.stage}': "
-                            "give each stage one row."
+                            f"Strategy '{self.name}' has stage {stage} in two rows, '{claimed[claim]}' and '{row.stage}': "
+                            "remove it from one of them."
                         )
                     claimed[claim] = str(row.stage)
             groups += self._apply(row, selected, groups[-1].lr if groups else None)
@@ -164,7 +165,7 @@ class Strategy:
             value = float(text.removeprefix("x"))
         except ValueError:
             raise UserError(
-                f"Strategy '{self.name}' gives stage {row.stage} the learning rate '{text}': name a number, or a "
+                f"Strategy '{self.name}' gives stage {row.stage} the learning rate '{text}': use a number, or a "
                 "factor of the row above such as x0.5."
             ) from None
         if not (value > 0 and math.isfinite(value)):
@@ -176,7 +177,7 @@ class Strategy:
             return value, None
         if above is None:
             raise UserError(
-                f"Strategy '{self.name}' begins with the learning rate {text}, but no row is above: give the first row a number."
+                f"Strategy '{self.name}' has the learning rate {text} in its first row, which has no row above: use a number."
             )
         return above * value, value
 
@@ -208,8 +209,8 @@ class Strategy:
             names = ()
         if not names:
             raise UserError(
-                f"Strategy '{self.name}' names stage '{text}', which this backbone lacks: {suggest(text, [*stages, 'all'])}; "
-                f"an index counts {', '.join(indexed)}."
+                f"Strategy '{self.name}' names stage '{text}', which this backbone lacks: {suggest(text, [*stages, 'all'])}, "
+                f"and as numbers 0 ({indexed[0]}) to {len(indexed) - 1} ({indexed[-1]})."
             )
         return tuple(names)
 

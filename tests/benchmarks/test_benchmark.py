@@ -125,7 +125,7 @@ def test_strategies_are_named_with_commas_wherever_they_stand(tiny, tmp_path, ca
 
 
 def test_a_failing_command_is_told_and_nothing_is_overwritten(tiny, tmp_path, capsys):
-    for sentence in ("nothing.pth is neither a file here", "is there already"):
+    for sentence in ("nothing.pth is no file", "is there already"):
         with pytest.raises(SystemExit) as stop:
             main([f"folder={tmp_path / 'b'}", *tiny(backbone__weights="nothing.pth")])
         assert stop.value.code == 1

@@ -218,7 +218,7 @@ def test_all_images_of_a_set_can_be_measured(layout, cache, letters, photos, tmp
     assert np.stack(list(logits.values())) == pytest.approx(own, abs=1e-4)
     capsys.readouterr()
     if said is None:
-        with pytest.raises(UserError, match=r"too few for|evaluate measures all with split=all"):
+        with pytest.raises(UserError, match=r"too few for|to evaluate all images, use split=all"):
             evaluate(**options(ckpt=letters, overrides=words, out=tmp_path / "test"))
         return
     evaluate(**options(ckpt=letters, overrides=words, out=tmp_path / "test"))

@@ -28,7 +28,7 @@ def test_the_command_says_in_a_few_lines_what_it_did(run_command, run_folder, tm
         (["ckpt={run}"], "out is missing: out=PATH"),
         (["ckpt=nowhere", "out={tmp}/o"], "ckpt=nowhere is not there"),
         (["ckpt={run}", "out={tmp}/o", "formats=onx"], "did you mean 'onnx'"),
-        (["ckpt={run}", "out={tmp}/o", "images=none.jpg"], "images=none.jpg is neither a file"),
+        (["ckpt={run}", "out={tmp}/o", "images=none.jpg"], "images=none.jpg is no file"),
         (["ckpt={run}", "out={tmp}"], "is there already"),
         (["ckpt={run}", "out={tmp}/o", "format=onnx"], "did you mean 'formats'"),
     ],

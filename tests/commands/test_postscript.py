@@ -135,7 +135,10 @@ def test_commands_on_a_run_whose_images_were_exchanged(bait, train, tmp_path, ca
 @pytest.mark.usefixtures("safe")
 def test_an_image_that_pillow_has_opened_and_not_decoded_is_refused(bait, run_folder):
     network = flowers_tl.load(run_folder)
-    with Image.open(bait / "aster" / "bait.jpg") as image, pytest.raises(UserError, match="of format EPS is none of"):
+    with (
+        Image.open(bait / "aster" / "bait.jpg") as image,
+        pytest.raises(UserError, match="of format EPS is not decoded here"),
+    ):
         network.predict(image)
 
 

@@ -116,7 +116,7 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
     [
         (["ckpt=x"], "images is missing: images=PATH"),
         (["images="], "images= names nothing"),
-        (["images=nothing.jpg"], "images=nothing.jpg is neither a file, nor a folder"),
+        (["images=nothing.jpg"], "images=nothing.jpg is no file or folder"),
         (["images={photos}"], "Name one network"),
         (["images={photos}", "ckpt=nowhere"], "ckpt=nowhere is not there"),
         (["images={photos}", "backbone=resnet81"], "did you mean 'resnet18'"),

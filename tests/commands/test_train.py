@@ -133,13 +133,13 @@ BAD = [
 ]
 BAD_LATER = [
     (["strategy.table.0.stage=heda"], "did you mean 'head'"),
-    (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is neither a file here"),
+    (["backbone.weights=nothing.pth"], "backbone.weights=nothing.pth is no file"),
     (["trainer.precision=99"], "trainer.precision=99 can't be used"),
     (["trainer.max_epochs=0"], "must be at least 1"),
     (["data.test_per_class=0"], "data.test_per_class=0 must be at least 1"),
     (["seed=-1"], "seed=-1 must be at least 0"),
     (["backbone=vit_b_16"], "Wrong image height"),
-    (["strategy.name='a,b'"], "can't name a folder"),
+    (["strategy.name='a,b'"], "can't be a folder's name"),
 ]
 
 
@@ -176,7 +176,7 @@ def test_in_a_multirun_the_others_go_on(run_command, tiny, tmp_path):
     process = run_command("train", *arguments, "-m", cwd=tmp_path)
     assert process.returncode == 1
     assert (
-        process.stderr.count("Error: optimizer.momentum=0.9 means nothing to adam") == process.stderr.count("\n") == 1
+        process.stderr.count("Error: optimizer.momentum=0.9 has no effect with adam") == process.stderr.count("\n") == 1
     )
     assert "3 of 4 jobs finished" in process.stdout
     finished = [json.loads(path.read_text())["status"] for path in tmp_path.rglob("result.json")]

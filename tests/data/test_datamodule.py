@@ -90,7 +90,7 @@ def test_a_set_too_large_to_be_kept_gives_the_same_batches(opened, tmp_path, cap
         assert torch.equal(images, others)
         assert torch.equal(labels, same)
     assert (
-        "Note: folder, train, val, test: 26 decoded images, short side 37, have no room in half of cache.max_gb"
+        "Note: Decoded again each time, since half of cache.max_gb is too small: folder, train, val, test: 26 decoded images"
         in capsys.readouterr().err
     )
 
@@ -214,7 +214,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(copy):
 
     data.trainer = TwoDevices()
     data.setup()
-    with pytest.raises(UserError, match=r"data.batch_size=5 must be a multiple of the 2 devices"):
+    with pytest.raises(UserError, match=r"data.batch_size=5 can't be divided among 2 devices: use a multiple of 2"):
         data.val_dataloader()
 
 
@@ -245,7 +245,7 @@ def test_a_missing_image_is_named(copy):
     again = copy()
     with pytest.raises(
         UserError,
-        match=rf"{gone.name} is missing, or can't be read: put it back, or remove .*flowers-102 to have",
+        match=rf"{gone.name} is missing, or can't be read: restore or replace it, or remove .*flowers-102 to get",
     ):
         again.setup()
 
@@ -262,7 +262,7 @@ def test_an_empty_split_is_refused(copy):
     file = data.root / "flowers-102" / "setid.mat"
     splits = {key: value for key, value in loadmat(file, squeeze_me=True).items() if not key.startswith("_")}
     savemat(file, splits | {"valid": []})
-    with pytest.raises(UserError, match=r"The val split in .* is empty"):
+    with pytest.raises(UserError, match=r"The val split in .* has no images"):
         data.setup()
 
 

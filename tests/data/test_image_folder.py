@@ -61,8 +61,8 @@ def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photo
         (root / name).write_bytes(b"other")
     assert open_folder(root).images == plain.images
     told = capsys.readouterr().err
-    assert told.startswith(f"Note: Left out below {root}, since they are no images")
-    assert told.strip().endswith("or lie in no class folder: above.jpg, notes.txt, rose/a.heic.")
+    assert told.startswith(f"Note: Files in {root} that are not used, since they are no images")
+    assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.heic.")
     open_folder(root)
     assert capsys.readouterr().err == "", "once is enough"
 
@@ -78,19 +78,19 @@ def test_links_are_followed(photos, tmp_path):
 
 
 BROKEN = {
-    "nowhere": "data.root={root} is no folder: name one that holds one folder of images a class, or folders train",
+    "nowhere": "data.root={root} is no folder: use a folder with images as CLASS/IMAGE.jpg, or as train/CLASS/IMAGE.jpg",
     "a file": "data.root={root} is no folder",
     "empty": "{root} holds no class folders: it should hold one folder of images for each class.",
     "only images": "{root} holds no class folders",
     "one class": "{root}/rose is the only class folder in {root}: add at least one more",
     "an empty class": "The class folder {root}/lily holds no images (.jpg, .jpeg",
-    "nested": "{root}/rose/deep/er/0.jpg lies too deep below the class folder {root}/rose: the layout should be one folder",
+    "nested": "{root}/rose/deep/er/0.jpg is in a subfolder of the class folder {root}/rose: the folder data.root should have images as",
     "few": "The class 'lily' has only 2 images, too few for train, val, test: add images, or remove the class",
-    "no train": "{root} has val and test, but no train: put the images to learn from into {root}/train; evaluate",
+    "no train": "{root} has val and test, but no train: put the training images into {root}/train; to evaluate",
     "no classes in train": "{root}/train holds no class folders",
-    "other classes": "{root}/test and {root}/train have unlike class folders (lily, rose only in one of them): all",
+    "other classes": "The class folders of {root}/test and {root}/train differ (lily, rose only in one of them): all",
     "a split of another name": "{root}/valid should be called val: splits are train, val, test",
-    "a class beside splits": "{root}/train/aster/0.jpg lies too deep below the class folder {root}/train: the layout should be",
+    "a class beside splits": "{root}/train/aster/0.jpg is in a subfolder of the class folder {root}/train: the folder data.root should have",
 }
 
 
@@ -136,7 +136,7 @@ def test_what_is_laid_out_otherwise_is_refused(photos, tmp_path, fault):
 
 
 def test_without_a_folder_it_says_so():
-    with pytest.raises(UserError, match=r"data=folder needs data.root=DIR: one folder of images a class"):
+    with pytest.raises(UserError, match=r"data=folder needs data.root=DIR, a folder with images as CLASS/IMAGE.jpg"):
         FolderDataModule()
 
 
@@ -164,7 +164,7 @@ def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
     shutil.copy(root / "train" / "rose" / "1.jpg", root / "test" / "rose" / "copy.jpg")
     shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "rose" / "beside.jpg")  # no harm
     open_folder(root, cache=data.cache).fingerprints()
-    told = "Note: Images that are in two splits, byte for byte, flatter the scores; keep one of each:"
+    told = "Note: The same images are in two splits, which makes the scores too good; keep one of each:"
     assert capsys.readouterr().err.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
 
@@ -180,7 +180,7 @@ def test_all_copies_are_told_in_splits_and_in_classes(photos, capsys):
     open_folder(root, protocol="trainval").fingerprints()
     splits, classes = capsys.readouterr().err.strip().splitlines()
     assert splits.endswith("keep one of each: test/rose/c.jpg = test/rose/b.jpg = val/rose/a.jpg = train/rose/1.jpg.")
-    assert "in two classes, byte for byte, are wrong in one of them; keep the right one: train/rose/2.jpg = " in classes
+    assert "in two classes, and one of these is wrong; keep the right one: train/rose/2.jpg = " in classes
     assert all(f"train/aster/also_{number}.jpg" in classes for number in range(5))
 
 
@@ -189,7 +189,7 @@ def test_classes_that_look_alike_get_a_word(photos, capsys, pair):
     root = photos(dict.fromkeys((*pair, "aster"), 4))
     assert len(open_folder(root).class_names) == 3
     note = capsys.readouterr().err
-    assert f"look alike are taken for different ones: {', '.join(map(ascii, sorted(pair)))}." in note
+    assert f"look alike but count as different classes: {', '.join(map(ascii, sorted(pair)))}." in note
     assert "aster" not in note
 
 
@@ -199,7 +199,7 @@ def test_the_runs_own_folder_is_no_class_and_a_class_of_that_name_is_one(photos)
     (root / "outputs" / "2026-01-31" / "run" / "comparison.png").touch()
     assert open_folder(root).class_names == ["aster", "rose"]
     shutil.copy(root / "rose" / "1.jpg", root / "outputs" / "1.jpg")
-    with pytest.raises(UserError, match="lies too deep"):
+    with pytest.raises(UserError, match="is in a subfolder of"):
         open_folder(root)
 
 

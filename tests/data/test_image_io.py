@@ -300,7 +300,7 @@ def test_a_pattern_may_stand_in_a_folder_whose_name_holds_brackets(scene, tmp_pa
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("empty", "holds no images"), ("none*.jpg", "is neither a file, nor a folder, nor a pattern")],
+    [("empty", "holds no images"), ("none*.jpg", "is no file or folder, and no file matches")],
 )
 def test_a_name_that_finds_nothing_is_told(tmp_path, name, sentence):
     (tmp_path / "empty").mkdir()

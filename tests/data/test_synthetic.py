@@ -97,5 +97,5 @@ def test_an_empty_split_is_refused(config, key):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"can't be drawn into .*data.root=DIR"):
+    with pytest.raises(UserError, match=r"can't be written to .*data.root=DIR"):
         SyntheticDataModule(root=str(tmp_path / "file"), **SMALL).prepare_data()

@@ -137,14 +137,14 @@ def test_a_image_that_is_gone_is_named(photos, tmp_path):
         TorchvisionDataModule("food101", str(tmp_path / "data")).setup()
     folder = tmp_path / "data" / "food-101"
     assert str(caught.value).startswith(f"{gone} is missing")
-    assert str(caught.value).endswith(f"put it back, or remove {folder} to have all of it made anew.")
+    assert str(caught.value).endswith(f"restore or replace it, or remove {folder} to get all of it again.")
 
 
 @pytest.mark.parametrize(
     ("name", "folder", "words"),
     [
         ("flowers", "flowers-102", ["imagelabels.mat", "setid.mat", "FLOWERS102_ROOT", "data=synthetic"]),
-        ("pets", "oxford-iiit-pet", ["images.tar.gz and annotations.tar.gz, unpacked,"]),
+        ("pets", "oxford-iiit-pet", ["the unpacked images.tar.gz and annotations.tar.gz"]),
         ("food101", "food-101", ["food-101.tar.gz"]),
         ("eurosat", "eurosat", ["EuroSAT.zip"]),
         ("dtd", "dtd", ["dtd-r1.0.1.tar.gz"]),
@@ -158,7 +158,12 @@ def test_without_images_and_network_it_says_what_to_do(tmp_path, monkeypatch, na
     monkeypatch.setattr(f"{data.reader.__module__}.download_and_extract_archive", refuse)
     with pytest.raises(UserError) as caught:
         data.prepare_data()
-    for part in (f"not in {tmp_path / folder} and", "no network", f"that holds {folder} with data.root=DIR", *words):
+    for part in (
+        f"not in {tmp_path / folder} and",
+        "no network",
+        f"set data.root to the folder that holds {folder}",
+        *words,
+    ):
         assert part in str(caught.value)
 
 

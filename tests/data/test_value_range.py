@@ -46,14 +46,14 @@ def test_training_predicting_and_reports_read_them_alike(scans, config, tmp_path
 
 
 def test_without_a_range_they_are_left_out_by_name(scans, config, capsys):
-    with pytest.raises(UserError, match="No image of the class 'aster'"):
+    with pytest.raises(UserError, match="No image of class 'aster'"):
         make_data(config(["data=folder", f"data.root={scans}"])).setup()
-    assert "1.tif can't be read as an image (TIFF of 32 bits, signed," in capsys.readouterr().err
+    assert "1.tif can't be read as an image: TIFF of 32 bits, signed," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["[0]", "[255,0]", "[0,0]", "[0,inf]", "[nan,1]", "[0,1,2]"])
 def test_a_range_that_is_none_is_refused(scans, config, value):
     with pytest.raises(
-        UserError, match=r"data\.value_range=.* must be two numbers, the value of black and a higher one of white"
+        UserError, match=r"data\.value_range=.* must be two numbers, the value of black and a larger one of white"
     ):
         make_data(config(["data=folder", f"data.root={scans}", f"data.value_range={value}"]))

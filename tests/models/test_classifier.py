@@ -123,7 +123,7 @@ def test_a_row_without_parameters_makes_no_group():
 
 
 def test_a_strategy_that_trains_no_parameter_is_refused():
-    with pytest.raises(UserError, match=r"no parameters"):
+    with pytest.raises(UserError, match=r"stages without parameters"):
         TransferClassifier("resnet18", 3, {"name": "mine", "table": [{"stage": "neck", "lr": 1e-3}]})
 
 

@@ -123,5 +123,7 @@ def test_without_weight_decay_there_is_no_optimum(backbone, decays):
 def test_features_that_overflowed_are_refused_before_they_are_solved(backbone, place):
     found = {"train": noisy(20, 0), "val": noisy(20, 1)}
     found[place][0][3, 7] = float("inf")
-    with pytest.raises(UserError, match=r"NaN or infinite, so no head can be solved: take cache\.precision=fp32"):
+    with pytest.raises(
+        UserError, match=r"NaN or infinite numbers, so the head can't be solved: use cache\.precision=fp32"
+    ):
         solve_head(backbone, **found)

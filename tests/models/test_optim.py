@@ -42,9 +42,9 @@ def test_a_rows_weight_decay_wins():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"name": "adam", "momentum": 0.9}, r"optimizer.momentum=0.9 means nothing to adam"),
-        ({"name": "sgd", "momentum": -1.0}, r"sgd refuses .*Invalid momentum"),
-        ({"name": "adam", "weight_decay": -1.0}, r"adam refuses .*Invalid weight_decay"),
+        ({"name": "adam", "momentum": 0.9}, r"optimizer.momentum=0.9 has no effect with adam"),
+        ({"name": "sgd", "momentum": -1.0}, r"sgd does not accept .*Invalid momentum"),
+        ({"name": "adam", "weight_decay": -1.0}, r"adam does not accept .*Invalid weight_decay"),
     ],
 )
 def test_a_bad_optimizer_is_refused(chosen, message):
@@ -91,7 +91,7 @@ def test_a_warm_up_longer_than_the_run_is_refused():
 
 
 def test_a_schedule_needs_an_end():
-    with pytest.raises(UserError, match="needs to know where the run ends"):
+    with pytest.raises(UserError, match="needs a known end of the run"):
         make_schedule(make_optimizer(groups(1.0), {"name": "sgd"}), {"name": "cosine"}, float("inf"), 5)
 
 

@@ -132,13 +132,13 @@ class Cache:
         try:
             if entry is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                waits = f"Waiting for another process that makes {folder}."
+                waits = f"Waiting for another process that writes {folder}."
                 with self.clock.timed(phase), hold(self.folder / f".{folder.name}.lock", waits):
                     entry = self._open(folder) or self._build(folder, what, dict(description), build)
         except OSError as error:
             raise UserError(
-                f"The cache in {self.folder} can't be written ({error}): make room there, name another folder with "
-                "cache.dir=DIR, or go without one by cache.enabled=false."
+                f"The cache in {self.folder} can't be written ({error}): free some space there, use another folder with "
+                "cache.dir=DIR, or turn the cache off with cache.enabled=false."
             ) from error
         self.used[folder] = entry.bytes.nbytes
         self._make_room()
@@ -180,7 +180,7 @@ class Cache:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             # A file that does not exist was removed just now.
             if report and file.exists():
-                log_note(f"{folder} is damaged ({error}) and is made anew.")
+                log_note(f"The cache entry {folder} is damaged ({error}) and is computed again.")
             return None
         # The time of the last use. Somebody else's cache may be read-only.
         with suppress(OSError):

@@ -118,7 +118,7 @@ except UserError as error:
 def test_a_full_disk_is_told(tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, timeout=60)
     assert "can't be written" in done.stdout, done.stderr
-    assert "make room there, name another folder with cache.dir=DIR" in done.stdout
+    assert "free some space there, use another folder with cache.dir=DIR" in done.stdout
     assert not list(tmp_path.glob("*/data.bin"))
 
 

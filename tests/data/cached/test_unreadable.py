@@ -78,9 +78,7 @@ def test_strict_refuses_them(damaged, tmp_path, kept):
             continue
         with pytest.raises(UserError) as caught:
             open_folder(damaged, strict=True, cache=cache)
-        sentence = (
-            f"{damaged / 'aster' / '2.jpg'} is missing, or can't be read (and 2 more): put it back, or leave it out"
-        )
+        sentence = f"{damaged / 'aster' / '2.jpg'} is missing, or can't be read (and 2 more): restore or replace it, or leave it out"
         assert str(caught.value) == f"{sentence} with data.strict=false."
 
 
@@ -102,7 +100,7 @@ def test_a_class_of_which_a_split_can_read_nothing_is_named(photos):
     root = photos({"rose": 6, "aster": 6})
     lost = next(file for file in open_folder(root).images["val"].files if file.parent.name == "rose")
     lost.write_bytes(b"")
-    with pytest.raises(UserError, match=r"No image of the class 'rose' in val can be read: replace them"):
+    with pytest.raises(UserError, match=r"No image of class 'rose' in val can be read: replace these images"):
         open_folder(root)
 
 
