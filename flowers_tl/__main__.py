@@ -8,17 +8,17 @@ from flowers_tl.cli.options import exit_after_help, format_help
 from flowers_tl.utils.errors import UserError, suggest
 
 COMMANDS = {
-    "train": "Train one strategy, test it, and leave a record; with -m a sweep of many.",
+    "train": "Train and test one strategy, and record the run; with -m many runs (a sweep).",
     "compare": "Compare finished runs: table, curves, advice, report.",
     "search": "Search for good settings by validation accuracy.",
     "evaluate": "Measure a trained network on any split, or on other images.",
     "predict": "Print the most likely classes of images.",
-    "explain": "Draw heat maps of what in an image speaks for a class.",
+    "explain": "Draw heat maps: which parts of an image are evidence for a class.",
     "export": "Write a trained network as ONNX, torch.export and safetensors files.",
     "serve": "Try a network on a local web page.",
-    "cache": "List or clear what is kept on disk.",
+    "cache": "List or clear the cache.",
 }
-ABOUT = "Each command is python -m flowers_tl.COMMAND, too; COMMAND --help says what it takes."
+ABOUT = "Each command is also python -m flowers_tl.COMMAND; COMMAND --help lists its options."
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""List and clear what is kept on disk: ``python -m flowers_tl.cache list`` and ``python -m flowers_tl.cache clear``."""
+"""List and clear the cache: ``python -m flowers_tl.cache list`` and ``python -m flowers_tl.cache clear``."""
 
 import math
 import time
@@ -12,15 +12,15 @@ from flowers_tl.utils.errors import UserError
 
 @dataclass(kw_only=True)
 class CacheOptions:
-    """What runs keep to compute nothing twice: decoded images, and what frozen stages make of them. All of it can be
-    cleared at any time: the next run makes anew what it needs."""
+    """The cache of the runs: decoded images, and outputs of frozen stages. It can be cleared at any time: the next run
+    computes again what it needs."""
 
     action: Annotated[Literal["list", "clear"], Positional("[list|clear]", lambda word: "=" not in word)] = "list"
-    """List the entries, those that were used last first, or remove them."""
+    """list: show the entries, the most recently used first; clear: remove them."""
     dir: Path | None = None
-    """The folder that cache.dir names in runs; by default flowers_tl in the user's cache folder."""
+    """The folder of the cache, cache.dir in runs; by default flowers_tl in the user's cache folder."""
     unused_days: float = 0
-    """Clear what was not used for so many days."""
+    """Clear only entries that were not used for this many days."""
 
 
 @command
@@ -36,7 +36,7 @@ def main(options: CacheOptions) -> None:
             f"unused_days={options.unused_days:g} is for cache clear: cache list shows when each was used last."
         )
     if options.dir and not options.dir.is_dir():
-        raise UserError(f"dir={options.dir} is no folder: name one that runs have as cache.dir.")
+        raise UserError(f"dir={options.dir} is no folder: use the cache.dir of your runs.")
     folder = options.dir or Path(default_folder())
     if options.action == "clear":
         try:

@@ -9,21 +9,21 @@ from flowers_tl.cli.options import Positional, command
 
 @dataclass(kw_only=True)
 class CompareOptions:
-    """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation. Runs that
-    were not measured in the same way, on the same images, are not compared."""
+    """Table and curves of finished runs; runs that differ only by seed become one row, mean ± standard deviation. Runs on
+    different images, or measured in another way, are refused."""
 
     folders: Annotated[list[Path], Positional("FOLDER...", lambda word: "=" not in word or Path(word).exists())]
-    """A run's folder, or one with runs below it (a multirun's)."""
+    """Folders of runs or of sweeps."""
     out: Path | None = None
-    """Where comparison.md and comparison.png go; by default the folder, if only one is named, else a new one in outputs."""
+    """Folder for comparison.md and comparison.png; by default the given folder if there is only one, else a new one in outputs."""
     report: Path | None = None
     """Also write report.html, one page with intervals, tests, curves and mistakes, and report.csv and report.md."""
     root: Path | None = None
-    """Folder of the runs' images, for the report; by default the one that they name. Only the very images are shown."""
+    """Folder of the runs' images, for the report; by default their data.root. Only images with the same content are shown."""
     figures: str = ""
     """Also write the figures of the report into the folder of comparison.md: png, svg or pdf, separated by commas."""
     allow_mixed: bool = False
-    """true: show runs of unlike protocols in tables of their own."""
+    """true: also accept runs that can't be compared with one another; each kind gets its own table."""
 
 
 @command

@@ -10,22 +10,22 @@ from flowers_tl.cli.options import Positional, command, is_override
 @dataclass(kw_only=True)
 class EvaluateOptions:
     """Accuracy, loss, calibration and the errors of every class of a trained network, on a split of the images of its run,
-    or of others (data=... data.root=...). The logits are the very ones that training measured."""
+    or of others (data=... data.root=...). On images of the run, the logits are identical to those of training."""
 
     ckpt: Path
-    """A checkpoint, or a run's folder, whose last one is taken."""
+    """A checkpoint, or the folder of a run (its last checkpoint is used)."""
     split: Literal["train", "val", "test", "all"] = "test"
-    """Of the data; all: every image, however the set is split."""
+    """The split to measure; all: every image of the data set."""
     calibrate: bool = False
-    """true: fit a temperature on val, and keep it in the checkpoint for all who ask for probabilities."""
+    """true: fit a temperature on val and keep it in the checkpoint, for the probabilities of predict, serve and export."""
     conformal: float | None = None
-    """Share of prediction sets that may miss the true class: measure such sets, made by val."""
+    """Also measure prediction sets, of which this share may miss the true class (0.1: one in ten); val sets the threshold."""
     out: Path | None = None
     """Folder of the files; by default a new one in outputs."""
     overrides: Annotated[list[str], Positional("[data.KEY=...] [cache.KEY=...]", is_override("data", "cache"))] = field(
         default_factory=list
     )
-    """Other images or another part of the same, as python -m flowers_tl.train --help lists these keys."""
+    """Keys of train, for other images or another part of the same."""
 
 
 @command

@@ -11,20 +11,20 @@ from flowers_tl.utils.errors import UserError
 
 @dataclass(kw_only=True)
 class ExplainOptions(DeviceOptions, ImageOptions):
-    """Heat maps (Grad-CAM) of what in an image speaks for a class, for the first 12 images. Two networks (ckpt=A ckpt=B)
-    stand side by side: their maps for the same class, and the difference. An image that can't be read is named and left
+    """Heat maps (Grad-CAM) of the first 12 images: which parts of an image are evidence for a class. Two networks (ckpt=A
+    ckpt=B) stand side by side: their maps for the same class, and the difference. An image that can't be read is named and left
     out; the exit code is 1 then."""
 
     ckpt: list[Path] = field(default_factory=list)
-    """A checkpoint, or a run's folder, whose last one is taken."""
+    """A checkpoint, or the folder of a run (its last checkpoint is used)."""
     stage: str | None = None
-    """Of the network, whose places the map has; by default the last one that has any."""
+    """Stage at whose output the map is computed; by default the last one with spatial positions."""
     class_: str | None = None
-    """The class to look for; by default the most likely, to the first network."""
+    """Name of the class; by default the most likely class of the first network."""
     top: int = 3
-    """How many classes to name beneath a map, at most 10."""
+    """Number of classes below a map, at most 10."""
     figure: Path
-    """Draw into this PNG, SVG or PDF."""
+    """The file to write: PNG, SVG or PDF."""
 
 
 @command
@@ -39,7 +39,7 @@ def main(options: ExplainOptions) -> int:
     validate_figure(options.figure, images)
     checkpoints: Sequence[Path | None] = options.ckpt or [None]
     if len(checkpoints) > 2:
-        raise UserError(f"ckpt=PATH names {len(checkpoints)} networks: name one, or two to compare.")
+        raise UserError(f"ckpt=PATH is given {len(checkpoints)} times: give one network, or two to compare.")
     if not 1 <= options.top <= NAMED:
         raise UserError(f"top={options.top} must lie between 1 and {NAMED}.")
     networks = [load_network(path, options.backbone, options.backbone__weights, options.device) for path in checkpoints]

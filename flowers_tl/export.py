@@ -9,16 +9,16 @@ from flowers_tl.cli.options import command
 @dataclass(kw_only=True)
 class ExportOptions:
     """Write a trained network as files that others' tools read, with a model card: ONNX, a torch.export program, and a
-    safetensors state dict with torchvision's names. Each is compared with the checkpoint on images before it is there."""
+    safetensors state dict with torchvision's names. Each is compared with the checkpoint on images before it is saved."""
 
     ckpt: Path
-    """A checkpoint, or a run's folder, whose last one is taken."""
+    """A checkpoint, or the folder of a run (its last checkpoint is used)."""
     out: Path
     """A new folder for the files."""
     formats: str = "onnx,torch,safetensors"
     """Which files, separated by commas."""
     images: list[Path] = field(default_factory=list)
-    """Images to compare on: a file, a folder or a pattern; by default val images of its run."""
+    """Images for the comparison: a file, a folder or a pattern; by default val images of the run."""
 
 
 @command
@@ -40,7 +40,7 @@ def main(options: ExportOptions) -> None:
         print(
             f"{file:18} same class first on {same_class(agreement)}; logits differ by {agreement.largest:.1g} at most"
         )
-    print(f"Compared with {trained.path} on {images}; {TOLERANCE:g} is allowed.")
+    print(f"Compared with {trained.path} on {images}: no logit differs by more than {TOLERANCE:g}.")
     print(f"Written: {options.out}; its README.md says how to use the files.")
 
 

@@ -12,19 +12,19 @@ from flowers_tl.utils.errors import UserError, validate_count
 
 @dataclass(kw_only=True)
 class PredictOptions(NetworkOptions, ImageOptions):
-    """The most likely classes of images, by a network that was trained here (ckpt=...), or by ImageNet's as it is
+    """The most likely classes of images, by a network that was trained here (ckpt=...), or by an ImageNet network
     (backbone=... backbone.weights=...). An image that can't be read is named and left out; the exit code is 1 then."""
 
     top: int = 5
-    """How many classes to name."""
+    """Number of classes per image."""
     format: Literal["table", "jsonl", "csv"] = "table"
-    """How to print them."""
+    """Format of the output."""
     batch_size: int = 32
-    """Images at a time."""
+    """Number of images per batch."""
     figure: Path | None = None
     """Also draw the first 12 images with bars into this PNG, SVG or PDF."""
     explain: bool = False
-    """true: draw them with a heat map of what speaks for the first class."""
+    """true: with a heat map for the most likely class beside each image of the figure."""
 
 
 @command
@@ -37,7 +37,7 @@ def main(options: PredictOptions) -> int:
     images = find_images(list(map(str, options.images)))
     validate_count("batch_size", options.batch_size)
     if options.explain and not options.figure:
-        raise UserError("explain=true draws heat maps, and no figure is named: figure=PATH.")
+        raise UserError("explain=true draws heat maps into a figure: add figure=PATH.")
     if options.figure:
         # Imported where it is needed: it draws with matplotlib.
         from flowers_tl.inference.figures import draw_predictions, validate_figure

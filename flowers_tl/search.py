@@ -9,26 +9,26 @@ from flowers_tl.cli.options import Positional, command, is_override
 
 @dataclass(kw_only=True)
 class SearchOptions:
-    """Search for good settings with Optuna: what has several values is searched, by val accuracy with the final weights
-    and never by test. The same command goes on where it was stopped, and with more trials from where it ended."""
+    """Search for good settings with Optuna: keys with several values are searched, by the val accuracy of the final weights
+    and never by test. Give the same command again to continue, with a larger `trials` for more trials."""
 
     overrides: Annotated[list[str], Positional("KEY=VALUES...", is_override())]
-    """What train takes; searched: KEY=a,b  KEY=range(1,4)  KEY=interval(0,0.3)  KEY=tag(log,interval(1e-5,1e-2))"""
+    """Any key of train; with several values: KEY=a,b  KEY=range(1,4)  KEY=interval(0,0.3)  KEY=tag(log,interval(1e-5,1e-2))"""
     trials: int = 20
     """How many settings to try."""
     search_seed: int = 0
-    """Seed of the proposals; seed=N is the runs'."""
+    """Seed of the search (seed=N is the seed of the runs)."""
     pruning: bool = True
-    """false: let trials that fall behind go on to their end."""
+    """false: do not stop bad trials early."""
     confirm_seeds: int = 0
-    """At the end run the best anew with so many other seeds, and test it."""
+    """Number of other seeds with which the best settings are run again and tested at the end."""
     folder: Path | None = None
-    """Where all goes; by default search_HASH-OF-THE-COMMAND below runs."""
+    """Folder of the search; by default search_HASH in the folder `runs`, with a hash of the command."""
     config_dir: Path | None = None
-    """A folder with further strategies and the like, as DIR/strategy/NAME.yaml."""
+    """A folder with your own yaml files, such as DIR/strategy/NAME.yaml."""
 
 
-@command(resume=lambda options: "; the same command goes on")
+@command(resume=lambda options: "; give the same command again to continue")
 def main(options: SearchOptions) -> None:
     """Run the search that the options describe, or go on with it; print the best settings."""
     from flowers_tl.tuning.search import search

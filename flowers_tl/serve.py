@@ -9,15 +9,15 @@ from flowers_tl.utils.errors import validate_count
 
 @dataclass(kw_only=True)
 class ServeOptions(NetworkOptions):
-    """A local page: drop an image, see the most likely classes, images of these classes where the run's training images
-    are at hand, and a heat map. Only this machine can open it unless host= says otherwise."""
+    """A local page: drop an image, see the most likely classes, training images of these classes if they are on this
+    machine, and a heat map. Only this machine can open the page unless host= says otherwise."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets the whole network in."""
+    """Address to listen on; with 0.0.0.0 other computers can open the page too."""
     port: int = 7860
     """Port to listen on."""
     max_mb: int = 20
-    """Largest file that is taken, in megabytes."""
+    """Size of the largest file that is accepted, in megabytes."""
     explain: bool = True
     """false: without the heat map, which needs captum."""
 

@@ -11,10 +11,10 @@ from flowers_tl.cli.options import FLAGS, as_typed, field_docstrings, format_hel
 from flowers_tl.config.data_schema import DATA_SCHEMAS, schema_fields
 from flowers_tl.config.schema import CONF, TrainConfig
 
-REPEATED = "Of a key that is named twice the last value counts."
+REPEATED = "If a key is given twice, the last value counts."
 HYDRA_FLAGS = (
     ("-m, --multirun", "One run for each combination of values, as in seed=0,1,2."),
-    ("--config-dir DIR", "A folder with further choices, as DIR/strategy/NAME.yaml."),
+    ("--config-dir DIR", "A folder with your own yaml files, such as DIR/strategy/NAME.yaml."),
     ("--cfg job", "Print the config that a run would have."),
     ("--hydra-help", "Show all flags of Hydra."),
 )

@@ -89,7 +89,7 @@ def exit_on_error(
     except Exception as error:
         if lacks_room(error) and not getattr(error, "filename", None) and not isinstance(error, UserError):
             discard_stdout()
-            error = UserError(f"What the command prints can't be written ({error}): make room where it goes.")
+            error = UserError(f"What the command prints can't be written ({error}): free some space where it goes.")
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         if explain is None and not isinstance(error, UserError):

@@ -29,7 +29,7 @@ FLAGS_WITH_VALUE = [
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")
 explain_run_error = functools.partial(
     explain_error,
-    path_remedy="check the path, or name another folder with hydra.run.dir=DIR, for a sweep with hydra.sweep.dir=DIR",
+    path_remedy="check the path, or use another folder with hydra.run.dir=DIR (in a sweep hydra.sweep.dir=DIR)",
 )
 
 
@@ -145,13 +145,13 @@ def as_single_command() -> Iterator[None]:
 def how_to_resume(hydra_config: DictConfig | None) -> str:
     """What to type after an interruption of a job, None before it began; a sweep finds its runs itself."""
     if hydra_config is None or in_sweep(hydra_config):
-        return "; the same command goes on after the last epoch that was finished"
+        return "; give the same command again to continue after the last finished epoch"
     # As `continue_in` may have set it.
     folder = Path(hydra_config.run.dir)
     if not (folder / "checkpoints" / "last.ckpt").is_file():
-        return " before an epoch was finished: begin anew"
+        return " before an epoch was finished; give the same command again"
     shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder
-    return f"; to go on from the last epoch that was finished: hydra.run.dir={shown} ckpt_path=last"
+    return f"; to continue after the last finished epoch, add hydra.run.dir={shown} ckpt_path=last"
 
 
 def continue_in(folder: Path) -> None:

@@ -14,7 +14,7 @@ MOST_DRAWN = 12
 @dataclass(kw_only=True)
 class DeviceOptions:
     backbone: str | None = None
-    """Without ckpt: a network with ImageNet's 1,000 classes."""
+    """Needed without ckpt: name of an ImageNet network (1,000 classes)."""
     backbone__weights: str = "DEFAULT"
     """Weights of this network: a torchvision name or a file."""
     device: str | None = None
@@ -24,13 +24,13 @@ class DeviceOptions:
 @dataclass(kw_only=True)
 class NetworkOptions(DeviceOptions):
     ckpt: Path | None = None
-    """A checkpoint, or a run's folder, whose last one is taken."""
+    """A checkpoint, or the folder of a run (its last checkpoint is used)."""
 
 
 @dataclass(kw_only=True)
 class ImageOptions:
     images: list[Path]
-    """An image, a folder with all below it, or a pattern ('photos/**/*.jpg')."""
+    """An image, a folder (with its subfolders), or a pattern ('photos/**/*.jpg')."""
 
 
 class UnreadableImages(list[UserError]):
@@ -49,5 +49,5 @@ class UnreadableImages(list[UserError]):
     def print_figure(self, figure: Path, drawn: int, images: int) -> None:
         """Print to stderr where the figure is, and how many readable ones of the images it leaves out."""
         readable = images - len(self)
-        rest = f", the first {drawn} of {readable} images: name others to see them" if drawn < readable else ""
+        rest = f", with the first {drawn} of {readable} images" if drawn < readable else ""
         print(f"Drawn: {figure}{rest}.", file=sys.stderr)

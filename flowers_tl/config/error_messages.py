@@ -21,7 +21,7 @@ TYPES = {
     "not Optional": "must have a value, and null is none",
     "not a ListConfig": "must be a list, as in [0.9,0.99]",
     "subclass of RowConfig": "is no row of the table: rows are counted from 0",
-    "is not a subclass": "has keys of its own: name one of them",
+    "is not a subclass": "has keys below it: set one of them",
 }
 
 
@@ -42,20 +42,20 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
         text = first_line(str(error) or "no message")
         return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where it came from)."
     if "Ambiguous value" in str(error):
-        return f"{first_line(str(error))}: -m runs a job for each value."
+        return f"{first_line(str(error))}: add -m to run a job for each value."
     if isinstance(error, MissingConfigException) and "launcher/submitit" in str(error) and not find_spec("submitit"):
         return f"Slurm's launcher needs submitit: {how_to_install('sweep')}."
     if isinstance(error, MissingConfigException) and error.options is not None:
         _, group, choice = re.split(r"^((?:hydra/)?[^/]*)/", error.missing_cfg_file or "/", maxsplit=1)
         own = "; data=folder data.root=DIR reads your own images" if group == "data" else ""
-        return f"There is no {group} '{choice}': {suggest(choice, error.options)}{own}."
+        return f"There is no {'data set' if own else group} '{choice}': {suggest(choice, error.options)}{own}."
     if isinstance(error, OverrideParseException):
         return (
-            f"'{error.override}' can't be read as key=value: put a value with '=', commas, brackets or spaces into quotes of "
-            "its own, as in \"key='a value'\"."
+            f"'{error.override}' can't be read as key=value: a value with '=', commas, brackets or spaces needs quotes within "
+            "the shell's quotes, as in \"key='a value'\"."
         )
     if "does not support sweep type" in str(error):
-        return "An interval is for python -m flowers_tl.search: with -m name values, as in key=1,2 or key=range(3)."
+        return "An interval is for python -m flowers_tl.search: with -m give values, as in key=1,2 or key=range(3)."
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and is_dataclass(cause.object_type):
         return unknown_key(cause.full_key, cause.object_type)

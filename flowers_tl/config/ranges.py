@@ -50,17 +50,17 @@ RANGES = {
     "strategy.head": Range(choices=("random", "solved")),
     "strategy.frozen_batchnorm": Range(choices=("eval", "train")),
     "strategy.table.*.from_epoch": Range(),
-    "strategy.table.*.every": Range(1, remedy="null lets all stages of the row begin at once"),
-    "strategy.table.*.weight_decay": Range(remedy="null takes optimizer.weight_decay"),
+    "strategy.table.*.every": Range(1, remedy="null trains all stages of the row from the same epoch on"),
+    "strategy.table.*.weight_decay": Range(remedy="null means optimizer.weight_decay"),
     "strategy.table.*.only.*": Range(choices=("norm", "bias", "weight")),
-    "data.num_classes": Range(2, remedy="null takes as many as the data has"),
+    "data.num_classes": Range(2, remedy="null means the number of classes of the data set"),
     "data.image_size": Range(16, 10_000),
     "data.batch_size": Range(1),
-    "data.num_workers": Range(remedy="null takes as many as help"),
+    "data.num_workers": Range(remedy="null means a suitable number"),
     "data.augmentation": Range(choices=("crop", "random_resized_crop", "trivial_augment")),
-    "data.limit": Range(1, remedy="null takes all images"),
+    "data.limit": Range(1, remedy="null means all images"),
     "data.protocol": Range(choices=("official", "trainval")),
-    "data.per_class": Range(1, remedy="null takes all images"),
+    "data.per_class": Range(1, remedy="null means all images"),
     "data.balance": Range(choices=("none", "weights", "sampler")),
     "data.train_per_class": Range(1),
     "data.val_per_class": Range(1),
@@ -81,9 +81,9 @@ RANGES = {
     "regularisation.cutmix": Range(without=(0, math.inf), remedy="null turns it off"),
     "regularisation.ema": Range(0, 1, (0, 1), remedy="it is the share that stays at each step; null turns it off"),
     "regularisation.early_stopping": Range(1, remedy="null never stops early"),
-    "cache.max_gb": Range(without=(0,), remedy="cache.enabled=false keeps nothing"),
+    "cache.max_gb": Range(without=(0,), remedy="cache.enabled=false turns the cache off"),
     "cache.views": Range(1, remedy="null makes fresh crops in each epoch"),
-    "cache.view_seed": Range(remedy="null takes the run's seed"),
+    "cache.view_seed": Range(remedy="null means the seed of the run"),
     "cache.precision": Range(choices=("fp32", "bf16")),
     "heads.lr.*": Range(without=(0, math.inf)),
     "heads.weight_decay.*": Range(),
@@ -94,7 +94,7 @@ RANGES = {
     "trainer.deterministic": Range(choices=(True, False, "warn")),
     "trainer.val_check_interval": Range(without=(0, math.inf), remedy="null validates once an epoch", texts=True),
     "trainer.check_val_every_n_epoch": Range(1),
-    "trainer.num_sanity_val_steps": Range(-1, remedy="-1 takes all batches"),
+    "trainer.num_sanity_val_steps": Range(-1, remedy="-1 means all batches"),
     "trainer.log_every_n_steps": Range(),
     "trainer.accumulate_grad_batches": Range(1),
     "trainer.gradient_clip_val": Range(without=(), remedy="null clips nothing"),
@@ -116,7 +116,7 @@ def validate_ranges(config: Mapping[str, Any]) -> None:
     for key, value in flatten(config).items():
         # Adam divides a rate by a tenth, and the result must be a float32.
         if isinstance(value, int | float) and 3e37 < value < math.inf:
-            raise UserError(f"{key}={value} is too large to compute with: name a smaller number.")
+            raise UserError(f"{key}={value} is too large to compute with: use a smaller number.")
         allowed = RANGES.get(re.sub(r"\.\d+\b", ".*", key))
         if allowed and value is not None and not allowed.allows(value):
             remedy = f"; {allowed.remedy}" if allowed.remedy else ""

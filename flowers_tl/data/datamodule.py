@@ -144,9 +144,7 @@ class ImageDataModule(L.LightningDataModule):
         self.left_out = sorted(bad, key=str)
         if bad and self.strict is not False:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise UserError(
-                f"{self.left_out[0]} is missing, or can't be read{more}: restore or replace it, or {self.remedy()}."
-            )
+            raise UserError(f"{self.left_out[0]} is missing, or can't be read{more}: restore it, or {self.remedy()}.")
         return leave_out(splits, self.left_out, self.value_range) if bad else splits
 
     def fingerprints(self) -> dict[str, str]:

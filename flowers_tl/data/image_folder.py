@@ -13,7 +13,7 @@ from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
-LAYOUT = "images as CLASS/IMAGE.jpg, or as train/CLASS/IMAGE.jpg (val and test alike)"
+LAYOUT = "images as CLASS/IMAGE.jpg, or as train/CLASS/IMAGE.jpg (val, test alike)"
 
 OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
@@ -90,7 +90,7 @@ def read_folder(root: Path, alone: bool = False) -> dict[str, ImageSplit]:
     if others:
         left_out = shorten([str(file.relative_to(root)) for file in sorted(set(others))])
         log_note(
-            f"Files in {root} that are not used, since they are no images ({', '.join(ENDINGS)}) or in no class folder: {left_out}."
+            f"Unused files in {root}, since they are no images ({', '.join(ENDINGS)}) or in no class folder: {left_out}."
         )
     return splits
 
@@ -115,9 +115,7 @@ def read_classes(folder: Path, others: list[Path], alone: bool) -> ImageSplit:
     for name in [folder.name for folder in folders]:
         alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
     for names in [names for names in alike.values() if len(names) > 1]:
-        log_note(
-            f"Names of classes in {folder} that look alike but count as different classes: {', '.join(map(ascii, names))}."
-        )
+        log_note(f"Classes in {folder} that look alike, but count as different: {', '.join(map(ascii, names))}.")
     files: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(folders):

@@ -119,8 +119,7 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
     """
     if image.format not in (None, "MPO", *FORMATS):
         raise UserError(
-            f"A PIL image of format {image.format} is not decoded here, only {', '.join(FORMATS)}: give image.convert('RGB') if "
-            "you trust its file."
+            f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
     validate_bounds(image)
     original, limits = image, None
@@ -208,7 +207,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
         images |= dict.fromkeys(matches)
     if others:
         log_note(
-            f"Files that are not used, since their endings are not those of images: {shorten([str(file) for file in others], 20)}."
+            f"Unused files, since their endings are not those of images: {shorten([str(file) for file in others], 20)}."
         )
     return list(images)
 

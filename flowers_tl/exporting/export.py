@@ -75,8 +75,8 @@ def export(
                 if lacks_room(error):
                     raise
                 raise UserError(
-                    f"formats={name} can't be made of {about['backbone']} ({first_line(error)}). Nothing was "
-                    "written: leave it out, or try other versions of the packages that write it."
+                    f"{about['backbone']} can't be exported with formats={name} ({first_line(error)}), so nothing was written: "
+                    "leave it out, or try other versions of the packages that write it."
                 ) from error
         progress("Comparing with the checkpoint")
         # A copy: its memory format changes.
@@ -97,7 +97,7 @@ def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str
         bad = find_undecodable(files, value_range=trained.value_range)
         readable = [file for file in files if file not in bad]
         if not readable:
-            raise UserError(f"None of the images that images= names can be read, {files[0]} for one: name others.")
+            raise UserError(f"None of the images can be read, for example {files[0]}: give others with images=PATH.")
         for file in sorted(bad):
             log_note(f"{file} can't be read as an image: it is left out.")
         return f"{len(readable):,} images of the exporter's choice", readable

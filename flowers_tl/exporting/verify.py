@@ -43,10 +43,10 @@ class Agreement:
         wrong = ~(difference <= TOLERANCE) | (other & (best - second > TOLERANCE))
         if wrong.any():
             k = wrong.nonzero()[0].item()
-            also = ", and names another class" if other[k] else ""
+            also = ", and another class is first" if other[k] else ""
             raise UserError(
-                f"{file} does not answer as the checkpoint does: for {images[k] or 'a drawn flower'} a logit differs by "
-                f"{difference[k]:.2g}, where {TOLERANCE} is allowed{also}. Nothing was written: leave this format out with "
+                f"{file} gives other results than the checkpoint (for {images[k] or 'a drawn flower'} a logit differs by "
+                f"{difference[k]:.2g}, where {TOLERANCE} is allowed{also}), so nothing was written: leave this format out with "
                 "formats=..., or try other versions of the packages that write it."
             )
         self.images += len(expected)
@@ -78,7 +78,7 @@ def compare(
             # Runtimes raise anything on a batch that they do not take.
             except Exception as error:
                 raise UserError(
-                    f"{file} does not take batches of every size ({first_line(error)}). Nothing was written: leave this "
+                    f"{file} does not work with every batch size ({first_line(error)}), so nothing was written: leave this "
                     "format out with formats=..., or try other versions of the packages that write it."
                 ) from error
             agreements[file].add(file, images, expected, torch.stack(logits))

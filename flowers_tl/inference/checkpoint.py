@@ -78,7 +78,7 @@ def load_trained(path: str | Path) -> TrainedModel:
     # torch.load raises nearly anything on another file.
     except Exception as error:
         raise UserError(
-            f"{file} is no checkpoint of this project: name a run's folder or checkpoint; a file of weights needs "
+            f"{file} is no checkpoint of this project: use a run's folder or checkpoint, or, for a file of weights, "
             "backbone=NAME backbone.weights=FILE."
         ) from error
 
@@ -125,7 +125,7 @@ def read_head(file: Path) -> TrainedModel:
     record = read_result(file.parent)
     now = fingerprint_weights(config["backbone"]["name"], weights)
     if record.get("weights_fingerprint", now) != now:
-        raise UserError(f"{file} was trained on other weights than {weights} holds now: put the old weights back.")
+        raise UserError(f"The weights {weights} have changed since {file} was trained: restore the old weights.")
     model.backbone.network.load_state_dict(state, strict=False)
     return TrainedModel(file, model.eval(), config, record)
 
@@ -137,7 +137,7 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
         UserError: if it is one of many heads, whose file holds weights alone, or if its run is going on.
     """
     if trained.path.name == "head.pt":
-        raise UserError(f"{trained.path} holds a head's weights alone: train it as a separate run to calibrate it.")
+        raise UserError(f"{trained.path} can't hold a temperature: train this head as a separate run to calibrate it.")
     folder = trained.path.parent.parent
     in_run = (folder / "config.yaml").is_file()
     with claim(FileLock(folder / ".lock"), f"the run in {folder}") if in_run else nullcontext():
@@ -157,7 +157,7 @@ def find_trained_checkpoint(path: Path) -> Path:
         below = sorted(str(file.parent.parent) for file in path.glob("*/checkpoints/last.ckpt"))
         below += sorted(str(file.parent) for file in path.glob("*/head.pt"))
         known = f"one of its runs: {shorten(below)}" if below else "a run's folder, or a checkpoint"
-        raise UserError(f"ckpt={path} is a folder without checkpoints/last.ckpt: name {known}.")
+        raise UserError(f"ckpt={path} is a folder without checkpoints/last.ckpt: use {known}.")
     if not path.is_file():
-        raise UserError(f"ckpt={path} is not there: name a checkpoint (RUN/checkpoints/last.ckpt) or a run's folder.")
+        raise UserError(f"ckpt={path} is not there: use a checkpoint (RUN/checkpoints/last.ckpt) or a run's folder.")
     return path

@@ -92,12 +92,12 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
     config = trained.config
     if config is None:
         raise UserError(
-            f"{trained.path} does not say on which images it was trained: put it back into its run's folder."
+            f"{trained.path} does not say on which images it was trained: move it back into its run's folder."
         )
     keys = [word.partition("=")[0] for word in overrides]
     size = trained.model.hparams.image_size
     if "data.image_size" in keys:
-        raise UserError(f"data.image_size is {size}, as in the network's training: leave it out.")
+        raise UserError(f"data.image_size can't differ from that of the network's training, {size}: leave it out.")
     composed = compose_config([*([] if "data" in keys else [f"data={config['data']['name']}"]), *overrides])
     for key in keys:
         part, _, inner = key.partition(".")
@@ -133,17 +133,17 @@ def notes(
 ) -> Iterator[str]:
     """Notes for the user about the measured images."""
     if not as_trained and split in trained.measured:
-        yield f"these are not the {split} images that training measured."
+        yield f"these are not the {split} images of the training, so that the scores can't be compared with those of its run."
     if split == "val" and trained_on_val(trained, config):
         yield "the network was trained on these val images too (data.protocol=trainval)."
     known = find_data(trained.config, data.cache) if trained.config else None
     learned = set(hash_files(known.images["train"].files, data.cache)) if known else set()
     files = [file for part in (SPLITS if split == "all" else [split]) for file in data.images[part].files]
     if seen := sum(content in learned for content in hash_files(files, data.cache)):
-        yield f"the network was trained on {seen:,} of these {len(files):,} images, byte for byte, which flatters the scores."
+        yield f"the network was trained on {seen:,} of these {len(files):,} images, so the scores are too good."
     if not as_trained and split in data.cut_splits:
         share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} images"
-        yield f"the set has no {split} split: measured are {share}, cut out of it; split=all measures all."
+        yield f"the data set has no {split} split: {share} were cut out and measured; split=all measures all."
 
 
 def predict_splits(
@@ -172,7 +172,7 @@ def predict_splits(
         trainer = make_trainer(config["trainer"])
         inputs = prepare_inputs(config, data, model, trainer, first_epoch=trainer.max_epochs)
         for split in [split for split in SPLITS if data.sizes[split]] if data.unsplit else splits:
-            with enough_memory(f"take fewer images at a time than data.batch_size={data.batch_size}"):
+            with enough_memory(f"use a smaller data.batch_size than {data.batch_size}"):
                 prepare_features(inputs, split)
                 trainer.test(model, dataloaders=inputs.in_order(split), verbose=False)
             logits[split] = find_callback(trainer, PredictionCollector).gathered("test")
@@ -212,6 +212,6 @@ def class_places(known: Sequence[str], data: ImageDataModule) -> np.ndarray:
         return np.arange(len(names))
     if unknown := [name for name in names if name not in known]:
         raise UserError(
-            f"The network has no class {shorten(unknown)}: it was trained on {shorten(known)}; name data with these classes."
+            f"The network has no class {shorten(unknown)}: it was trained on {shorten(known)}; use data with these classes."
         )
     return np.array([known.index(name) for name in names])

@@ -62,15 +62,15 @@ def validate_figure(path: Path, images: Iterable[Path] = (), heat: bool = False)
     if heat:
         captum_method()
     if path.suffix.lower() not in FORMATS:
-        raise UserError(f"figure={path} must end with one of {', '.join(FORMATS)}, which says what to write.")
+        raise UserError(f"figure={path} must end with one of {', '.join(FORMATS)}.")
     if not path.parent.is_dir():
-        raise UserError(f"figure={path} would lie in a folder that is not there: make it, or name another.")
+        raise UserError(f"The folder of figure={path} is not there: make it, or use another.")
     if not path.exists():
         return
     is_input = any(image.samefile(path) for image in images if image.exists())
     if is_input or not path.is_file() or MADE_HERE.encode() not in path.read_bytes():
-        what = "is one of the images" if is_input else "is there already, and no figure that was made here"
-        raise UserError(f"figure={path} {what}: name another file.")
+        what = "is one of the images" if is_input else "is there already, and was not drawn by this project"
+        raise UserError(f"figure={path} {what}: use another file.")
 
 
 def draw_predictions(network: Predictor, images: Iterable[Path], path: Path, top: int, heat: bool) -> None:

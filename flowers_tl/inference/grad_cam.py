@@ -78,7 +78,7 @@ def choose_stage(backbone: StagedNetwork, stage: str | None = None) -> str:
     if stage is None or stage in names:
         return stage or names[-1]
     known = stage in backbone.stage_names
-    wrong = "has no map: the prediction does not depend on places in its output" if known else "is unknown"
+    wrong = "has no map, since its output has no places that the head sees" if known else "is unknown"
     raise UserError(f"stage={stage} of {backbone.name} {wrong}: {suggest(stage, names, most=20)}.")
 
 

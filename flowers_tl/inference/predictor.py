@@ -101,21 +101,21 @@ class Predictor:
             UserError: if the weights can't be read, or hold no head for these classes.
         """
         if weights == "null":
-            raise UserError("backbone.weights=null would answer at random: name a torchvision name or a file.")
+            raise UserError("backbone.weights=null would predict at random: use a torchvision name or a file.")
         network = StagedNetwork(backbone, num_classes=1000)
         state = read_weights(network, weights)
         head = state.get(f"{network.final}.weight")
         if head is None or len(head) != 1000:
             content = "no head" if head is None else f"a head for {len(head)} classes"
             raise UserError(
-                f"backbone.weights={weights} has {content}, not one for ImageNet's 1,000 classes: name whole weights, or a "
+                f"backbone.weights={weights} has {content}, not one for ImageNet's 1,000 classes: use complete weights, or a "
                 "trained network with ckpt=PATH."
             )
         try:
             network.network.load_state_dict(state)
         except RuntimeError as error:
             raise UserError(
-                f"backbone.weights={weights} does not fit {backbone}: name weights of this network."
+                f"backbone.weights={weights} does not fit {backbone}: use weights of this network."
             ) from error
         names = get_model_weights(backbone).DEFAULT.meta["categories"]
         return cls(network, names, device=device, name=f"ImageNet's {backbone}")
@@ -204,10 +204,10 @@ def load_network(
 ) -> Predictor:
     """A trained network, or ImageNet's. Raises UserError unless just one of ``ckpt`` and ``backbone`` is named."""
     if (ckpt is None) == (backbone is None):
-        raise UserError("Name one network: ckpt=PATH for a trained one, or backbone=NAME for ImageNet's.")
+        raise UserError("Give just one network: ckpt=PATH for a trained one, or backbone=NAME for an ImageNet one.")
     if ckpt is not None and weights != "DEFAULT":
         raise UserError(
-            f"backbone.weights={weights} means nothing beside ckpt=PATH, which holds weights: leave one out."
+            f"backbone.weights={weights} has no effect with ckpt=PATH, which holds weights: leave one of them out."
         )
     return Predictor.pretrained(backbone, weights, device) if ckpt is None else Predictor.load(ckpt, device)
 
@@ -218,11 +218,11 @@ def find_device(name: Device) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     # PyTorch would list twenty kinds.
     except RuntimeError as error:
-        raise UserError(f"device={name} is unknown: name cpu or cuda, or cuda:1 for the second GPU.") from error
+        raise UserError(f"device={name} is unknown: use cpu or cuda, or cuda:1 for the second GPU.") from error
     try:
         torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device={name} can't be used ({first_line(error)}): take cpu, or leave it out.") from error
+        raise UserError(f"device={name} can't be used ({first_line(error)}): use cpu, or leave it out.") from error
     return device
 
 

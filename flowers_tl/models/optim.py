@@ -70,9 +70,7 @@ def make_optimizer(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], 
     try:
         return OPTIMIZERS[name](parameters, **arguments)
     except (ValueError, TypeError) as error:
-        raise UserError(
-            f"The optimizer {name} does not accept these optimizer.* values ({error}): correct them."
-        ) from error
+        raise UserError(f"{name} does not accept these optimizer.* values: {error}.") from error
 
 
 def make_schedule(optimizer: Optimizer, config: Mapping[str, Any], steps: int, steps_per_epoch: float) -> LRScheduler:
@@ -98,9 +96,7 @@ def make_schedule(optimizer: Optimizer, config: Mapping[str, Any], steps: int, s
         return OneCycleLR(optimizer, peaks, total_steps=max(2, steps), pct_start=arguments.get("pct_start", 0.3))
     warmup, final = round(arguments.get("warmup_epochs", 0) * steps_per_epoch), arguments.get("final", 0.0)
     if warmup > steps:
-        raise UserError(
-            f"scheduler.warmup_epochs={arguments['warmup_epochs']} is longer than the run: use fewer epochs."
-        )
+        raise UserError(f"scheduler.warmup_epochs={arguments['warmup_epochs']} is longer than the run: use fewer.")
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -87,8 +87,7 @@ class Strategy:
         strategy = cls(**{**values, "table": tuple(Row(**row) for row in values["table"])})
         if not re.fullmatch(r"\w[\w.-]*", strategy.name):
             raise UserError(
-                f"strategy.name='{strategy.name}' can't be a folder's name: use letters, digits, '_', '-' and '.', with a "
-                "letter or a digit first."
+                f"strategy.name='{strategy.name}' can't be a folder's name: use letters and digits, and '_', '-' and '.' between."
             )
         return strategy
 

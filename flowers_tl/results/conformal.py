@@ -35,9 +35,8 @@ class Coverage:
         return fill(
             f"Prediction sets contain the true class for {self.marginal:.1%} of the images, and on average over classes for "
             f"{self.by_class:.1%} of each (promised: {self.wanted:.0%}). They contain {self.size:.2f} classes on average; "
-            f"{self.empty:.1%} are empty. The promise holds for images whose classes are as frequent as in val. If all "
-            "classes are equally frequent in val, compare it with the average over classes: the share of images depends on "
-            "which classes are frequent here.",
+            f"{self.empty:.1%} are empty. The promise holds for images whose classes are as frequent as in val: if they are "
+            "equally frequent there, compare it with the average over classes, not with the share of images.",
             100,
         )
 
@@ -61,8 +60,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         if low + 0.01 < best < high - 0.01:
             return math.exp(best)
     raise UserError(
-        "No temperature between 0.01 and 100 fits the val images best: all predictions are right, or all are random. Leave "
-        "calibrate=true out."
+        "No temperature between 0.01 and 100 is the best for the val images, since all predictions are right, or all are "
+        "random: leave calibrate=true out."
     )
 
 
@@ -79,7 +78,7 @@ def conformal_threshold(logits: np.ndarray, labels: np.ndarray, alpha: float) ->
     # So many of the true classes may have a lower probability.
     rank = math.floor((len(labels) + 1) * alpha)
     if rank < 1:
-        raise UserError(f"conformal={alpha} needs at least {math.ceil(1 / alpha) - 1} val images, not {len(labels)}.")
+        raise UserError(f"conformal={alpha} needs {math.ceil(1 / alpha) - 1} val images: use more, or a larger share.")
     return float(np.sort(probabilities(logits)[np.arange(len(labels)), labels])[rank - 1])
 
 

@@ -84,10 +84,10 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     files: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise UserError(f"{path} is not a folder: name folders of runs, or of a sweep.")
+            raise UserError(f"{path} is not a folder: give folders of runs, or of a sweep.")
         records = sorted([*path.rglob("result.json"), *linked_runs(path, notes)])
         if not records:
-            raise UserError(" ".join([f"{path} holds no run: a run's folder has a result.json in it.", *notes]))
+            raise UserError(" ".join([f"{path} holds no run (a result.json): give the folder of one.", *notes]))
         for file in records:
             files.setdefault(file.resolve(), file)
     for file in files.values():
@@ -105,11 +105,11 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
             runs.append(run)
         elif status == "diverged":
             name = f"{run.config['strategy.name']} with seed {run.config.get('seed')}"
-            notes.append(f"{file.parent} diverged and is in no row and no mean ({name}): {why}")
+            notes.append(f"{file.parent} diverged and is left out of rows and means ({name}): {why}")
         else:
             notes.append(f"{file.parent} is left out: its status is '{status}'{why and f': {why}'}")
     if not runs:
-        raise UserError(" ".join(["None of these runs is finished, so there is nothing to compare.", *notes]))
+        raise UserError(" ".join(["None of these runs is finished: finish one, or give another.", *notes]))
     return runs, notes
 
 
@@ -194,8 +194,8 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
     if shared := [g.label for g in groups if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
         names = ", ".join(shared) if len(shared) < 4 else f"{len(shared)} settings"
         notes.append(
-            f"The seeds of {names} share their crops and flips (cache.view_seed), so their spread is less than that of runs "
-            "with different crops."
+            f"The seeds of {names} share their crops and flips (cache.view_seed), so their deviation is less than that of "
+            "runs with different crops."
         )
     return sorted(groups, key=rank), notes
 

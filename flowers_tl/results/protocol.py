@@ -25,7 +25,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
         differences = "; ".join(f"{shorten([run.folder.name for run in group])}: {words}" for words, group in named)
         raise UserError(
             f"These runs can't be compared: {len(first)} {'is' if len(first) == 1 else 'are'} measured under {name}, but "
-            f"{differences}. Compare them apart, or show them in separate tables with allow_mixed=true."
+            f"{differences}: compare them separately, or show them in separate tables with allow_mixed=true."
         )
     return [(name, first), *named]
 

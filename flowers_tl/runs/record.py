@@ -95,7 +95,7 @@ class RunFolder:
                     if counts["epoch"] < self.first_epoch:
                         self.history.append({name: float(cell) for name, cell in cells.items() if cell} | counts)
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged, so its run can't go on: repair it, or begin a new run.") from error
+            raise UserError(f"{file} is damaged, so its run can't continue: repair it, or start a new run.") from error
         # What was trained after the last whole epoch is lost, and trained again.
         self.clock.seconds["fit"] = self.history[-1].get("seconds", 0.0) if self.history else 0.0
 
@@ -162,7 +162,7 @@ class RunFolder:
     def _replace(self, name: str, text: str) -> None:
         if self.record:
             if name != "config.yaml" and not (self.folder / "config.yaml").is_file():
-                raise UserError(f"{self.folder} was removed while the run was going on: begin it anew.")
+                raise UserError(f"{self.folder} was removed while its run was writing to it: start the run again.")
             with atomic_write(self.folder / name) as beside:
                 beside.write_text(text, newline="", encoding="utf-8")
 
@@ -177,7 +177,7 @@ def validate_unused(folder: Path) -> None:
     if files := run_files(folder):
         what = "a run" if (folder / "config.yaml").exists() else f"{files[0].relative_to(folder)}"
         raise UserError(
-            f"{folder} holds {what} already: name another folder with hydra.run.dir=DIR, for a sweep with hydra.sweep.dir=DIR."
+            f"{folder} holds {what} already: use another hydra.run.dir (or hydra.sweep.dir), or continue it with ckpt_path=last."
         )
 
 

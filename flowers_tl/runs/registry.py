@@ -26,7 +26,7 @@ UNFINISHED = ("running", "failed", "interrupted", "diverged")
 def exclusive(runs: Path, run_id: str, clock: PhaseTimer) -> AbstractContextManager[None]:
     """Hold the run with this id against other processes; wait for one that makes it, while the clock stands still."""
     (runs / ".locks").mkdir(parents=True, exist_ok=True)
-    message = "Another process is making this very run: waiting for its end."
+    message = "Another process is running the same run: waiting until it has finished."
     return hold(runs / ".locks" / f"{run_id}.lock", message, waiting=clock.stopped())
 
 
@@ -74,8 +74,8 @@ def can_resume(run: Path, folder: Path) -> bool:
         read_checkpoint(checkpoint)
     except UserError as error:
         if run.resolve() == folder.resolve():
-            raise UserError(f"{checkpoint} is damaged: remove {run}, and the same command begins it anew.") from error
-        log.info(f"Begins anew: {checkpoint} is damaged.")
+            raise UserError(f"{checkpoint} is damaged: remove {run}, and give the same command again.") from error
+        log.info(f"{checkpoint} is damaged, so the run starts from the beginning.")
         return False
     return True
 

@@ -65,10 +65,10 @@ def find_checkpoint(ckpt_path: str, folder: str | Path) -> Path:
         return checkpoint
     if last:
         raise UserError(
-            f"ckpt_path=last finds no checkpoint ({checkpoint} is not there): name the run's folder with "
-            "hydra.run.dir=DIR, or leave ckpt_path out to begin anew."
+            f"ckpt_path=last finds no checkpoint ({checkpoint} is not there): set hydra.run.dir to the run's folder, or "
+            "leave ckpt_path out to start a new run."
         )
-    raise UserError(f"ckpt_path={ckpt_path} is not a file: name a checkpoint, or say ckpt_path=last hydra.run.dir=DIR.")
+    raise UserError(f"ckpt_path={ckpt_path} is not a file: use a checkpoint, or ckpt_path=last hydra.run.dir=DIR.")
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     # torch.load raises nearly anything on a file that is no checkpoint.
     except Exception as error:
         raise UserError(
-            f"{checkpoint} is no checkpoint from which training can continue: name the checkpoint of a run."
+            f"{checkpoint} is no checkpoint from which training can continue: use one that a run has written."
         ) from error
     validate_finite(content["state_dict"], checkpoint)
     return content
@@ -106,7 +106,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
         ]:
             raise ValueError(f"{unlike[0]} is not what it was")
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} can't be read as the run's settings: repair it, or begin a new run.") from error
+        raise UserError(f"{file} can't be read as the run's settings: repair it, or start a new run.") from error
     wrong: list[str] = []
     # Which set it is, and not all of its keys' defaults.
     named_keys = ["data.name" if key == "data" else key for key in named_keys]
@@ -128,12 +128,12 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
     settings["data"] |= {"num_workers": config["data"]["num_workers"]}
     if wrong:
         raise UserError(
-            f"The run of {checkpoint} has other settings ({shorten(wrong)}): leave yours out, or begin a new run "
-            "without ckpt_path."
+            f"The run of {checkpoint} can only continue with its own settings ({shorten(wrong)}): leave out other values of "
+            "these keys, or start a new run without ckpt_path."
         )
     name, epochs = settings["scheduler"]["name"], saved["trainer"]["max_epochs"]
     if settings["trainer"]["max_epochs"] != epochs and name != "constant":
-        raise UserError(f"trainer.max_epochs can't change while scheduler={name} counts on {epochs}: begin a new run.")
+        raise UserError(f"trainer.max_epochs={epochs} can't change with scheduler={name}: start a new run.")
     return settings
 
 
@@ -149,15 +149,15 @@ def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> d
     try:
         result = read_mapping(file, KINDS)
     except ValueError as error:
-        raise UserError(f"{file} is damaged, so its run can't go on: repair it, or begin a new run.") from error
+        raise UserError(f"{file} is damaged, so its run can't continue: repair it, or start a new run.") from error
     if diverged := divergence_reason(result):
         raise UserError(
-            f"The run in {folder} diverged and would again, so it can't go on ({diverged.rstrip('.')}): begin a new run with "
-            "lower learning rates in another folder."
+            f"The run in {folder} diverged and can't be continued, since it would diverge again ({diverged.rstrip('.')}): start "
+            "a new run with lower learning rates in another folder."
         )
     if result.get("status") != "finished" or (longer and 0 < result["epochs"] < config["trainer"]["max_epochs"]):
         return None
-    log.info(f"The run in {folder} is finished: nothing is left to do. A larger trainer.max_epochs would train on.")
+    log.info(f"The run in {folder} is finished already. A larger trainer.max_epochs trains it longer.")
     return result
 
 
@@ -171,7 +171,7 @@ def read_start(config: dict[str, Any], checkpoint: Path, folder: str | Path) -> 
         complete |= ended_early(start.content, config)
     if (epochs and start.epoch > epochs) or (complete and not here):
         raise UserError(
-            f"{checkpoint} has {start.epoch} epochs already: set trainer.max_epochs above that to train longer."
+            f"{checkpoint} has {start.epoch} epochs already: set trainer.max_epochs above {start.epoch} to train longer."
         )
     return replace(start, complete=complete)
 
@@ -193,8 +193,7 @@ def validate_same_images(start: ResumePoint, data: ImageDataModule) -> None:
         changed = ["classes"]
     if changed:
         raise UserError(
-            f"The {' and '.join(changed)} are not those that {start.checkpoint} was trained with: put them back as they were, "
-            "or begin a new run."
+            f"The {' and '.join(changed)} have changed since {start.checkpoint} was written: restore them, or start a new run."
         )
 
 
@@ -204,7 +203,7 @@ def validate_same_model(start: ResumePoint, model: TransferClassifier) -> None:
         theirs, ours = start.content["hyper_parameters"].get(key), model.hparams[key]
         if theirs != ours:
             raise UserError(
-                f"{start.checkpoint} was trained with another {key}: {theirs}, not {ours}; give this run the same."
+                f"{start.checkpoint} was trained with another {key}: {theirs}, not {ours}; use the same, or start a new run."
             )
     entry, names = find_entry_stage(model, start.epoch), model.backbone.stage_names
     frozen = model.backbone.stages[: names.index(entry) if entry else 0]
@@ -212,6 +211,6 @@ def validate_same_model(start: ResumePoint, model: TransferClassifier) -> None:
         saved = start.content["state_dict"].get(f"backbone.network.{name}")
         if any(stage.owns(name) for stage in frozen) and (saved is None or not torch.equal(saved, tensor)):
             raise UserError(
-                f"{start.checkpoint} began from other weights (the frozen {name} differs): name the same "
-                "backbone.weights as then, or begin a new run."
+                f"{start.checkpoint} started from other weights (the frozen {name} differs): restore the file of "
+                "backbone.weights, or start a new run."
             )

@@ -39,7 +39,7 @@ class Diverged(UserError):
         named = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
         where = f" at step {step} in epoch {epoch}, with the learning rates {named}" if step else ""
         super().__init__(
-            f"The run diverged: {what} became NaN or infinite{where}; {kept}; begin a new run with lower learning rates or with "
+            f"The run diverged: {what} became NaN or infinite{where}; {kept}; start a new run with lower learning rates or with "
             "trainer.gradient_clip_val."
         )
 

@@ -45,7 +45,7 @@ def set_up_data(config: Mapping[str, Any], unsplit: bool = False, prepare: bool 
         if prepare:
             raise
         raise UserError(
-            f"The images are not in {data.root}, which the network's run names: name their folder with data.root=DIR."
+            f"The images of the network's run are not in {data.root}: give their folder with data.root=DIR."
         ) from error
     return data
 

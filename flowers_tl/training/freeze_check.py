@@ -104,7 +104,7 @@ class FreezeCheck(Callback):
         frozen = self.check_frozen(module, fingerprints(tensors(module)), last)
         unreached = [group.name for group in module.groups if group.from_epoch > last]
         if unreached:
-            rank_zero_warn(f"The run ended in epoch {last}, before {', '.join(unreached)} began to learn.")
+            rank_zero_warn(f"The run ended before {', '.join(unreached)} began to learn: train for more epochs.")
         self.summary = {"frozen_tensors": frozen, "epochs": self.epochs, "never_began": unreached}
         self.summary["exempt"] = "BatchNorm statistics" if module.strategy.frozen_batchnorm == "train" else None
 
@@ -121,7 +121,7 @@ class FreezeCheck(Callback):
         parameters = dict(module.backbone.network.named_parameters())
         # Else the run would have ended as diverged.
         if unmoved and not all(map(math.isfinite, self.gradients.values())):
-            rank_zero_warn(f"fp16's gradient scaler skipped the last step of epoch {epoch}.")
+            rank_zero_warn(f"fp16's gradient scaler skipped the last step of epoch {epoch}, which is not checked.")
             return
         for group in module.groups:
             rate = self.rates.get(group.name, 0.0)
@@ -131,12 +131,12 @@ class FreezeCheck(Callback):
                     reason = "its gradient was exactly zero"
                 # A step below the spacing of floats is lost without a fault anywhere.
                 elif 0 < rate * gradient < torch.finfo(torch.float32).eps * parameters[name].abs().max().item():
-                    reason = f"rate {rate:g} times gradient {gradient:g} is too little"
+                    reason = f"rate {rate:g} times gradient {gradient:g} is too small for float32"
                 else:
                     raise FreezeCheckError(
-                        f"{name} should be trainable in epoch {epoch}, but did not move (its rate is {rate:g})."
+                        f"{name} should be trainable in epoch {epoch}, but did not change (its rate is {rate:g})."
                     )
-                rank_zero_warn(f"{name} did not move in epoch {epoch}: {reason}.")
+                rank_zero_warn(f"{name} did not change in epoch {epoch}: {reason}.")
 
 
 def tensors(module: TransferClassifier) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ def enough_memory(remedy: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         # The rest of PyTorch's message is about its allocator.
         reason = ". ".join(first_line(error).split(". ")[:2])
-        raise UserError(f"The GPU's memory is not enough ({reason.rstrip('.')}): {remedy}.") from None
+        raise UserError(f"The GPU has too little memory ({reason.rstrip('.')}): {remedy}.") from None
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def peak_memory_recorded(run: RunFolder, device: torch.device, batch_size: int) 
         torch.cuda.reset_peak_memory_stats(device)
     try:
         with enough_memory(
-            f"take fewer images a step than data.batch_size={batch_size} (trainer.accumulate_grad_batches=N adds up the "
+            f"use a smaller data.batch_size than {batch_size} (trainer.accumulate_grad_batches=N adds up the "
             "gradients of N steps), or trainer.precision=bf16-mixed"
         ):
             yield

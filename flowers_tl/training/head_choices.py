@@ -59,7 +59,7 @@ def validate_heads(config: dict[str, Any], model: TransferClassifier) -> None:
         )
     if options["seeds"] > 1 and (strategy.weights == "random" or config["backbone"]["weights"] is None):
         raise UserError(
-            "Heads of several seeds need one backbone, and random backbones differ by seed: name backbone.weights, or "
+            "Heads of several seeds share one backbone, but random backbones differ by seed: set backbone.weights, or "
             "leave out heads.seeds."
         )
     if not config["cache"]["enabled"] or config["cache"]["views"] is None:

@@ -51,17 +51,18 @@ def train_once(
                 link_to(folder, same)
                 if diverged:
                     raise UserError(
-                        f"The same run diverged before, in {same} ({diverged.rstrip('.')}): force=true would run it anew."
+                        f"The same run diverged before, in {same} ({diverged.rstrip('.')}): use lower learning rates, or "
+                        "repeat it with force=true."
                     )
                 if status == "finished":
-                    log.info(f"Finished already: {same}. force=true would run it anew.")
+                    log.info(f"Finished already: {same}. Use force=true to run it again.")
                     return result
-                log.info(f"Goes on: {same} ({'killed' if status == 'running' else status}).")
+                log.info(f"Continuing the run in {same} (it was {'killed' if status == 'running' else status}).")
                 on_resume(same)
                 return train(config | {"ckpt_path": "last"}, same, named_keys, data=data)
         for stopped in {folder.resolve(), (same or folder).resolve()}:
             if has_no_epoch(stopped, config):
-                log.info(f"Begins anew: {stopped} was stopped before its first epoch was over.")
+                log.info(f"Starting from the beginning: the run in {stopped} was stopped in its first epoch.")
                 clear_unfinished(stopped)
         return train(config, folder, named_keys, data=data)
 

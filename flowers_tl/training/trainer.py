@@ -134,7 +134,7 @@ def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
         # Lightning runs one epoch; so it is recorded.
         arguments = arguments | {"max_epochs": 1}
     if "spawn" in str(arguments["strategy"]):
-        raise UserError(f"trainer.strategy={arguments['strategy']} trains in processes that write no record: take ddp.")
+        raise UserError(f"trainer.strategy={arguments['strategy']} trains in processes that write no record: use ddp.")
     if late and str(arguments["devices"]) != "1" and arguments["strategy"] in ("auto", "ddp"):
         # DDP would wait for the gradients of stages that are still frozen.
         arguments = arguments | {"strategy": "ddp_find_unused_parameters_true"}

@@ -65,7 +65,7 @@ def validate_jobs(jobs: Sequence[tuple[Sequence[str], dict[str, Any]]]) -> None:
         if all(number in errors for number in members):
             raise errors[members[0]]
     if not jobs:
-        raise UserError("The sweep has no job: a range or a list of values in it is empty.")
+        raise UserError("The sweep has no job, since a range or a list in it is empty: give each key a value.")
 
 
 def validate_weights(config: dict[str, Any], model: TransferClassifier) -> None:
@@ -103,32 +103,32 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     for key, value in config["regularisation"].items() if without_steps else ():
         if key != "name" and value:
             raise UserError(
-                f"regularisation.{key}={value} means nothing to strategy={model.strategy.name}, which solves its head without "
+                f"regularisation.{key}={value} has no effect with strategy={model.strategy.name}, which solves its head without "
                 "training steps: leave it out, or choose another strategy."
             )
     if solved and config["data"]["balance"] == "sampler":
         raise UserError(
-            "data.balance=sampler means nothing to strategy.head=solved, which takes all images at once: use "
+            "data.balance=sampler has no effect with strategy.head=solved, which uses all images at once: use "
             "data.balance=weights."
         )
     if config["trainer"]["sync_batchnorm"] and (
         config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
     ):
-        raise UserError("trainer.sync_batchnorm=true works on GPUs alone, and here are none: leave it out.")
+        raise UserError("trainer.sync_batchnorm=true works only on GPUs, and this run uses none: leave it out.")
     cast = precision in ("64", "64-true", "bf16-true", "16-true") or precision.startswith("transformer-engine")
     if cast and not all(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(
-            f"trainer.precision={precision} would round the frozen weights, too: take bf16-mixed, which computes in "
+            f"trainer.precision={precision} would round the frozen weights too: use bf16-mixed, which computes in "
             "bfloat16 and keeps them."
         )
     if cast and "16" in precision and config["regularisation"]["ema"]:
         raise UserError(
-            f"trainer.precision={precision} rounds away the small steps of regularisation.ema: take bf16-mixed, or leave it out."
+            f"trainer.precision={precision} rounds away the small steps of regularisation.ema: use bf16-mixed, or leave ema out."
         )
     # That of the pretrained weights fits.
     if config["data"]["image_size"] != 224:
         size = f"data.image_size={config['data']['image_size']}"
-        probe(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "take 224, or another backbone")
+        probe(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "use 224, or another backbone")
     return model
 
 
@@ -138,7 +138,7 @@ def validate_last_batch(config: dict[str, Any], model: TransferClassifier, image
     devices = max(1, trainer["devices"]) if isinstance(trainer["devices"], int) else 1
     limited = any(trainer[key] for key in ("limit_train_batches", "overfit_batches", "fast_dev_run"))
     if not limited and (-(-images // devices) - 1) % max(1, config["data"]["batch_size"] // devices) == 0:
-        probe(model.train(), 1, f"The last of {images:,} images is a batch alone", "take another data.batch_size")
+        probe(model.train(), 1, f"The last of {images:,} images is alone in its batch", "use another data.batch_size")
 
 
 def probe(model: TransferClassifier, images: int, sentence: str, remedy: str) -> None:
@@ -156,7 +156,7 @@ def note_without_effect(model: TransferClassifier, named_keys: Sequence[str]) ->
     ignored = [key for key in named_keys if key.startswith(OF_STEPS)]
     if ignored and not model.groups:
         log_note(
-            f"strategy={model.strategy.name} solves its head without training steps, and takes nothing from {', '.join(ignored)}."
+            f"strategy={model.strategy.name} solves its head without training steps, so these have no effect: {', '.join(ignored)}."
         )
 
 
@@ -166,7 +166,7 @@ def validate_steps(config: dict[str, Any], model: TransferClassifier) -> None:
     for key, value in options(config["scheduler"]).items() if config["ckpt_path"] is None else ():
         if key not in SCHEDULES[schedule]:
             raise UserError(
-                f"scheduler.{key}={value} means nothing to {schedule}: leave it out, or choose another scheduler."
+                f"scheduler.{key}={value} has no effect with {schedule}: leave it out, or choose another scheduler."
             )
     if model.groups:
         # Which device it is for, and so whether it can be fused, is not known yet.

@@ -45,7 +45,7 @@ def search(
     validate_count("confirm_seeds", confirm_seeds, 0)
     validate_not_empty({"folder": folder, "config_dir": config_dir})
     if config_dir and not Path(config_dir).is_dir():
-        raise UserError(f"config_dir={config_dir} is no folder: name one with strategies and the like.")
+        raise UserError(f"config_dir={config_dir} is no folder: use one with your own strategies.")
     validate_folder(folder, "folder")
     # Imported here: they need torch, which takes seconds.
     with needs_extra("optuna", "A search needs Optuna", "search"):
@@ -68,7 +68,7 @@ def search(
         command = ["python", "-m", "flowers_tl.train", *(["--config-dir", str(config_dir)] if config_dir else [])]
         fixed = [word for word in space.fixed if not word.startswith("hydra.")]
         best = print_best(running.study, space)
-        log.info(f"The best: {shlex.join([*command, *fixed, *best])}")
+        log.info(f"To train with the best settings: {shlex.join([*command, *fixed, *best])}")
         if confirm_seeds:
             confirm(space.compose(best), confirm_seeds, running.folder)
     return running.study
@@ -87,7 +87,7 @@ def validate_trial_config(config: Mapping[str, Any]) -> None:
     for key, conflict in conflicts.items():
         if conflict:
             raise UserError(
-                f"{key} can't be set in a search: each trial is one whole run on one device, measured on val and not on test."
+                f"{key} can't be set in a search (each trial is one whole run on one device, measured only on val): leave it out."
             )
 
 

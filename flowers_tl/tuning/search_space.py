@@ -92,7 +92,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
         overrides = OverridesParser.create(hydra.config_loader()).parse_overrides(list(arguments))
         parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
     if of_hydra := [override.key_or_group for override in overrides if override.is_hydra_override()]:
-        raise UserError(f"{of_hydra[0]} has no effect on a search: its trials run one after another below folder=DIR.")
+        raise UserError(f"{of_hydra[0]} has no effect on a search, whose trials run one after another: leave it out.")
     if not parameters:
         raise UserError(
             "There is nothing to search: give a key several values, as in 'optimizer.weight_decay=0,1e-4' or "
@@ -111,12 +111,12 @@ def parameter(override: Override) -> Parameter:
     if isinstance(values, IntervalSweep):
         low, high = values.start, values.end
         if not low < high:
-            raise UserError(f"{key}: interval({low:g},{high:g}) holds nothing: the first end must be the lower.")
+            raise UserError(f"{key}: interval({low:g},{high:g}) is empty: the first end must be the lower.")
         if tags and low <= 0:
             raise UserError(f"{key}: on a log scale interval({low:g},{high:g}) must begin above 0.")
         return Parameter(key, None, low, high, 1 if isinstance(low, int) else None, bool(tags))
     if tags:
-        raise UserError(f"{key}: tag(log,...) goes with an interval, as in tag(log,interval(1e-5,1e-2)).")
+        raise UserError(f"{key}: tag(log,...) needs an interval, as in tag(log,interval(1e-5,1e-2)).")
     if isinstance(values, RangeSweep):
         # Hydra adds up steps, with their rounding: 0.30000000000000004 would lie beyond a range that ends at 0.3.
         numbers = sorted(n if isinstance(n, int) else float(f"{n:.12g}") for n in values.range())
@@ -129,5 +129,5 @@ def parameter(override: Override) -> Parameter:
         numbers = list(override.sweep_string_iterator())
     choices = tuple(dict.fromkeys(str(value) for value in numbers))
     if not choices:
-        raise UserError(f"{override.input_line} holds no value.")
+        raise UserError(f"{override.input_line} holds no value: give at least one.")
     return Parameter(key, choices)

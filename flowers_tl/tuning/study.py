@@ -55,9 +55,9 @@ class Search:
         try:
             same = file.is_file() and read_mapping(file) == self.identity
         except ValueError as error:
-            raise UserError(f"{file} is damaged: repair it, or name a new folder with folder=DIR.") from error
+            raise UserError(f"{file} is damaged: repair it, or use a new folder with folder=DIR.") from error
         if not empty and not same:
-            raise UserError(f"{self.folder} holds something else than this search: name a new one with folder=DIR.")
+            raise UserError(f"{self.folder} holds another search, or other files: use a new folder with folder=DIR.")
         self.folder.mkdir(parents=True, exist_ok=True)
         claim(self.lock, f"the search in {self.folder}")
         # The folder was empty, or says the same already.
@@ -78,7 +78,7 @@ class Search:
         except Exception as error:
             self.lock.release()
             raise UserError(
-                f"{database} can't be read as the trials of this search ({first_line(error)}): repair it, or name a new "
+                f"{database} can't be read as the trials of this search ({first_line(error)}): repair it, or use a new "
                 "folder with folder=DIR."
             ) from error
         return self
@@ -88,7 +88,7 @@ class Search:
         if error and type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
             why = first_line(str(error.__cause__ or error))
             raise UserError(
-                f"{self.folder / 'study.db'} can't be written ({why}): make room there, and give the same command again."
+                f"{self.folder / 'study.db'} can't be written ({why}): free some space there, and give the same command again."
             ) from error
 
     def ended(self) -> list[FrozenTrial]:
@@ -157,7 +157,7 @@ class Search:
         callbacks = [PruningCallback(trial)] if self.identity["pruning"] else []
         accuracy = train(config, folder, callbacks=callbacks)["val"]["accuracy"]
         if accuracy is None:
-            raise UserError("The trial measured no val accuracy.")
+            raise UserError("The trial measured no val accuracy: check trainer.limit_val_batches.")
         return accuracy
 
 
@@ -203,5 +203,5 @@ def print_best(study: optuna.Study, space: SearchSpace, most: int = 5) -> list[s
             # Optuna 4's default needs scikit-learn.
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        log.info("Importance: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
+        log.info("Importance for val accuracy: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
     return settings(done[0])

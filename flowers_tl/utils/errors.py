@@ -44,9 +44,9 @@ def validate_not_empty(value: Any, key: str = "") -> None:
         for part in value:
             validate_not_empty(part, key)
     elif isinstance(value, str) and not value.strip():
-        raise UserError(f"{key}= names nothing: give it a value, or leave it out.")
+        raise UserError(f"{key}= is empty: give it a value, or leave it out.")
     elif isinstance(value, str) and value.partition("/")[0] == "~" and key != "data.root":
-        raise UserError(f"{key}={value} would be a folder called ~ here: write the home folder's whole path.")
+        raise UserError(f"{key}={value} would be a folder called ~ here: write the whole path of the home folder.")
 
 
 def validate_count(key: str, value: int, low: int = 1) -> None:

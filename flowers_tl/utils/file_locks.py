@@ -21,7 +21,7 @@ def claim(lock: FileLock, what: str) -> AcquireReturnProxy:
     try:
         return lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"Another process works on {what}: wait for its end.") from error
+        raise UserError(f"Another process works on {what}: wait until it has finished.") from error
 
 
 @contextmanager

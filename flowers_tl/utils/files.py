@@ -36,7 +36,7 @@ def named_if_unwritable(place: str | Path, kinds: tuple[type[Exception], ...] = 
     except kinds as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
-            f"{place} can't be written ({why}): make room there, or name another place, and give the same command again."
+            f"{place} can't be written ({why}): free some space there, or use another place, and give the same command again."
         ) from error
 
 
@@ -123,7 +123,7 @@ def validate_folder(folder: str | Path | None, key: str) -> None:
     if folder is not None:
         there = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
         if not there.is_dir():
-            raise UserError(f"{key}={folder} can't be a folder, since {there} is a file: name another.")
+            raise UserError(f"{key}={folder} can't be a folder, since {there} is a file: use another.")
 
 
 def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) -> None:
@@ -139,7 +139,7 @@ def validate_overwrite(folder: Path, names: Sequence[str], sign: str, key: str) 
     there = [folder / name for name in names if (folder / name).exists()]
     if there and not (there[0].name == names[0] and sign in there[0].read_text(encoding="utf-8", errors="replace")):
         raise UserError(
-            f"{there[0]} is there already, and this command did not write it: name another folder, {key}=DIR."
+            f"{there[0]} is there already, and this command did not write it: use another folder with {key}=DIR."
         )
 
 
@@ -147,7 +147,7 @@ def validate_new_folder(out: str | Path | None) -> None:
     """Raise UserError if the folder of the option ``out`` can't be made, or holds anything; None is a new one."""
     validate_folder(out, "out")
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
-        raise UserError(f"out={out} is there already, and not empty: name a new folder, so that nothing in it is lost.")
+        raise UserError(f"out={out} is there already, and not empty: use a new folder, so that nothing in it is lost.")
 
 
 def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -156,5 +156,5 @@ def remove_folder(folder: Path) -> None:
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert done.returncode == 1, f"It ended with {done.returncode}: {done.stdout} {done.stderr}"
     assert len(errors) == 1, done.stderr
-    assert "run was removed while the run was going on" in errors[0], done.stderr
+    assert "run was removed while its run was writing to it" in errors[0], done.stderr
     assert not (folder / "run" / "result.json").exists()

@@ -22,7 +22,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "outputs" / "run"
     alone = OmegaConf.create({"job": {"num": "???"}, "run": {"dir": str(folder)}})
-    assert "begin anew" in how_to_resume(alone)
+    assert how_to_resume(alone) == " before an epoch was finished; give the same command again"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.ckpt").touch()
     assert how_to_resume(alone).endswith("hydra.run.dir=outputs/run ckpt_path=last")
@@ -30,7 +30,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):
     assert how_to_resume(alone).endswith("hydra.run.dir=. ckpt_path=last")
     monkeypatch.chdir(Path(tmp_path.root))
     for of_a_sweep in (OmegaConf.merge(alone, {"job": {"num": 0}}), None):
-        assert "the same command goes on" in how_to_resume(of_a_sweep)
+        assert "; give the same command again to continue" in how_to_resume(of_a_sweep)
 
 
 @pytest.mark.parametrize("before", [None, "earlier"])

@@ -24,7 +24,7 @@ def test_images_that_can_not_be_read_are_told_one_by_one_and_counted(capsys):
 
 @pytest.mark.parametrize(
     ("images", "told"),
-    [(13, "Drawn: f.png."), (14, "Drawn: f.png, the first 12 of 13 images: name others to see them.")],
+    [(13, "Drawn: f.png."), (14, "Drawn: f.png, with the first 12 of 13 images.")],
 )
 def test_a_figure_says_how_many_readable_images_it_leaves_out(images, told, capsys):
     unreadable = UnreadableImages([UserError("One is bad.")])

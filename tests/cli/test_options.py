@@ -71,7 +71,7 @@ def test_only_what_may_be_repeated_is_named_twice():
         ("photo.jpg", "photo.jpg can't be read as key=value"),
         ("top=many", "top=many is not a whole number"),
         ("share=half", "share=half is not a number"),
-        ("top=", "top= names nothing: give it a value, or leave it out."),
+        ("top=", "top= is empty: give it a value, or leave it out."),
         ("top", "top names nothing: say top=N."),
         ("format=xml", "format=xml must be table or csv"),
         ("explain=yes", "explain=yes must be true or false"),

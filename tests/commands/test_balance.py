@@ -203,7 +203,7 @@ def test_a_solved_head_has_weights_and_no_order(small, tmp_path):
     assert (solved["none"] - solved["weights"]).abs().max() > 1e-3
     for more in ({}, {"heads__weight_decay": "[0.1,0.01]"}):
         with pytest.raises(
-            UserError, match=r"data.balance=sampler means nothing to strategy.head=solved.*balance=weights"
+            UserError, match=r"data.balance=sampler has no effect with strategy.head=solved.*balance=weights"
         ):
             train(small(strategy="linear_probe", data__balance="sampler", **more), tmp_path / "refused")
 

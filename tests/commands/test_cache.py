@@ -27,7 +27,7 @@ def test_the_command_lists_and_clears(run_command, tmp_path):
     [
         (["folder=x"], "There is no option 'folder'"),
         (["dir"], "dir names nothing"),
-        (["dir="], "dir= names nothing"),
+        (["dir="], "dir= is empty"),
         (["dir=nowhere"], "dir=nowhere is no folder"),
         (["unused_days=-1"], "unused_days=-1 must be a number of days"),
         (["unused_days=nan"], "unused_days=nan must be a number of days"),

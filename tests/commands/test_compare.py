@@ -30,7 +30,7 @@ def test_only_an_earlier_comparison_is_overwritten(write, tmp_path, capsys, name
     (tmp_path / "there" / name).write_text("mine")
     with pytest.raises(SystemExit):
         main(words)
-    assert f"{name} is there already, and this command did not write it: name another folder, {key}=DIR" in (
+    assert f"{name} is there already, and this command did not write it: use another folder with {key}=DIR" in (
         capsys.readouterr().err
     )
     assert [(file.name, file.read_text()) for file in (tmp_path / "there").iterdir()] == [(name, "mine")]

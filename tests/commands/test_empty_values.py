@@ -69,7 +69,7 @@ def test_every_command_refuses_an_empty_value(command, run_folder, module, words
         words += [word for word in tiny() if word.partition("=")[0] not in {word.partition("=")[0] for word in words}]
     code, errors = command(module, words)
     assert code == 1
-    assert errors == f"Error: {key}= names nothing: give it a value, or leave it out.\n"
+    assert errors == f"Error: {key}= is empty: give it a value, or leave it out.\n"
 
 
 def test_so_do_functions(config, tiny, tmp_path, monkeypatch):
@@ -83,6 +83,6 @@ def test_so_do_functions(config, tiny, tmp_path, monkeypatch):
         lambda: train_once(chosen | {"cache": chosen["cache"] | {"dir": ""}}, tmp_path / "run"),
         lambda: export_to(None, ""),
     ):
-        with pytest.raises(UserError, match=r"= names nothing"):
+        with pytest.raises(UserError, match=r"= is empty"):
             call()
     assert not list(tmp_path.iterdir())

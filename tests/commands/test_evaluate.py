@@ -180,7 +180,7 @@ def test_scores_of_training_stand_beside_those_of_the_same_images_alone(run_fold
 
 LAYOUTS = {  # folders of split, class and number of images: how many there are, and what is said of the test split
     "no splits": ({"": {"a": 1, "b": 2}}, 3, None),
-    "no splits, more": ({"": {"a": 9, "b": 9}}, 18, "measured are 2 of 18 images, cut out of it"),
+    "no splits, more": ({"": {"a": 9, "b": 9}}, 18, "2 of 18 images were cut out and measured"),
     "test alone": ({"test": {"a": 2, "b": 1}}, 3, None),
     "all splits": ({"train": {"a": 2, "b": 1}, "val": {"a": 1, "b": 1}, "test": {"a": 1, "b": 3}}, 9, ""),
 }
@@ -298,7 +298,7 @@ def test_images_that_were_trained_on_are_told_under_another_root_too(run_folder,
         shutil.copy(file, folder / f"{number}.jpg")
     words = ["data=folder", f"data.root={tmp_path / 'elsewhere'}"]
     evaluate(**options(ckpt=run_folder, split="all", out=tmp_path / "all", overrides=words))
-    told = "the network was trained on {} of these {} images, byte for byte, which flatters the scores."
+    told = "the network was trained on {} of these {} images, so the scores are too good."
     assert told.format(12, 14) in capsys.readouterr().err
     evaluate(**options(ckpt=run_folder, split="train", out=tmp_path / "train"))
     assert told.format(12, 12) in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_nothing_but_an_earlier_figure_is_overwritten(flowers, run_folder, tmp_p
     assert ask(explain, f"images={own}", f"ckpt={run_folder}", f"figure={sheet}")[0] == 0
     kept = own.read_bytes(), sheet.read_bytes()
     for images, figure, sentence in (
-        (flowers, own, "is there already, and no figure that was made here"),
+        (flowers, own, "is there already, and was not drawn by this project"),
         (own, own, "is one of the images"),
         (tmp_path, sheet, "is one of the images"),  # the folder holds the figure of the last time
     ):
@@ -110,8 +110,8 @@ def test_nothing_but_an_earlier_figure_is_overwritten(flowers, run_folder, tmp_p
     [
         (["images={photos}", "ckpt={run}"], "figure is missing: figure=PATH"),
         (["figure={new}", "ckpt={run}"], "images is missing: images=PATH"),
-        (["images={photos}", "figure={new}"], "Name one network"),
-        (["images={photos}", "figure={new}", "ckpt={run}", "ckpt={run}", "ckpt={run}"], "names 3 networks"),
+        (["images={photos}", "figure={new}"], "Give just one network"),
+        (["images={photos}", "figure={new}", "ckpt={run}", "ckpt={run}", "ckpt={run}"], "ckpt=PATH is given 3 times"),
         (["images={photos}", "figure={new}", "ckpt={run}", "stage=layer33"], "did you mean 'layer3'"),
         (["images={photos}", "figure={new}", "ckpt={run}", "stage=head"], "stage=head of resnet18 has no map"),
         (["images={photos}", "figure={new}", "ckpt={run}", "class=drawn species 9"], "has no class 'drawn species 9'"),
@@ -148,7 +148,7 @@ def test_predict_draws_bars_without_captum_and_heat_with_it(flowers, run_folder,
 def test_predict_explains_only_into_a_figure(flowers, run_folder, ask):
     code, out, told = ask(predict, f"images={flowers}", f"ckpt={run_folder}", "explain=true")
     assert (code, out) == (1, "")
-    assert "no figure is named: figure=PATH" in told
+    assert "explain=true draws heat maps into a figure: add figure=PATH" in told
 
 
 @pytest.mark.real_data

@@ -137,7 +137,7 @@ def test_an_image_that_pillow_has_opened_and_not_decoded_is_refused(bait, run_fo
     network = flowers_tl.load(run_folder)
     with (
         Image.open(bait / "aster" / "bait.jpg") as image,
-        pytest.raises(UserError, match="of format EPS is not decoded here"),
+        pytest.raises(UserError, match="of format EPS is none of"),
     ):
         network.predict(image)
 

@@ -135,7 +135,7 @@ def test_a_killed_search_goes_on_and_compare_reads_it(run_command, tiny, tmp_pat
     assert configs[0] == configs[1]
     assert len(list(trials.iterdir())) == 4
     assert "Best of 3 whole trials" in process.stdout
-    best = shlex.split(process.stdout.split("The best: ")[1])
+    best = shlex.split(process.stdout.split("To train with the best settings: ")[1])
     assert best[:-1] == ["python", "-m", "flowers_tl.train", *keys]
     assert best[-1].startswith("strategy.table.0.lr=")
     compared = run_command("compare", str(tmp_path / "s"))

@@ -105,7 +105,7 @@ def test_a_sweep_killed_five_times_ends_as_one_that_never_was(sweep, tmp_path):
     printed += more
     assert last.returncode == 0, errors
     assert "Finished already" in printed
-    assert "Goes on" in printed
+    assert "Continuing the run in" in printed
 
     wanted, found = results(tmp_path / "whole"), results(tmp_path / "killed")
     assert len(wanted) == 8

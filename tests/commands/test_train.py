@@ -109,7 +109,7 @@ def test_an_interruption_is_told_from_success(tiny, tmp_path, signal, code):
         assert process.returncode == code
         (record,) = tmp_path.rglob("result.json")
         go_on = f"hydra.run.dir={record.parent.relative_to(tmp_path)} ckpt_path=last."
-        assert f"Error: interrupted; to go on from the last epoch that was finished: {go_on}" in errors
+        assert f"Error: interrupted; to continue after the last finished epoch, add {go_on}" in errors
         assert "Traceback" not in errors
         assert json.loads(record.read_text())["status"] == "interrupted"
 
@@ -128,8 +128,8 @@ BAD = [
     (["stratgy=fine_tuning"], "There is no key 'stratgy': did you mean 'strategy'"),
     (["strategy.name=null"], "strategy.name must have a value, and null is none."),
     (["a=b=c"], "can't be read as key=value"),
-    (["strategy=nope,fine_tuning"], "-m runs a job for each value"),
-    (["hydra.run.dir=/dev/null/run"], "name another folder with hydra.run.dir=DIR"),
+    (["strategy=nope,fine_tuning"], "add -m to run a job for each value"),
+    (["hydra.run.dir=/dev/null/run"], "use another folder with hydra.run.dir=DIR"),
 ]
 BAD_LATER = [
     (["strategy.table.0.stage=heda"], "did you mean 'head'"),

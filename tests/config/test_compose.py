@@ -20,7 +20,7 @@ def test_a_config_is_plain_and_whole(config):
         ("trainer.max_epoch=3", "There is no key 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
         ("+trainer.max_epoch=3", "There is no key 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
         ("seed=-1", "seed=-1 must be at least 0"),
-        ("data.root=''", "data.root= names nothing"),
+        ("data.root=''", "data.root= is empty"),
     ],
 )
 def test_what_can_not_be_composed_is_one_sentence(override, sentence):

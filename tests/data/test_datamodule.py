@@ -245,7 +245,7 @@ def test_a_missing_image_is_named(copy):
     again = copy()
     with pytest.raises(
         UserError,
-        match=rf"{gone.name} is missing, or can't be read: restore or replace it, or remove .*flowers-102 to get",
+        match=rf"{gone.name} is missing, or can't be read: restore it, or remove .*flowers-102 to get",
     ):
         again.setup()
 

@@ -61,7 +61,7 @@ def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photo
         (root / name).write_bytes(b"other")
     assert open_folder(root).images == plain.images
     told = capsys.readouterr().err
-    assert told.startswith(f"Note: Files in {root} that are not used, since they are no images")
+    assert told.startswith(f"Note: Unused files in {root}, since they are no images")
     assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.heic.")
     open_folder(root)
     assert capsys.readouterr().err == "", "once is enough"
@@ -189,7 +189,7 @@ def test_classes_that_look_alike_get_a_word(photos, capsys, pair):
     root = photos(dict.fromkeys((*pair, "aster"), 4))
     assert len(open_folder(root).class_names) == 3
     note = capsys.readouterr().err
-    assert f"look alike but count as different classes: {', '.join(map(ascii, sorted(pair)))}." in note
+    assert f"look alike, but count as different: {', '.join(map(ascii, sorted(pair)))}." in note
     assert "aster" not in note
 
 

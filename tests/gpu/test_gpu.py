@@ -236,7 +236,7 @@ def little_memory(gpu):
 
 def test_too_little_memory_is_one_sentence_and_the_next_run_works(little_memory, on_gpu, tmp_path):
     keys = {"strategy": "full_fine_tuning", "data.image_size": 224, "data.train_per_class": 100}
-    sentence = "The GPU's memory is not enough .*: take fewer images a step than data.batch_size=300"
+    sentence = "The GPU has too little memory .*: use a smaller data.batch_size than 300"
     with pytest.raises(UserError, match=sentence):
         on_gpu(tmp_path / "large", **keys, data__batch_size=300)
     result = json.loads((tmp_path / "large" / "result.json").read_text())

@@ -104,7 +104,7 @@ def test_a_head_is_not_read_on_other_weights(config, tiny, tmp_path):
     head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
     load_trained(head)
     shutil.copyfile(tmp_path / "second.pth", tmp_path / "first.pth")
-    with pytest.raises(UserError, match="was trained on other weights"):
+    with pytest.raises(UserError, match=r"have changed since .* was trained: restore the old weights"):
         load_trained(head)
 
 
@@ -128,8 +128,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         (".", "a folder without checkpoints/last.ckpt"),
         ("text.ckpt", "no checkpoint of this project"),
         ("weights.pth", "backbone.weights=FILE"),
-        ("photo.jpg", r"photo\.jpg is no checkpoint of this project: name a run's folder or checkpoint"),
-        ("sweep", "name one of its runs: .*first, .*second"),
+        ("photo.jpg", r"photo\.jpg is no checkpoint of this project: use a run's folder"),
+        ("sweep", "use one of its runs: .*first, .*second"),
     ):
         with pytest.raises(UserError, match=words) as error:
             load_trained(tmp_path / name)

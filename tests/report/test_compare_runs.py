@@ -53,9 +53,9 @@ def test_runs_that_diverged_stand_apart_and_are_never_best(write, tmp_path, caps
     out = " ".join(capsys.readouterr().out.split())
     page = (tmp_path / "report" / "report.md").read_text()
     for text in (out, (tmp_path / "comparison.md").read_text(), page):
-        assert "diverged and is in no row and no mean (wild with seed 0): its val loss is nan." in text
-        assert "diverged and is in no row and no mean (wild with seed 0): its val loss is inf." in text
-        assert "diverged and is in no row and no mean (bold with seed 0): The run diverged: so." in text
+        assert "diverged and is left out of rows and means (wild with seed 0): its val loss is nan." in text
+        assert "diverged and is left out of rows and means (wild with seed 0): its val loss is inf." in text
+        assert "diverged and is left out of rows and means (bold with seed 0): The run diverged: so." in text
         assert "wild has" not in text
     with pytest.raises(UserError, match=r"None of these runs is finished.*diverged"):
         find_runs([tmp_path / "NaN"])

@@ -49,7 +49,7 @@ def test_a_share_that_is_none_is_refused(alpha):
 
 
 def test_too_few_images_for_the_promise_are_refused():
-    with pytest.raises(UserError, match="at least 99 val images, not 50"):
+    with pytest.raises(UserError, match="needs 99 val images: use more, or a larger share"):
         conformal_threshold(np.zeros((50, 2)), np.zeros(50, int), 0.01)
 
 

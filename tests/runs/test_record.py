@@ -47,7 +47,7 @@ def test_a_folder_with_a_run_in_it_is_refused_and_left_alone(tmp_path):
         run.append_history({"epoch": 0, "loss": 1.0})
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
     with (
-        pytest.raises(UserError, match=r"holds a run already: name another folder with hydra.run.dir"),
+        pytest.raises(UserError, match=r"holds a run already: use another hydra.run.dir"),
         RunFolder(tmp_path, "second"),
     ):
         pass
@@ -60,7 +60,7 @@ def test_a_folder_with_a_run_in_it_is_refused_and_left_alone(tmp_path):
 def test_a_file_that_a_run_would_overwrite_is_refused_and_left_alone(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=rf"holds {name} already: name another folder"), RunFolder(tmp_path, ""):
+    with pytest.raises(UserError, match=rf"holds {name} already: use another hydra.run.dir"), RunFolder(tmp_path, ""):
         pass
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == [tmp_path / name]
     assert (tmp_path / name).read_text() == "mine"

@@ -147,7 +147,7 @@ def test_a_finished_run_may_be_made_longer_but_is_not_run_again(run, tmp_path, c
     run("short", strategy="fine_tuning", trainer__max_epochs=2)
     stamp = (tmp_path / "short" / "result.json").stat().st_mtime_ns
     run("short", ckpt_path="last", given=("ckpt_path",))
-    assert "is finished: nothing is left to do" in capsys.readouterr().out
+    assert "is finished already" in capsys.readouterr().out
     assert (tmp_path / "short" / "result.json").stat().st_mtime_ns == stamp
     run("short", ckpt_path="last", trainer__max_epochs=3, given=("ckpt_path", "trainer.max_epochs"))
     assert_same_end(tmp_path / "whole", tmp_path / "short")
@@ -193,9 +193,9 @@ def test_other_settings_are_refused_and_the_run_is_left_alone(run, tmp_path):
     run("one", trainer__max_epochs=3, stop=2, scheduler="cosine")
     before = {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()}
     for keys, message in (
-        ({"strategy": "fine_tuning"}, r"other settings \(strategy.name=feature_extraction"),
-        ({"seed": 5}, r"has other settings \(seed=0"),
-        ({"trainer.max_epochs": 9}, r"trainer.max_epochs can't change while scheduler=cosine"),
+        ({"strategy": "fine_tuning"}, r"its own settings \(strategy.name=feature_extraction"),
+        ({"seed": 5}, r"its own settings \(seed=0"),
+        ({"trainer.max_epochs": 9}, r"trainer.max_epochs=3 can't change with scheduler=cosine"),
     ):
         with pytest.raises(UserError, match=message):
             run("one", ckpt_path="last", given=("ckpt_path", *keys), **keys)
@@ -208,7 +208,7 @@ def test_a_run_from_before_a_key_existed_goes_on_with_its_default(config, tiny, 
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
     new = old | {"compute": old["compute"] | {"new": 5}}
     assert restore_config(new, checkpoint, ["ckpt_path"])["compute"]["new"] == 4
-    with pytest.raises(UserError, match=r"has other settings \(compute.new=4"):
+    with pytest.raises(UserError, match=r"its own settings \(compute.new=4"):
         restore_config(new, checkpoint, ["ckpt_path", "compute.new"])
 
 
@@ -308,7 +308,7 @@ def test_what_ended_early_is_finished(run, tmp_path, capsys):
 def test_a_complete_run_is_not_gone_on_from_elsewhere_nor_made_shorter(run, tmp_path):
     run("one", trainer__max_epochs=2)
     path = tmp_path / "one" / "checkpoints" / "last.ckpt"
-    with pytest.raises(UserError, match=r"has 2 epochs already: set trainer.max_epochs above that"):
+    with pytest.raises(UserError, match=r"has 2 epochs already: set trainer.max_epochs above 2"):
         run("two", ckpt_path=path, given=("ckpt_path",))
     assert not (tmp_path / "two").exists()
 
@@ -327,7 +327,7 @@ def test_a_run_does_not_go_on_with_other_images(config, photos, tmp_path, change
         (root / "b").rename(root / "c")
     longer = config([f"{key}={value}" for key, value in keys.items()] + ["ckpt_path=last"])
     longer["trainer"]["max_epochs"] = 2
-    with pytest.raises(UserError, match="classes are not those" if change == "class" else "are not those"):
+    with pytest.raises(UserError, match="classes have changed" if change == "class" else "train images have changed"):
         train(longer, tmp_path / "run", ("ckpt_path", "trainer.max_epochs"))
     assert (tmp_path / "run" / "result.json").read_bytes() == before
 
@@ -338,5 +338,5 @@ def test_data_in_the_command_that_resumes_names_the_set_and_not_its_other_keys(c
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved))
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     assert restore_config(config(["data=folder"]), checkpoint, ("data", "ckpt_path"))["data"] == saved["data"]
-    with pytest.raises(UserError, match=r"has other settings \(data\.name=folder"):
+    with pytest.raises(UserError, match=r"its own settings \(data\.name=folder"):
         restore_config(config(["data=flowers"]), checkpoint, ("data", "ckpt_path"))

@@ -205,7 +205,7 @@ def test_what_diverged_is_neither_run_again_nor_gone_on_with(diverging, config, 
         with pytest.raises(UserError, match=rf"same run diverged before, in {tmp_path / 'first'} .*force=true"):
             diverging("second")
     assert "first" in (tmp_path / "second" / "elsewhere.json").read_text()
-    with pytest.raises(UserError, match=r"1e\+37.*begin a new run with lower"):
+    with pytest.raises(UserError, match=r"1e\+37.*start a new run with lower"):
         train(config(tiny(**{"ckpt_path": "last", "runs": tmp_path})), spare(tmp_path / "first"), ())
     with pytest.raises(Diverged):
         diverging("third", force="true")
@@ -277,7 +277,7 @@ def test_a_trial_that_diverged_has_failed_and_is_not_the_best(tiny, tmp_path, ca
     }
     out, errors = capsys.readouterr()
     assert "The run diverged" in errors
-    assert re.search(r"The best: .*strategy\.table\.0\.lr=0\.01", out)
+    assert re.search(r"To train with the best settings: .*strategy\.table\.0\.lr=0\.01", out)
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])

@@ -194,5 +194,5 @@ def test_a_run_does_not_go_on_behind_other_weights(run, config, tiny):
     network["conv1.weight"][0] += 1e-3
     torch.save(network, run.folder / "weights.pt")
     longer = config(tiny(**RESNET | {key.replace("__", "."): value for key, value in keys.items()}, ckpt_path="last"))
-    with pytest.raises(UserError, match=r"began from other weights \(the frozen conv1.weight differs"):
+    with pytest.raises(UserError, match=r"started from other weights \(the frozen conv1.weight differs"):
         train(longer, run.folder / "one", named_keys=("trainer.max_epochs",))

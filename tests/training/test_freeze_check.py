@@ -54,7 +54,7 @@ def test_notebook_batchnorm_is_exempt_and_the_run_says_so():
 
 
 def test_a_group_that_never_began_is_told():
-    with pytest.warns(UserWarning, match="ended in epoch 0, before layer4 began to learn"):
+    with pytest.warns(UserWarning, match="ended before layer4 began to learn"):
         assert proof_of(fit(make(), epochs=1)).summary["never_began"] == ["layer4"]
 
 
@@ -137,7 +137,7 @@ class ScheduleSkipsLateGroups(TransferClassifier):
         (GroupIsMissing, r"layer4.0.conv1.weight is in the optimizer's groups none; by the table it is in layer4"),
         (ParameterInTwoGroups, r"fc.weight is in the optimizer's groups head, layer4; by the table it is in head"),
         (ParameterInTheWrongGroup, r"fc.bias is in the optimizer's groups layer4"),
-        (ScheduleSkipsLateGroups, r"layer4.* should be trainable in epoch 1, but did not move \(its rate is 0\)"),
+        (ScheduleSkipsLateGroups, r"layer4.* should be trainable in epoch 1, but did not change \(its rate is 0\)"),
     ],
 )
 def test_a_planted_fault_stops_the_run(fault, message):
@@ -190,7 +190,7 @@ def test_a_gradient_of_exactly_zero_is_a_warning():
         def forward(self, images):
             return super().forward(images) - self.backbone.network.fc.bias  # cancels: its gradient is zero
 
-    with pytest.warns(UserWarning, match=r"fc.bias did not move in epoch 0: its gradient was exactly zero"):
+    with pytest.warns(UserWarning, match=r"fc.bias did not change in epoch 0: its gradient was exactly zero"):
         fit(make([{"stage": "head", "lr": 1e-2}], kind=Deaf), epochs=1)
 
 

@@ -17,7 +17,7 @@ def test_too_little_memory_is_one_sentence_with_a_remedy():
     with pytest.raises(UserError) as refusal, enough_memory("take fewer images"):
         raise torch.OutOfMemoryError(FULL)
     reason = "CUDA out of memory. Tried to allocate 20.00 MiB"
-    assert str(refusal.value) == f"The GPU's memory is not enough ({reason}): take fewer images."
+    assert str(refusal.value) == f"The GPU has too little memory ({reason}): take fewer images."
 
 
 def test_other_errors_are_left_as_they_are():

@@ -104,7 +104,7 @@ def test_what_was_interrupted_goes_on_in_its_folder(once, config, tiny, tmp_path
         )
         result = once("second", on_resume=folders.append)
     assert len(made) == 1
-    assert "Goes on" in capsys.readouterr().out
+    assert "Continuing the run in" in capsys.readouterr().out
     assert folders == [tmp_path / "first"]
     assert result["status"] == json.loads((tmp_path / "first" / "result.json").read_text())["status"] == "finished"
     whole = train(config(tiny(runs=tmp_path)), tmp_path / "whole")
@@ -115,7 +115,7 @@ def test_what_was_stopped_in_its_first_epoch_begins_anew(once, config, tiny, tmp
     stopped(config, tiny, tmp_path / "first", after=0)
     (tmp_path / "first" / "notes.txt").write_text("mine")
     result = once("first")  # the same folder, as when a sweep's folder is named
-    assert "Begins anew" in capsys.readouterr().out
+    assert "from the beginning" in capsys.readouterr().out
     assert result["status"] == "finished"
     assert (tmp_path / "first" / "notes.txt").read_text() == "mine"
 
@@ -155,7 +155,7 @@ def test_a_run_killed_while_it_writes_its_first_files_begins_anew(once, config, 
     stopped(config, tiny, tmp_path / "first", after=0)
     (tmp_path / "first" / "result.json").unlink()
     assert once("first")["status"] == "finished"
-    assert "Begins anew" in capsys.readouterr().out
+    assert "from the beginning" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("written", [0, 100, None])
@@ -221,7 +221,7 @@ def test_heads_that_were_finished_stay_and_half_written_ones_are_made_again(once
     (second / "notes.txt").write_text("mine")
     before = contents(first) | contents(tmp_path / "first" / "lr=0.02")
     result = once("first", heads__lr="[0.001,0.01,0.02]", force="true")
-    assert "Begins anew" in capsys.readouterr().out
+    assert "from the beginning" in capsys.readouterr().out
     assert {file: content for file, content in contents(tmp_path / "first").items() if file in before} == before
     assert (second / "notes.txt").read_text() == "mine"
     assert [result[key] for key in ("heads", "best_head", "val")] == [
@@ -266,7 +266,7 @@ def test_a_sweeps_own_folder_may_be_used_again_after_a_job_failed(once, capsys, 
         with pytest.raises(ZeroDivisionError):
             once("job")
     assert once("job")["status"] == "finished"
-    assert "Begins anew" in capsys.readouterr().out
+    assert "from the beginning" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_never_swept_away(once, tmp_path):

@@ -10,13 +10,13 @@ from flowers_tl.utils.notes import log_note
 
 @pytest.mark.parametrize("choice", ["label_smoothing", "mixup", "cutmix", "ema", "early_stopping"])
 def test_regularisation_is_refused_where_nothing_is_trained_by_steps(config, tiny, choice):
-    with pytest.raises(UserError, match=rf"regularisation\.{choice}=\S+ means nothing to strategy=linear_probe"):
+    with pytest.raises(UserError, match=rf"regularisation\.{choice}=\S+ has no effect with strategy=linear_probe"):
         validate_config(config(tiny(strategy="linear_probe", regularisation=choice)))
     validate_config(config(tiny(strategy="lp_ft", regularisation=choice)))
 
 
 def test_statistics_of_all_gpus_are_refused_without_a_gpu(config, tiny):
-    with pytest.raises(UserError, match="sync_batchnorm=true works on GPUs alone"):
+    with pytest.raises(UserError, match="sync_batchnorm=true works only on GPUs"):
         validate_config(config(tiny(trainer__sync_batchnorm="true")))
 
 
@@ -25,7 +25,7 @@ def test_an_image_size_that_a_network_can_not_take_is_refused_before_anything_is
     config, tiny, tmp_path, backbone, size
 ):
     words = tiny(backbone=backbone, data__image_size=size, data__root=tmp_path / "data")
-    with pytest.raises(UserError, match=rf"data\.image_size={size} does not fit {backbone} \(.*\): take 224"):
+    with pytest.raises(UserError, match=rf"data\.image_size={size} does not fit {backbone} \(.*\): use 224"):
         train_once(config(words), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
@@ -48,7 +48,7 @@ def test_a_last_batch_of_one_image_is_refused_where_batchnorm_could_not_learn(co
     network = validate_config(keys)
     if not refused:
         return validate_last_batch(keys, network, 12)
-    with pytest.raises(UserError, match=r"The last of 12 images is a batch alone .* take another data.batch"):
+    with pytest.raises(UserError, match=r"The last of 12 images is alone in its batch .* use another data.batch"):
         train_once(keys, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -67,6 +67,6 @@ def test_what_a_run_without_steps_ignores_is_told(config, tiny, capsys):
     for strategy in ("lp_ft", "feature_extraction", "linear_probe"):
         note_without_effect(validate_config(config(tiny(strategy=strategy))), given)
     assert capsys.readouterr().err == (
-        "Note: strategy=linear_probe solves its head without training steps, and takes nothing from optimizer, "
+        "Note: strategy=linear_probe solves its head without training steps, so these have no effect: optimizer, "
         "trainer.max_epochs.\n"
     )

@@ -60,7 +60,7 @@ BAD = [
     (["optimizer.weight_decay=tag(log,interval(0,1))"], "must begin above 0"),
     (["optimizer.weight_decay=interval(1,0)"], "holds nothing"),
     (["optimizer.weight_decay=tag(lot,interval(0,1))"], "there is no tag 'lot'"),
-    (["optimizer.weight_decay=tag(log,choice(0,1))"], "tag(log,...) goes with an interval"),
+    (["optimizer.weight_decay=tag(log,choice(0,1))"], "tag(log,...) needs an interval"),
     (["seed=range(3,3)"], "holds no value"),
     (["seed=0,1", "hydra/launcher=parallel"], "has no effect on a search"),
     (["seed=0,1", "trainer.devices=2"], "trainer.devices can't be set in a search"),

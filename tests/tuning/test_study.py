@@ -98,11 +98,11 @@ def test_more_trials_go_on_and_another_search_is_refused(fake, tmp_path):
     search(tmp_path / "a", RATE, trials=3)
     search(tmp_path / "a", RATE, trials=5)
     assert len(fake) == 5
-    with pytest.raises(UserError, match="holds something else than this search"):
+    with pytest.raises(UserError, match="holds another search, or other files"):
         search(tmp_path / "a", RATE, "backbone=resnet34", trials=5)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "letter.txt").write_text("Dear")
-    with pytest.raises(UserError, match="holds something else than this search"):
+    with pytest.raises(UserError, match="holds another search, or other files"):
         search(tmp_path / "b", RATE, trials=5)
 
 

@@ -32,7 +32,7 @@ def test_a_list_is_cut_and_counted():
     [({"data": {"root": ""}}, "data.root"), ({"images": ["a.jpg", " "]}, "images"), ({"a": [{"b": ("",)}]}, "a.b")],
 )
 def test_an_empty_text_is_refused_however_deep_it_lies(value, key):
-    with pytest.raises(UserError, match=rf"^{key}= names nothing"):
+    with pytest.raises(UserError, match=rf"^{key}= is empty"):
         validate_not_empty(value)
 
 

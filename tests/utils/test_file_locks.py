@@ -11,7 +11,7 @@ from flowers_tl.utils.file_locks import claim, hold
 
 
 def test_a_lock_that_another_has_is_refused_and_free_afterwards(tmp_path):
-    refused = pytest.raises(UserError, match=r"^Another process works on the run: wait for its end\.$")
+    refused = pytest.raises(UserError, match=r"^Another process works on the run: wait until it has finished\.$")
     with claim(FileLock(tmp_path / ".lock"), "the run"), refused:
         claim(FileLock(tmp_path / ".lock"), "the run")
     with claim(FileLock(tmp_path / ".lock"), "the run"):

@@ -40,7 +40,7 @@ def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path):
     [
         (
             OSError(28, "No space left on device"),
-            r"last\.ckpt can't be written \(No space left on device\): make room there",
+            r"last\.ckpt can't be written \(No space left on device\): free some space there",
         ),
         (RuntimeError("unexpected pos 640"), r"last\.ckpt can't be written \(unexpected pos 640\)"),
         (KeyboardInterrupt(), None),

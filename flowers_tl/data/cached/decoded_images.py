@@ -138,9 +138,7 @@ def open_images(
         return afresh
     # Half is left to what the frozen stages make of them, which is worth more.
     if not cache.fits(2 * decoded_size(files, side)):
-        log_note(
-            f"Decoded again each time, since half of cache.max_gb is too small: {what}. A larger cache.max_gb keeps them."
-        )
+        log_note(f"Decoded again each time, since half of cache.max_gb is too small: {what}.")
         return afresh
 
     def build(writer: Writer) -> None:

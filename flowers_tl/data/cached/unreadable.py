@@ -76,7 +76,7 @@ def leave_out(
     for name, images in splits.items():
         if lost := set(images.labels) - set(readable[name].labels):
             raise UserError(
-                f"No image of class '{images.classes[min(lost)]}' in {name} can be read: replace these images, or remove the class."
+                f"No image of class '{images.classes[min(lost)]}' in {name} can be read: replace them, or remove the class."
             )
     return readable
 

@@ -159,7 +159,7 @@ def test_what_another_process_removes_stays_with_those_who_use_it(tmp_path, monk
 
 
 def test_a_bound_of_nothing_is_refused():
-    with pytest.raises(UserError, match=r"cache.max_gb=0 must be above 0; cache.enabled=false keeps nothing"):
+    with pytest.raises(UserError, match=r"cache.max_gb=0 must be above 0; cache.enabled=false turns the cache off"):
         validate_ranges({"cache": {"max_gb": 0}})
 
 

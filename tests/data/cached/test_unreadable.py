@@ -78,7 +78,9 @@ def test_strict_refuses_them(damaged, tmp_path, kept):
             continue
         with pytest.raises(UserError) as caught:
             open_folder(damaged, strict=True, cache=cache)
-        sentence = f"{damaged / 'aster' / '2.jpg'} is missing, or can't be read (and 2 more): restore or replace it, or leave it out"
+        sentence = (
+            f"{damaged / 'aster' / '2.jpg'} is missing, or can't be read (and 2 more): restore it, or leave it out"
+        )
         assert str(caught.value) == f"{sentence} with data.strict=false."
 
 
