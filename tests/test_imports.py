@@ -27,7 +27,7 @@ ALLOWED = {
 }
 ALLOWED["cli"] = {"utils", "config", "data"}
 # Modules of config that know Hydra are for those who compose.
-COMPOSING = ("config.schema", "config.data_schema", "config.compose", "config.error_messages")
+COMPOSING = ("config.schema", "config.data_schema", "config.compose", "config.hydra_errors")
 COMPOSERS = {"cli", "tuning", "config", "inference.evaluate"}
 
 

@@ -65,7 +65,7 @@ def exit_on_error(
 
     Args:
         resume: what to add to the sentence about an interruption: how the work goes on.
-        explain: puts an error into a sentence; default: :func:`flowers_tl.config.error_messages.explain_error`.
+        explain: puts an error into a sentence; default: :func:`flowers_tl.config.hydra_errors.explain_error`.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -94,7 +94,7 @@ def exit_on_error(
             raise
         if explain is None and not isinstance(error, UserError):
             # Imported late: it needs Hydra, which takes its time.
-            from flowers_tl.config.error_messages import explain_error as explain
+            from flowers_tl.config.hydra_errors import explain_error as explain
         print_error(explain(error) if explain else error)
         sys.exit(1)
     finally:

@@ -17,7 +17,7 @@ from flowers_tl.cli.empty_values import EmptyValues
 from flowers_tl.cli.exit import exit_on_error, messages_printed, print_error
 from flowers_tl.cli.options import exit_after_help, explain_flag
 from flowers_tl.cli.sweep_summary import Failure, SweepSummary, in_sweep
-from flowers_tl.config.error_messages import explain_error
+from flowers_tl.config.hydra_errors import explain_error
 from flowers_tl.config.schema import CONF
 from flowers_tl.utils.errors import UserError
 

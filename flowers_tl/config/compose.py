@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.config.error_messages import COMPOSE_ERRORS, explain_error
+from flowers_tl.config.hydra_errors import COMPOSE_ERRORS, explain_error
 from flowers_tl.config.ranges import validate_ranges, validate_switches
 from flowers_tl.config.schema import CONF, TrainConfig
 from flowers_tl.utils.errors import UserError, validate_not_empty

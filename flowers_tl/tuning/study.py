@@ -16,7 +16,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from flowers_tl.config.error_messages import explain_error
+from flowers_tl.config.hydra_errors import explain_error
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.training.run import train
 from flowers_tl.training.trainer import lightning_quieted
