@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Any
 
 # Keys on which no result depends.
-WITHOUT_EFFECT = (
+KEYS_WITHOUT_EFFECT = (
     "test_best",
     "proof",
     "ckpt_path",

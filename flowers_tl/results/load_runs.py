@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flowers_tl.config.keys import WITHOUT_EFFECT, flatten
+from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, flatten
 from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.results.predictions import Predictions, SplitPredictions
@@ -19,7 +19,7 @@ from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
-IRRELEVANT = ("seed", *WITHOUT_EFFECT)
+KEYS_IGNORED_IN_GROUPS = ("seed", *KEYS_WITHOUT_EFFECT)
 # More than any run's: the report has a line for each.
 MOST_EPOCHS = 100_000
 
@@ -182,7 +182,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
     by_config: dict[str, dict[int, Run]] = {}
     notes = []
     for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
-        key = json.dumps({k: v for k, v in run.config.items() if k not in IRRELEVANT}, sort_keys=True)
+        key = json.dumps({k: v for k, v in run.config.items() if k not in KEYS_IGNORED_IN_GROUPS}, sort_keys=True)
         seeds, seed = by_config.setdefault(key, {}), run.result["seed"]
         if seed in seeds:
             notes.append(
@@ -219,7 +219,7 @@ def label_groups(groups: Sequence[Sequence[Run]]) -> list[str]:
             others = same_name if key.startswith("strategy.") else configs
             if key == "backbone.weights":
                 others = [other for other in configs if other.get("strategy.weights") == config.get("strategy.weights")]
-            if key not in IRRELEVANT and any(other.get(key) != config[key] for other in others):
+            if key not in KEYS_IGNORED_IN_GROUPS and any(other.get(key) != config[key] for other in others):
                 settings.append(f"{key.removeprefix('strategy.')}={config[key]}")
         labels.append(" ".join([config["strategy.name"], *settings]))
     return labels

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.results.load_runs import IRRELEVANT, Run
+from flowers_tl.results.load_runs import KEYS_IGNORED_IN_GROUPS, Run
 from flowers_tl.utils.errors import UserError, shorten
 
 
@@ -66,6 +66,6 @@ def difference(run: Run, other_run: Run) -> str:
     settings = [
         f"{key}={value}"
         for key, value in other_run.config.items()
-        if key.startswith("data.") and key not in IRRELEVANT and run.config.get(key) != value
+        if key.startswith("data.") and key not in KEYS_IGNORED_IN_GROUPS and run.config.get(key) != value
     ]
     return (" and ".join(differences) or "another protocol") + (f" ({', '.join(settings)})" if settings else "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from flowers_tl.config.keys import WITHOUT_EFFECT
+from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import find_entry_stage
@@ -18,7 +18,7 @@ from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log
 
 # What may differ from the resumed run: it changes no result, or only what comes after.
-CHANGEABLE_KEYS = (*WITHOUT_EFFECT, "trainer.max_epochs", "trainer.accelerator")
+CHANGEABLE_KEYS = (*KEYS_WITHOUT_EFFECT, "trainer.max_epochs", "trainer.accelerator")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torchvision.models import get_model_weights
 
-from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, flatten
+from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, LATER_KEYS, flatten
 from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import RANGE_READER_VERSION
@@ -15,11 +15,11 @@ from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.weights_file import find_file
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
-OUTSIDE = (*(key for key in WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
+KEYS_NOT_IN_ID = (*(key for key in KEYS_WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
 # Version 0.1.0 put its own number into the hash. It stays, so that runs of all versions have the same ids.
 HASHED_VERSION = "0.1.0"
 # In the words of version 0.1.0, since it is part of every id.
-METRIC = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
+METRIC_IN_ID = "top-1 accuracy and mean recall by class over all pictures of a split, with the final weights"
 
 
 def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     """
     later = LATER_KEYS.items()
     settings = {
-        key: value for key, value in flatten(config).items() if key not in OUTSIDE and (key, value) not in later
+        key: value for key, value in flatten(config).items() if key not in KEYS_NOT_IN_ID and (key, value) not in later
     }
     if settings["trainer.accelerator"] in ("auto", "gpu") and torch.cuda.is_available():
         settings["trainer.accelerator"] = "cuda"
@@ -44,7 +44,7 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     # And read such images wrongly.
     if any_needs_range(file for images in data.all_images.values() for file in images.files):
         settings["ranges"] = RANGE_READER_VERSION
-    protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC}
+    protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC_IN_ID}
     made_of = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),

@@ -3,10 +3,10 @@
 import pytest
 
 from flowers_tl.cli.config_help import list_keys
-from flowers_tl.config.keys import LATER_KEYS, WITHOUT_EFFECT, add_later_keys, flatten, wants_many_heads
+from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, LATER_KEYS, add_later_keys, flatten, wants_many_heads
 
 
-@pytest.mark.parametrize("keys", [WITHOUT_EFFECT, LATER_KEYS])
+@pytest.mark.parametrize("keys", [KEYS_WITHOUT_EFFECT, LATER_KEYS])
 def test_keys_that_are_treated_apart_are_keys_of_the_schema(keys):
     assert set(keys) <= {key for key, *_ in list_keys()}
 
