@@ -55,7 +55,7 @@ class ImageDataModule(L.LightningDataModule):
     """
 
     name: str
-    known_classes: int
+    default_num_classes: int
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def count_classes(self) -> int:
         """Outputs of the head, known without reading an image."""
-        return self.num_classes or self.known_classes
+        return self.num_classes or self.default_num_classes
 
     def remedy(self) -> str:
         """What to do about a missing image, other than to put it back."""

@@ -64,7 +64,7 @@ class SyntheticDataModule(TorchvisionDataModule):
     ) -> None:
         sizes = {"num_classes": num_classes, "image_size": image_size, "num_workers": num_workers}
         super().__init__("flowers", root or "data", **sizes, **others)
-        self.name, self.reader, self.known_classes = "synthetic", DrawnFlowers, num_classes
+        self.name, self.reader, self.default_num_classes = "synthetic", DrawnFlowers, num_classes
         self.first_species = first_species
         self.drawn = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counted = "-".join(str(count) for count in self.drawn.values())
@@ -78,7 +78,7 @@ class SyntheticDataModule(TorchvisionDataModule):
             self.root.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".drawing-", dir=self.root.parent) as beside:
                 drawn = Path(beside) / "drawn"
-                draw_dataset(drawn, self.known_classes, self.drawn, self.image_size, self.first_species)
+                draw_dataset(drawn, self.default_num_classes, self.drawn, self.image_size, self.first_species)
                 # Fails where anything lies there: a folder takes the place of an empty one alone.
                 os.rename(drawn, self.root)
         except OSError as error:
@@ -89,7 +89,7 @@ class SyntheticDataModule(TorchvisionDataModule):
                 ) from error
 
     def find_splits(self) -> dict[str, ImageSplit]:
-        names = [f"drawn species {self.first_species + k}" for k in range(self.known_classes)]
+        names = [f"drawn species {self.first_species + k}" for k in range(self.default_num_classes)]
         return {split: replace(images, classes=names) for split, images in super().find_splits().items()}
 
 

@@ -38,7 +38,7 @@ class TorchvisionDataModule(ImageDataModule):
         self.reader, self.files_attribute = READERS[self.row["reader"]]
         self.options = {key: others.pop(key, default) for key, default in self.row.get("keys", {}).items()}
         super().__init__(root or os.environ.get(self.row.get("environment", "")) or "data", **others)
-        self.name, self.known_classes = name, self.row["num_classes"]
+        self.name, self.default_num_classes = name, self.row["num_classes"]
 
     def prepare_data(self) -> None:
         """Download what is missing. Raises UserError where that fails, with what to put where."""
