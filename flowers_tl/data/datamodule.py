@@ -147,7 +147,7 @@ class ImageDataModule(L.LightningDataModule):
             raise UserError(f"{self.left_out[0]} is missing, or can't be read{more}: restore it, or {self.remedy()}.")
         return leave_out(splits, self.left_out, self.value_range) if bad else splits
 
-    def fingerprints(self) -> dict[str, str]:
+    def split_fingerprints(self) -> dict[str, str]:
         """Hashes of the splits as the protocol has them: with all training images, whatever ``per_class`` is."""
         return {split: fingerprint_split(images, self.root, self.cache) for split, images in self.all_images.items()}
 

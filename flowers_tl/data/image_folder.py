@@ -41,7 +41,7 @@ class FolderDataModule(ImageDataModule):
     def count_classes(self) -> int:
         return self.num_classes or len(next(iter(self.find_splits().values())).classes)
 
-    def fingerprints(self) -> dict[str, str]:
+    def split_fingerprints(self) -> dict[str, str]:
         """As of every data set; a note names all copies of an image in other splits or classes, and what they do."""
         copies: dict[bytes, dict[Path, tuple[str, int]]] = {}
         for split in SPLITS:
@@ -58,7 +58,7 @@ class FolderDataModule(ImageDataModule):
             if groups:
                 listed = [" = ".join(str(file.relative_to(self.root)) for file in reversed(group)) for group in groups]
                 log_note(f"{what}: {shorten(listed, 20)}.")
-        return super().fingerprints()
+        return super().split_fingerprints()
 
 
 def read_folder(root: Path, alone: bool = False) -> dict[str, ImageSplit]:

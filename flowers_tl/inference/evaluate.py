@@ -70,7 +70,7 @@ def evaluate(
         threshold = conformal_threshold(val.logits / temperature, val.labels, conformal)
         sets = measure_coverage(measured.logits / temperature, measured.labels, threshold, conformal)
     fingerprint = trained.record.get("protocol", {}).get("splits", {}).get(split)
-    reported = trained.measured.get(split) if fingerprint == data.fingerprints().get(split) else None
+    reported = trained.measured.get(split) if fingerprint == data.split_fingerprints().get(split) else None
     for note in notes(trained, config, split, data, reported is not None):
         log.warning(f"Note: {note}")
     result = Evaluation(trained.path, split, measured, predictions.class_names, reported, temperature, sets)

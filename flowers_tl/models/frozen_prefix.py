@@ -90,7 +90,7 @@ class FrozenPrefix:
         if any(isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage)):
             part = fuse(part.cpu())
         self.part = part.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
-        self.fingerprint = fingerprint(backbone, stages)
+        self.fingerprint = fingerprint_stages(backbone, stages)
 
     # Not inference mode: its tensors can't enter a trainable layer.
     @torch.no_grad()
@@ -108,7 +108,7 @@ class FrozenPrefix:
         return torch.cat(outputs)
 
 
-def fingerprint(backbone: StagedNetwork, stages: tuple[Stage, ...]) -> str:
+def fingerprint_stages(backbone: StagedNetwork, stages: tuple[Stage, ...]) -> str:
     """A hash of the stages' weights and statistics, and of the architecture."""
     digest = hashlib.sha256(f"{backbone.name} {[stage.name for stage in stages]}".encode())
     for name, tensor in sorted(backbone.network.state_dict().items()):

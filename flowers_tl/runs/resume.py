@@ -186,7 +186,7 @@ def ended_early(content: dict[str, Any], config: dict[str, Any]) -> bool:
 def validate_same_images(start: ResumePoint, data: ImageDataModule) -> None:
     """Raise UserError if classes or images are not those that the checkpoint's run began with."""
     names = start.content["hyper_parameters"].get("class_names", data.class_names)
-    hashes = data.fingerprints()
+    hashes = data.split_fingerprints()
     earlier = start.content.get("run", {}).get("record", {}).get("protocol", {}).get("splits", hashes)
     changed = [f"{split} images" for split in hashes if earlier.get(split) != hashes[split]]
     if list(names) != data.class_names:

@@ -44,7 +44,7 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     # And read such images wrongly.
     if any_needs_range(file for images in data.all_images.values() for file in images.files):
         settings["ranges"] = RANGE_READER_VERSION
-    protocol = {"name": data.protocol, "splits": data.fingerprints(), "metric": METRIC_IN_ID}
+    protocol = {"name": data.protocol, "splits": data.split_fingerprints(), "metric": METRIC_IN_ID}
     made_of = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),

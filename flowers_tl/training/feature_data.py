@@ -21,7 +21,7 @@ from flowers_tl.data.cached.disk_cache import Writer
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint
+from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint_stages
 
 # An epoch whose crops and flips are shown, `centre`, or `mirrored`: the centre's mirror image.
 CropView = int | str
@@ -149,7 +149,7 @@ class FeatureDataModule(LightningDataModule):
             "view": view,
             "size": self.data.image_size,
             **random,
-            "weights": fingerprint(backbone, stages),
+            "weights": fingerprint_stages(backbone, stages),
             "backbone": backbone.name,
             "stop": stage,
             "precision": self.precision,

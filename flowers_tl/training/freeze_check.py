@@ -53,7 +53,7 @@ class FreezeCheck(Callback):
         self.first, self.epochs = state["first"], state["epochs"]
 
     def on_train_start(self, trainer: Trainer, module: TransferClassifier) -> None:
-        self.before = fingerprints(tensors(module))
+        self.before = fingerprint_tensors(tensors(module))
         self.first = self.first or self.before
         check_groups(module, trainer.optimizers[0].param_groups)
         self.check_frozen(module, self.before, trainer.current_epoch)
@@ -80,7 +80,7 @@ class FreezeCheck(Callback):
             self.gradients = {name: p.grad.abs().max().item() for name, p in named if p.grad is not None}
 
     def on_train_epoch_end(self, trainer: Trainer, module: TransferClassifier) -> None:
-        now, epoch = fingerprints(tensors(module)), trainer.current_epoch
+        now, epoch = fingerprint_tensors(tensors(module)), trainer.current_epoch
         self.check_frozen(module, now, epoch)
         names, _ = trainable(module, epoch)
         # Without any rate there was no step.
@@ -101,7 +101,7 @@ class FreezeCheck(Callback):
 
     def summarise(self, module: TransferClassifier, last: int) -> None:
         """Check the weights of a run whose ``last`` epoch is over, and say what was checked."""
-        frozen = self.check_frozen(module, fingerprints(tensors(module)), last)
+        frozen = self.check_frozen(module, fingerprint_tensors(tensors(module)), last)
         unreached = [group.name for group in module.groups if group.from_epoch > last]
         if unreached:
             rank_zero_warn(f"The run ended before {', '.join(unreached)} began to learn: train for more epochs.")
@@ -203,7 +203,7 @@ def check_modes(module: TransferClassifier, epoch: int) -> None:
 
 
 @torch.no_grad()
-def fingerprints(named: Mapping[str, Tensor]) -> dict[str, int]:
+def fingerprint_tensors(named: Mapping[str, Tensor]) -> dict[str, int]:
     """A 64-bit number for each tensor that follows from its bits: equal for equal ones, and for others hardly ever.
 
     Each tensor's bytes are taken as 64-bit words, multiplied by odd numbers that follow from the place, and summed modulo

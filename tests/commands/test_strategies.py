@@ -75,7 +75,7 @@ def test_two_processes_keep_equal_weights_through_every_unfreezing(run_command, 
     program = tmp_path / "both.py"
     program.write_text(
         "import torch\n"
-        "from flowers_tl.training.freeze_check import FreezeCheck, fingerprints, tensors\n"
+        "from flowers_tl.training.freeze_check import FreezeCheck, fingerprint_tensors, tensors\n"
         "end = FreezeCheck.on_train_end\n"
         "def on_train_end(self, trainer, module):\n"
         "    end(self, trainer, module)\n"

@@ -145,10 +145,10 @@ def test_splits_and_images_follow_the_folder_wherever_it_lies(photos, tmp_path):
     shutil.copytree(data.root, tmp_path / "elsewhere")
     moved = open_folder(tmp_path / "elsewhere")
     assert all(names(data, split) == names(moved, split) for split in SPLITS)
-    assert data.fingerprints() == moved.fingerprints()
+    assert data.split_fingerprints() == moved.split_fingerprints()
     other = open_folder(data.root, split_seed=1)
     assert other.sizes == data.sizes
-    assert all(other.fingerprints()[split] != data.fingerprints()[split] for split in SPLITS)
+    assert all(other.split_fingerprints()[split] != data.split_fingerprints()[split] for split in SPLITS)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -158,12 +158,12 @@ def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
     for number, file in enumerate(sorted(root.rglob("*.jpg"))):  # drawn alike in all three
         file.write_bytes(file.read_bytes() + bytes([number]))
     data = open_folder(root, cache=Cache(tmp_path / "cache") if kept else None)
-    plain = data.fingerprints()
-    assert open_folder(root, protocol="trainval").fingerprints()["test"] == plain["test"]
+    plain = data.split_fingerprints()
+    assert open_folder(root, protocol="trainval").split_fingerprints()["test"] == plain["test"]
     assert capsys.readouterr().err == ""
     shutil.copy(root / "train" / "rose" / "1.jpg", root / "test" / "rose" / "copy.jpg")
     shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "rose" / "beside.jpg")  # no harm
-    open_folder(root, cache=data.cache).fingerprints()
+    open_folder(root, cache=data.cache).split_fingerprints()
     told = "Note: The same images are in two splits, which makes the scores too good; keep one of each:"
     assert capsys.readouterr().err.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
@@ -177,7 +177,7 @@ def test_all_copies_are_told_in_splits_and_in_classes(photos, capsys):
         shutil.copy(root / "train" / "rose" / "1.jpg", root / place)
     for number in range(5):
         shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "aster" / f"also_{number}.jpg")
-    open_folder(root, protocol="trainval").fingerprints()
+    open_folder(root, protocol="trainval").split_fingerprints()
     splits, classes = capsys.readouterr().err.strip().splitlines()
     assert splits.endswith("keep one of each: test/rose/c.jpg = test/rose/b.jpg = val/rose/a.jpg = train/rose/1.jpg.")
     assert "in two classes, and one of these is wrong; keep the right one: train/rose/2.jpg = " in classes
@@ -213,14 +213,14 @@ def test_few_images_of_a_class_and_trainval_work_as_with_flowers(photos):
     root = photos(COUNTS)
     few = open_folder(root, per_class=2)
     assert np.bincount(few.images["train"].labels).tolist() == [2, 2, 2]
-    assert few.fingerprints() == open_folder(root).fingerprints()
+    assert few.split_fingerprints() == open_folder(root).split_fingerprints()
     both = open_folder(root, protocol="trainval")
     assert names(both, "train") == names(few, "val") | names(open_folder(root), "train")
 
 
 def test_jpegs_of_other_names_are_trained_on_and_change_nothing_where_there_are_none(photos, capsys):
     root = photos(COUNTS)
-    before = open_folder(root).fingerprints()
+    before = open_folder(root).split_fingerprints()
     (root / "rose" / "0.jpg").rename(root / "rose" / "0.JFIF")
     (root / "aster" / "0.jpg").rename(root / "aster" / "0.jpe")
     found = open_folder(root)
@@ -229,7 +229,7 @@ def test_jpegs_of_other_names_are_trained_on_and_change_nothing_where_there_are_
     assert not capsys.readouterr().err
     for name, old in (("0.JFIF", "rose"), ("0.jpe", "aster")):
         (root / old / name).rename(root / old / "0.jpg")
-    assert open_folder(root).fingerprints() == before
+    assert open_folder(root).split_fingerprints() == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
@@ -239,5 +239,5 @@ def test_names_that_are_no_utf8_are_classes_and_files(photos):
     os.rename(root + b"/caf\xe9/0.jpg", root + b"/caf\xe9/caf\xe9.jpg")
     data = open_folder(Path(os.fsdecode(root)))
     assert data.class_names == ["caf\\xe9", "poppy, red [1]=x", "rose"]
-    assert set(data.fingerprints()) == set(SPLITS)
+    assert set(data.split_fingerprints()) == set(SPLITS)
     assert sum(data.sizes.values()) == sum(COUNTS.values())

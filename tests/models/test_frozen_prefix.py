@@ -6,7 +6,7 @@ import torch
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import FrozenPrefix, find_entry_stage, fingerprint
+from flowers_tl.models.frozen_prefix import FrozenPrefix, find_entry_stage, fingerprint_stages
 
 CPU = torch.device("cpu")
 HEAD = {"stage": "head", "lr": 1e-3}
@@ -86,17 +86,17 @@ def test_its_fingerprint_is_that_of_its_own_weights_and_statistics():
     torch.manual_seed(0)
     backbone = StagedNetwork("resnet18", 3)
     stages = backbone.stages[: backbone.stage_names.index("layer2")]
-    first = fingerprint(backbone, stages)
-    assert fingerprint(backbone, backbone.stages[:1]) != first
+    first = fingerprint_stages(backbone, stages)
+    assert fingerprint_stages(backbone, backbone.stages[:1]) != first
     torch.nn.init.zeros_(backbone.network.fc.weight)
     torch.nn.init.zeros_(backbone.network.layer2[0].bn1.weight)
-    assert fingerprint(backbone, stages) == first
+    assert fingerprint_stages(backbone, stages) == first
     backbone.network.layer1[1].bn2.running_var[3] += 1e-3
-    changed = fingerprint(backbone, stages)
+    changed = fingerprint_stages(backbone, stages)
     assert changed != first
     with torch.no_grad():
         backbone.network.conv1.weight[0, 0, 0, 0] += 1e-3
-    assert fingerprint(backbone, stages) not in (first, changed)
-    assert fingerprint(StagedNetwork("resnet34", 3), StagedNetwork("resnet34", 3).stages[:1]) != fingerprint(
-        backbone, backbone.stages[:1]
-    )
+    assert fingerprint_stages(backbone, stages) not in (first, changed)
+    assert fingerprint_stages(
+        StagedNetwork("resnet34", 3), StagedNetwork("resnet34", 3).stages[:1]
+    ) != fingerprint_stages(backbone, backbone.stages[:1])

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.training.freeze_check import FreezeCheck, FreezeCheckError, fingerprints
+from flowers_tl.training.freeze_check import FreezeCheck, FreezeCheckError, fingerprint_tensors
 
 LATE = [{"stage": "head", "lr": 1e-2}, {"stage": -1, "lr": 1e-3, "from_epoch": 1}]
 
@@ -200,8 +200,8 @@ def test_fingerprints_show_every_change():
         "whole": torch.randn(5, 7), "odd": torch.randn(3), "half": torch.randn(9).bfloat16(), "count": torch.tensor(3),
         "view": torch.randn(6, 4).t(),
     }  # fmt: skip
-    before = fingerprints(named)
-    assert fingerprints({name: tensor.clone() for name, tensor in named.items()}) == before
+    before = fingerprint_tensors(named)
+    assert fingerprint_tensors({name: tensor.clone() for name, tensor in named.items()}) == before
     for name, tensor in named.items():
         flat = tensor.reshape(-1)
         for place in range(flat.numel()):
@@ -209,7 +209,7 @@ def test_fingerprints_show_every_change():
             other[place] = (
                 other[place] + 1 if name == "count" else other[place].nextafter(torch.tensor(9.0, dtype=other.dtype))
             )
-            assert fingerprints({name: other.reshape(tensor.shape)})[name] != before[name]
-    assert fingerprints({"whole": named["whole"].flip(0)})["whole"] != before["whole"]
-    ones = fingerprints({"a": torch.ones(64), "b": torch.full((64,), 0.9)})
+            assert fingerprint_tensors({name: other.reshape(tensor.shape)})[name] != before[name]
+    assert fingerprint_tensors({"whole": named["whole"].flip(0)})["whole"] != before["whole"]
+    ones = fingerprint_tensors({"a": torch.ones(64), "b": torch.full((64,), 0.9)})
     assert ones["a"] != ones["b"]
