@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.interruption import is_first_process
 
@@ -65,7 +65,7 @@ def begin_records(config: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Held until this process ends, or begins another sweep.
     SweepSummary.lock = FileLock(folder / ".lock")
-    claim(SweepSummary.lock, f"the sweep in {folder.parent}")
+    lock_or_fail(SweepSummary.lock, f"the sweep in {folder.parent}")
     for file in folder.glob("*.json"):
         if file.stem.isdecimal():
             file.unlink()

@@ -20,7 +20,7 @@ from flowers_tl.runs.record import read_config, read_result
 from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import make_model
 from flowers_tl.utils.errors import UserError, shorten, validate_not_empty
-from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write
 
 # More than any network here has, so that memory is bounded by what a checkpoint says.
@@ -140,7 +140,7 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
         raise UserError(f"{trained.path} can't hold a temperature: train this head as a separate run to calibrate it.")
     folder = trained.path.parent.parent
     in_run = (folder / "config.yaml").is_file()
-    with claim(FileLock(folder / ".lock"), f"the run in {folder}") if in_run else nullcontext():
+    with lock_or_fail(FileLock(folder / ".lock"), f"the run in {folder}") if in_run else nullcontext():
         content = torch.load(trained.path, map_location="cpu", weights_only=True)
         with atomic_write(trained.path) as beside:
             torch.save(content | {"temperature": temperature}, beside)

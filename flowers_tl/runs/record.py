@@ -16,7 +16,7 @@ from filelock import FileLock
 from flowers_tl.config.keys import add_later_keys
 from flowers_tl.runs.read_record import KINDS, read_mapping, read_text
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps, format_csv, lacks_room, named_if_unwritable
 from flowers_tl.utils.interruption import last_words
 from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
@@ -66,7 +66,7 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         if self.record:
             self.folder.mkdir(parents=True, exist_ok=True)
-            claim(self.lock, f"the run in {self.folder}")
+            lock_or_fail(self.lock, f"the run in {self.folder}")
             try:
                 if self.continues is None or self.continues.resolve() != self.folder.resolve():
                     validate_unused(self.folder)

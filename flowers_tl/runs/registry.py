@@ -14,7 +14,7 @@ from flowers_tl.runs.read_record import ELSEWHERE, KINDS, read_mapping, read_tex
 from flowers_tl.runs.record import head_of, read_result, remove_files
 from flowers_tl.runs.resume import read_checkpoint
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.file_locks import claim, hold
+from flowers_tl.utils.file_locks import lock_or_fail, lock_or_wait
 from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.phase_timer import PhaseTimer
@@ -23,11 +23,11 @@ from flowers_tl.utils.phase_timer import PhaseTimer
 UNFINISHED = ("running", "failed", "interrupted", "diverged")
 
 
-def exclusive(runs: Path, run_id: str, clock: PhaseTimer) -> AbstractContextManager[None]:
+def lock_run(runs: Path, run_id: str, clock: PhaseTimer) -> AbstractContextManager[None]:
     """Hold the run with this id against other processes; wait for one that makes it, while the clock stands still."""
     (runs / ".locks").mkdir(parents=True, exist_ok=True)
     message = "Another process is running the same run: waiting until it has finished."
-    return hold(runs / ".locks" / f"{run_id}.lock", message, waiting=clock.stopped())
+    return lock_or_wait(runs / ".locks" / f"{run_id}.lock", message, waiting=clock.stopped())
 
 
 def find_same(run_id: str, folders: Iterable[Path]) -> Path | None:
@@ -108,7 +108,7 @@ def has_no_epoch(folder: Path, config: dict[str, Any]) -> bool:
 
 def clear_unfinished(folder: Path) -> None:
     """Remove the files of a run that kept no epoch, and its unfinished heads; other runs and all other files stay."""
-    with claim(FileLock(folder / ".lock"), f"the run in {folder}"):
+    with lock_or_fail(FileLock(folder / ".lock"), f"the run in {folder}"):
         run_id = read_result(folder).get("id")
         for head in [file.parent for file in folder.glob("*/result.json")]:
             record = read_result(head)

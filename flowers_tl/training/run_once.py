@@ -7,7 +7,7 @@ from typing import Any
 
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.runs.record import divergence_reason, run_files, validate_unused
-from flowers_tl.runs.registry import can_resume, clear_unfinished, exclusive, find_same, has_no_epoch, link_to
+from flowers_tl.runs.registry import can_resume, clear_unfinished, find_same, has_no_epoch, link_to, lock_run
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.run import train
 from flowers_tl.training.validate import validated_data
@@ -42,7 +42,7 @@ def train_once(
     # Before a lock is made. Where the same run lies elsewhere, this folder only gets a note.
     if run_files(folder) and not has_no_epoch(folder, config) and (config["force"] or not find_same(run_id, runs)):
         validate_unused(folder)
-    with exclusive(Path(config["runs"]), run_id, data.clock):
+    with lock_run(Path(config["runs"]), run_id, data.clock):
         same = None if config["force"] else find_same(run_id, runs)
         if same:
             result = read_mapping(same / "result.json")

@@ -23,7 +23,7 @@ from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
 from flowers_tl.utils.errors import UserError, first_line, shorten
-from flowers_tl.utils.file_locks import claim
+from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps, lacks_room
 from flowers_tl.utils.notes import log, log_table
 
@@ -59,7 +59,7 @@ class Search:
         if not empty and not same:
             raise UserError(f"{self.folder} holds another search, or other files: use a new folder with folder=DIR.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        claim(self.lock, f"the search in {self.folder}")
+        lock_or_fail(self.lock, f"the search in {self.folder}")
         # The folder was empty, or says the same already.
         with atomic_write(file) as beside:
             beside.write_text(dumps(self.identity, indent=2) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.notes import log
 
 
-def claim(lock: FileLock, what: str) -> AcquireReturnProxy:
+def lock_or_fail(lock: FileLock, what: str) -> AcquireReturnProxy:
     """Take the lock; raise UserError where another process works on ``what`` it stands for.
 
     Used in a with statement, the result lets go of it at the end.
@@ -25,7 +25,7 @@ def claim(lock: FileLock, what: str) -> AcquireReturnProxy:
 
 
 @contextmanager
-def hold(file: Path, message: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:
+def lock_or_wait(file: Path, message: str, waiting: AbstractContextManager | None = None) -> Iterator[None]:
     """Hold the lock in ``file``; where another process has it, log the ``message`` and wait, within ``waiting``."""
     lock = FileLock(file)
     try:

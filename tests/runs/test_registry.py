@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from flowers_tl.runs.registry import exclusive, find_same
+from flowers_tl.runs.registry import find_same, lock_run
 from flowers_tl.utils.phase_timer import PhaseTimer
 
 
@@ -25,8 +25,8 @@ def test_the_furthest_of_unfinished_runs_is_found_and_damaged_records_are_passed
 
 def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import PhaseTimer; from flowers_tl.runs.registry import exclusive\n"
-        "clock = PhaseTimer()\nwith exclusive(Path(sys.argv[1]), 'abc', clock):\n"
+        "import sys; from pathlib import Path; from flowers_tl.utils.phase_timer import PhaseTimer; from flowers_tl.runs.registry import lock_run\n"
+        "clock = PhaseTimer()\nwith lock_run(Path(sys.argv[1]), 'abc', clock):\n"
         " print('in', clock.elapsed('other'), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -36,7 +36,7 @@ def test_a_second_process_waits_and_then_finds_it_done(tmp_path):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         waiter = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], text=True, **pipes)
         assert "waiting" in waiter.stdout.readline()
-        with exclusive(tmp_path, "another", PhaseTimer()):  # other runs go ahead
+        with lock_run(tmp_path, "another", PhaseTimer()):  # other runs go ahead
             pass
         time.sleep(1)
         assert waiter.poll() is None

@@ -7,14 +7,14 @@ import pytest
 from filelock import FileLock
 
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.file_locks import claim, hold
+from flowers_tl.utils.file_locks import lock_or_fail, lock_or_wait
 
 
 def test_a_lock_that_another_has_is_refused_and_free_afterwards(tmp_path):
     refused = pytest.raises(UserError, match=r"^Another process works on the run: wait until it has finished\.$")
-    with claim(FileLock(tmp_path / ".lock"), "the run"), refused:
-        claim(FileLock(tmp_path / ".lock"), "the run")
-    with claim(FileLock(tmp_path / ".lock"), "the run"):
+    with lock_or_fail(FileLock(tmp_path / ".lock"), "the run"), refused:
+        lock_or_fail(FileLock(tmp_path / ".lock"), "the run")
+    with lock_or_fail(FileLock(tmp_path / ".lock"), "the run"):
         pass
 
 
@@ -28,10 +28,10 @@ def test_who_comes_second_is_told_once_and_waits(tmp_path, caplog):
         order.append("waited")
 
     def second():
-        with hold(tmp_path / ".lock", "Waiting for another.", waiting()):
+        with lock_or_wait(tmp_path / ".lock", "Waiting for another.", waiting()):
             order.append("second")
 
-    with hold(tmp_path / ".lock", "Nobody is there.", waiting()):
+    with lock_or_wait(tmp_path / ".lock", "Nobody is there.", waiting()):
         assert not waits.is_set()
         thread = threading.Thread(target=second)
         thread.start()
@@ -43,8 +43,8 @@ def test_who_comes_second_is_told_once_and_waits(tmp_path, caplog):
 
 
 def test_an_error_lets_go_of_the_lock_and_its_file_stays(tmp_path):
-    with pytest.raises(ValueError, match="bad"), hold(tmp_path / ".lock", "Waiting."):
+    with pytest.raises(ValueError, match="bad"), lock_or_wait(tmp_path / ".lock", "Waiting."):
         raise ValueError("bad")
     assert (tmp_path / ".lock").is_file()
-    with claim(FileLock(tmp_path / ".lock"), "the run"):
+    with lock_or_fail(FileLock(tmp_path / ".lock"), "the run"):
         pass

@@ -25,7 +25,7 @@ from rich.progress import track
 from torch import Tensor
 
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.file_locks import hold
+from flowers_tl.utils.file_locks import lock_or_wait
 from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.phase_timer import PhaseTimer
 
@@ -133,7 +133,7 @@ class Cache:
             if entry is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 waits = f"Waiting for another process that writes {folder}."
-                with self.clock.timed(phase), hold(self.folder / f".{folder.name}.lock", waits):
+                with self.clock.timed(phase), lock_or_wait(self.folder / f".{folder.name}.lock", waits):
                     entry = self._open(folder) or self._build(folder, what, dict(description), build)
         except OSError as error:
             raise UserError(
