@@ -35,13 +35,13 @@ def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
     trainable_stages = {stage for group in begun for stage in group.stages}
     parameters = {name for group in begun for name in group.parameters}
 
-    def moves(stage: Stage) -> bool:
+    def may_change(stage: Stage) -> bool:
         modules = list(model.backbone.modules_of(stage))
         random = stage.name in trainable_stages and any(isinstance(module, _DropoutNd) for module in modules)
         follows = model.strategy.frozen_batchnorm == "train" and any(isinstance(m, _BatchNorm) for m in modules)
         return stage.name == "head" or random or follows or any(stage.owns(name) for name in parameters)
 
-    first = next(k for k, stage in enumerate(model.backbone.stages) if moves(stage))
+    first = next(k for k, stage in enumerate(model.backbone.stages) if may_change(stage))
     return model.backbone.stage_names[first] if first else None
 
 
@@ -73,18 +73,18 @@ class StageChain(nn.Module):
 
 
 class FrozenPrefix:
-    """The stages before ``stop`` as a function of images, made from a copy of the weights as they are now.
+    """The stages before ``entry_stage`` as a function of images, made from a copy of the weights as they are now.
 
     Args:
         backbone: whose stages are copied.
-        stop: name of the first stage that is not part of it.
+        entry_stage: name of the first stage that is not part of it.
         precision: ``fp32``, or ``bf16``, which computes and returns bfloat16.
         device: where it computes.
     """
 
-    def __init__(self, backbone: StagedNetwork, stop: str, precision: str, device: torch.device) -> None:
-        self.stop, self.precision, self.device = stop, precision, device
-        stages = backbone.stages[: backbone.stage_names.index(stop)]
+    def __init__(self, backbone: StagedNetwork, entry_stage: str, precision: str, device: torch.device) -> None:
+        self.entry_stage, self.precision, self.device = entry_stage, precision, device
+        stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
         network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
         part: nn.Module = StageChain(network, stages)
         if any(isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage)):
@@ -96,7 +96,7 @@ class FrozenPrefix:
     @torch.no_grad()
     @full_fp32()
     def __call__(self, images: Tensor) -> Tensor:
-        """Map uint8 images (n, 3, height, width) to what enters stage ``stop``, (n, ...), contiguous, on the device."""
+        """Map uint8 images (n, 3, height, width) to what enters ``entry_stage``, (n, ...), contiguous, on the device."""
         outputs, size = [], BATCH.get(self.device.type, BATCH["cuda"])
         for part in images.split(size):
             x = normalise(part.to(self.device)).to(PRECISIONS[self.precision])

@@ -59,8 +59,8 @@ class DivergenceCheck(Callback):
     def __init__(self, checkpoints: Path) -> None:
         self.last = checkpoints / "last.ckpt"
         # One a batch: a sum for each of ORDER, which is finite where all its numbers are.
-        self.notes: list[Tensor] = []
-        # The step of each note, and its rates by group.
+        self.sums: list[Tensor] = []
+        # The step of each sum, and its rates by group.
         self.steps: list[tuple[int, dict[str, float]]] = []
         self.epoch = 0
 
@@ -70,7 +70,7 @@ class DivergenceCheck(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, module: TransferClassifier, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
-            self.notes, self.steps, self.epoch = [], [], trainer.current_epoch
+            self.sums, self.steps, self.epoch = [], [], trainer.current_epoch
             self.weights = [p for p in module.parameters() if p.requires_grad]
             norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
             self.statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
@@ -87,7 +87,9 @@ class DivergenceCheck(Callback):
         else:
             # Before the first step of accumulated batches there is no norm yet.
             gradients = sum((norms[-1] for norms in self.curves.norms.values() if norms), zero)
-        self.notes.append(torch.stack([total(self.statistics, zero), loss, gradients, total(self.weights, zero)]))
+        self.sums.append(
+            torch.stack([finite_sum(self.statistics, zero), loss, gradients, finite_sum(self.weights, zero)])
+        )
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         self.read(trainer)
@@ -100,7 +102,7 @@ class DivergenceCheck(Callback):
 
     def read(self, trainer: Trainer, split: str | None = None) -> None:
         """Raise :class:`Diverged` if a batch's numbers were not finite in any process, or the split's loss is not."""
-        number, what = self.first(trainer) if self.notes else (NEVER, "")
+        number, what = self.first_bad_batch(trainer) if self.sums else (NEVER, "")
         if number == NEVER:
             if math.isfinite(trainer.callback_metrics.get(f"{split}/loss", 0.0)):
                 return
@@ -110,16 +112,16 @@ class DivergenceCheck(Callback):
         kept = f"the last good checkpoint is {last}" if last else "no epoch was finished, so there is no checkpoint"
         raise Diverged(what, step, self.epoch, rates, kept)
 
-    def first(self, trainer: Trainer) -> tuple[int, str]:
+    def first_bad_batch(self, trainer: Trainer) -> tuple[int, str]:
         """Number of the epoch's first batch whose numbers were not finite in any process, or NEVER, and which were not."""
-        notes = torch.stack(self.notes)
-        batches = torch.arange(len(notes), device=notes.device)[:, None]
-        firsts = torch.where(notes.isfinite(), NEVER, batches).amin(dim=0)
+        sums = torch.stack(self.sums)
+        batches = torch.arange(len(sums), device=sums.device)[:, None]
+        firsts = torch.where(sums.isfinite(), NEVER, batches).amin(dim=0)
         numbers = trainer.strategy.all_gather(firsts).view(-1, len(ORDER)).amin(dim=0).tolist()
         return min(numbers), ", ".join(kind for kind, n in zip(ORDER, numbers, strict=True) if n == min(numbers))
 
 
-def total(tensors: Sequence[Tensor], zero: Tensor) -> Tensor:
+def finite_sum(tensors: Sequence[Tensor], zero: Tensor) -> Tensor:
     """A sum that is finite where all numbers are, and else not, unless numbers come near the largest float."""
     if tensors and tensors[0].is_cuda:
         # One kernel for many tensors. On a CPU it is slower than a sum each.

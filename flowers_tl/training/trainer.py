@@ -38,7 +38,7 @@ from flowers_tl.utils.files import atomic_write
 
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
 # mixing belongs to the module, and how Lightning uses PyTorch is not for the user.
-REMARKS = (
+SILENCED_WARNINGS = (
     r"Found \d+ module\(s\) in eval mode",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"You have overridden `on_after_batch_transfer`",
@@ -82,7 +82,7 @@ def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
         logger.setLevel(max(level, logger.level))
     try:
         with warnings.catch_warnings():
-            for remark in REMARKS:
+            for remark in SILENCED_WARNINGS:
                 warnings.filterwarnings("ignore", message=remark)
             yield
     finally:

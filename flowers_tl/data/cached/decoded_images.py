@@ -25,7 +25,7 @@ Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
 SAMPLED = 256
 # In the place of an image that can't be decoded.
-NOTHING = torch.empty(0, 0, 3, dtype=torch.uint8)
+UNREADABLE = torch.empty(0, 0, 3, dtype=torch.uint8)
 
 
 class DecodedImages:
@@ -108,12 +108,12 @@ def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
 
 
 def decode(file: Path, short_side: int | None, value_range: Limits = None, lenient: bool = False) -> Tensor:
-    """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields NOTHING of a damaged one."""
+    """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields UNREADABLE of a damaged one."""
     try:
         image = read_image(file, value_range=value_range)
     except Undecodable:
         if lenient:
-            return NOTHING
+            return UNREADABLE
         raise
     return torch.from_numpy(np.array(v2.functional.resize(image, [short_side]) if short_side else image))
 
