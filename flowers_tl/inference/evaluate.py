@@ -20,7 +20,7 @@ from flowers_tl.results.conformal import conformal_threshold, fit_temperature, m
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find_callback
-from flowers_tl.training.factory import prepare_features, prepare_inputs, set_up_data
+from flowers_tl.training.factory import prepare_features, prepare_run_data, set_up_data
 from flowers_tl.training.gpu_memory import enough_memory
 from flowers_tl.training.trainer import collect_predictions, lightning_quieted
 from flowers_tl.utils.errors import UserError, shorten
@@ -170,11 +170,11 @@ def predict_splits(
     # Lightning's remarks on the machine's devices do not matter here.
     with lightning_quieted(logging.WARNING):
         trainer = make_trainer(config["trainer"])
-        inputs = prepare_inputs(config, data, model, trainer, first_epoch=trainer.max_epochs)
+        run_data = prepare_run_data(config, data, model, trainer, first_epoch=trainer.max_epochs)
         for split in [split for split in SPLITS if data.sizes[split]] if data.unsplit else splits:
             with enough_memory(f"use a smaller data.batch_size than {data.batch_size}"):
-                prepare_features(inputs, split)
-                trainer.test(model, dataloaders=inputs.in_order(split), verbose=False)
+                prepare_features(run_data, split)
+                trainer.test(model, dataloaders=run_data.in_order(split), verbose=False)
             logits[split] = find_callback(trainer, PredictionCollector).gathered("test")
     predictions = {
         split: replace(one, labels=places[one.labels])

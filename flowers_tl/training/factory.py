@@ -15,7 +15,7 @@ from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.runs.record import versions
-from flowers_tl.training.feature_data import FeatureDataModule, Inputs
+from flowers_tl.training.feature_data import FeatureDataModule, RunData
 from flowers_tl.utils.errors import UserError
 
 
@@ -55,9 +55,9 @@ def has_validation(config: dict[str, Any]) -> bool:
     return config["data"]["protocol"] != "trainval"
 
 
-def prepare_inputs(
+def prepare_run_data(
     config: dict[str, Any], data: ImageDataModule, model: TransferClassifier, trainer: Trainer, first_epoch: int
-) -> Inputs:
+) -> RunData:
     """The data as the network takes them: behind the frozen prefix, where the strategy leaves one and the cache is on."""
     if data.cache is None:
         return data
@@ -67,11 +67,11 @@ def prepare_inputs(
     # The number 1.0 is all batches, and 1 is one.
     kept_splits = [split for split in measured if whole and str(limits[f"limit_{split}_batches"]) in ("None", "1.0")]
     epochs = trainer.max_epochs if model.groups else 0
-    inputs = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, kept_splits)
-    return inputs if any(inputs.entry_stages) or model.strategy.head == "solved" else data
+    run_data = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, kept_splits)
+    return run_data if any(run_data.entry_stages) or model.strategy.head == "solved" else data
 
 
-def prepare_features(data: Inputs, *splits: str) -> None:
+def prepare_features(data: RunData, *splits: str) -> None:
     """Compute now, counted as the phase ``prefix``, what the cache keeps of the splits."""
     if isinstance(data, FeatureDataModule):
         data.prepare(*splits)
@@ -110,9 +110,9 @@ def describe_run(
     config: dict[str, Any],
     model: TransferClassifier,
     data: ImageDataModule,
-    inputs: Inputs,
+    run_data: RunData,
 ) -> dict[str, Any]:
-    """What ``result.json`` says of a run before it has trained; ``inputs`` are the data as the network takes them."""
+    """What ``result.json`` says of a run before it has trained; ``run_data`` is the data as the network takes them."""
     images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
     if data.value_range:
         images["value_range"] = list(data.value_range)
@@ -128,5 +128,5 @@ def describe_run(
         "parameters": model.parameter_counts,
         "data": images,
         "versions": versions(),
-        "prefix": inputs.summary if isinstance(inputs, FeatureDataModule) else None,
+        "prefix": run_data.summary if isinstance(run_data, FeatureDataModule) else None,
     }

@@ -193,7 +193,7 @@ class FeatureDataModule(LightningDataModule):
 
 
 # The data as a network takes them.
-Inputs = ImageDataModule | FeatureDataModule
+RunData = ImageDataModule | FeatureDataModule
 
 
 class FeatureDataset(Dataset):

@@ -29,12 +29,7 @@ from flowers_tl.runs.record import RunFolder, head_of, read_result, validate_unu
 from flowers_tl.runs.registry import clear_unfinished, has_no_epoch
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.divergence import Diverged
-from flowers_tl.training.factory import (
-    describe_run,
-    initial_model,
-    prepare_features,
-    prepare_inputs,
-)
+from flowers_tl.training.factory import describe_run, initial_model, prepare_features, prepare_run_data
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs
@@ -79,19 +74,21 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                 unfinished.append(head)
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
-        inputs = prepare_inputs(config, data, model, make_trainer(config, run, model), first_epoch=0)
-        with peak_memory_recorded(run, inputs.device, config["data"]["batch_size"]):
-            prepare_features(inputs, "train", "val")
+        run_data = prepare_run_data(config, data, model, make_trainer(config, run, model), first_epoch=0)
+        with peak_memory_recorded(run, run_data.device, config["data"]["batch_size"]):
+            prepare_features(run_data, "train", "val")
             with run.clock.timed("fit" if model.groups else "solve"):
-                stack = fit(config, heads, model, inputs, run) if model.groups else solve(config, heads, model, inputs)
-            logits = measure(heads, stack, inputs, run)
+                stack = (
+                    fit(config, heads, model, run_data, run) if model.groups else solve(config, heads, model, run_data)
+                )
+            logits = measure(heads, stack, run_data, run)
         shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")} | {
             "proof": None
         }
         heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
-            head.result |= describe_run(head.config, model, data, inputs) | shared | {"heads_of": heads_of}
+            head.result |= describe_run(head.config, model, data, run_data) | shared | {"heads_of": heads_of}
             if model.groups:
                 head.result["learning_rates"] = {model.groups[0].name: head.config["strategy"]["table"][0]["lr"]}
             if head in unfinished:
@@ -111,31 +108,31 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
 
 
 def fit(
-    config: dict[str, Any], heads: list[Head], model: TransferClassifier, inputs: FeatureDataModule, run: RunFolder
+    config: dict[str, Any], heads: list[Head], model: TransferClassifier, run_data: FeatureDataModule, run: RunFolder
 ) -> HeadStack:
     """Train all heads; fill in their histories."""
     columns = len(heads) // config["heads"]["seeds"]
     seeds, states, groups = [head.config["seed"] for head in heads[::columns]], [], []
     for number, head in enumerate(heads):
         if number % columns == 0:
-            backbone = initial_model(head.config, inputs.data).backbone
+            backbone = initial_model(head.config, run_data.data).backbone
         states.append(backbone.network.get_submodule(backbone.final).state_dict())
         row = head.config["strategy"]["table"][0]
         groups.append(replace(model.groups[0], name=head.name, lr=row["lr"], weight_decay=row["weight_decay"]))
-    stack = HeadStack(model.backbone, states, columns, inputs.device)
+    stack = HeadStack(model.backbone, states, columns, run_data.device)
     optimizer = make_optimizer(list(zip(groups, stack.heads, strict=True)), config["optimizer"])
-    labels, size = inputs.labels("train").to(inputs.device), inputs.data.batch_size
+    labels, size = run_data.labels("train").to(run_data.device), run_data.data.batch_size
     batches, epochs = math.ceil(len(labels) / size), config["trainer"]["max_epochs"]
     schedule = make_schedule(optimizer, config["scheduler"], epochs * batches, batches)
-    weights = None if model.class_weights is None else model.class_weights.to(inputs.device)
-    samplers = [inputs.data.sampler("train", shuffled=True, seed=seed) for seed in seeds]
+    weights = None if model.class_weights is None else model.class_weights.to(run_data.device)
+    samplers = [run_data.data.sampler("train", shuffled=True, seed=seed) for seed in seeds]
     hidden = not config["trainer"]["enable_progress_bar"]
     for epoch in track(range(epochs), f"Training {len(heads)} heads", transient=True, disable=hidden):
         for sampler in samplers:
             sampler.set_epoch(epoch)
-        order = torch.tensor([[index for _, index in sampler] for sampler in samplers], device=inputs.device)
+        order = torch.tensor([[index for _, index in sampler] for sampler in samplers], device=run_data.device)
         stack.seed(seeds, epoch)
-        features = inputs.outputs("train", inputs.view(epoch), "head")
+        features = run_data.outputs("train", run_data.view(epoch), "head")
         rates, sums = [], []
         for batch in order.split(size, dim=1):
             entering = features[batch.flatten().to(features.device)].float().unflatten(0, batch.shape)
@@ -147,7 +144,7 @@ def fit(
             sums.append(torch.stack([losses * batch.shape[1], hits, losses + stack.sums()]))
         steps, seconds = torch.stack(sums), run.clock.elapsed("fit") / len(heads)
         (loss, right, _), finite = (steps.sum(dim=0) / len(labels)).tolist(), steps[:, 2].tolist()
-        for number, (head, val) in enumerate(zip(heads, evaluate(stack, inputs, "val")[0], strict=True)):
+        for number, (head, val) in enumerate(zip(heads, evaluate(stack, run_data, "val")[0], strict=True)):
             for step in range(batches):
                 place = epoch * batches + step + 1, epoch, rates[step][number]
                 head.check("the loss, the gradients or the weights", finite[step][number], *place)
@@ -169,26 +166,28 @@ def clip(stack: HeadStack, options: dict[str, Any]) -> None:
         clip_gradients(parameters, options["gradient_clip_val"])
 
 
-def solve(config: dict[str, Any], heads: list[Head], model: TransferClassifier, inputs: FeatureDataModule) -> HeadStack:
+def solve(
+    config: dict[str, Any], heads: list[Head], model: TransferClassifier, run_data: FeatureDataModule
+) -> HeadStack:
     """Solve the head once for each weight decay."""
-    train, val = inputs.before_head("train", "centre", "mirrored"), inputs.before_head("val", "centre")
+    train, val = run_data.before_head("train", "centre", "mirrored"), run_data.before_head("val", "centre")
     final, states = model.backbone.network.get_submodule(model.backbone.final), []
     hidden = not config["trainer"]["enable_progress_bar"]
     for head in track(heads, f"Solving {len(heads)} heads", transient=True, disable=hidden):
         best, _ = solve_head(model.backbone, train, val, head.config["heads"]["weight_decay"], model.class_weights)
         head.result["solved_head"] = best.to_dict() | {"candidates": [best.to_dict()]}
         states.append({name: value.clone() for name, value in final.state_dict().items()})
-    return HeadStack(model.backbone, states, len(heads), inputs.device)
+    return HeadStack(model.backbone, states, len(heads), run_data.device)
 
 
-def measure(heads: list[Head], stack: HeadStack, inputs: FeatureDataModule, run: RunFolder) -> dict[str, np.ndarray]:
+def measure(heads: list[Head], stack: HeadStack, run_data: FeatureDataModule, run: RunFolder) -> dict[str, np.ndarray]:
     """Add val and test scores to the heads' results; return the logits (heads, n, classes) by split."""
     logits = {}
     for split, phase in (("val", "fit"), ("test", "test")):
         if any(head.diverged is None for head in heads):
-            prepare_features(inputs, split)
+            prepare_features(run_data, split)
             with run.clock.timed(phase):
-                results, logits[split] = evaluate(stack, inputs, split)
+                results, logits[split] = evaluate(stack, run_data, split)
             for head, result in zip(heads, results, strict=True):
                 head.check(f"the {split} loss", result["loss"])
                 head.result[split] = result
@@ -199,13 +198,13 @@ def measure(heads: list[Head], stack: HeadStack, inputs: FeatureDataModule, run:
 
 
 @torch.inference_mode()
-def evaluate(stack: HeadStack, inputs: FeatureDataModule, split: str) -> tuple[list[dict[str, float]], np.ndarray]:
+def evaluate(stack: HeadStack, run_data: FeatureDataModule, split: str) -> tuple[list[dict[str, float]], np.ndarray]:
     """Each head's metrics and loss over a split, and its logits (heads, n, classes)."""
-    features, labels = inputs.outputs(split, "centre", "head"), inputs.labels(split).to(inputs.device)
-    parts: list[Tensor] = [stack.logits(part.float()[None].to(inputs.device)) for part in features.split(EVALUATED)]
+    features, labels = run_data.outputs(split, "centre", "head"), run_data.labels(split).to(run_data.device)
+    parts: list[Tensor] = [stack.logits(part.float()[None].to(run_data.device)) for part in features.split(EVALUATED)]
     results, all_logits = [], torch.cat(parts, dim=1)
     for logits in all_logits:
-        values = make_metrics(logits.shape[1]).to(inputs.device)(logits, labels)
+        values = make_metrics(logits.shape[1]).to(run_data.device)(logits, labels)
         values |= {"loss": cross_entropy(logits, labels)}
         results.append({name: round(value.item(), 6) for name, value in values.items()})
     return results, all_logits.cpu().numpy()

@@ -31,14 +31,8 @@ from flowers_tl.runs.resume import (
 )
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.callbacks import PredictionCollector, Recorder, find_callback, restore_records
-from flowers_tl.training.factory import (
-    describe_run,
-    initial_model,
-    make_model,
-    prepare_features,
-    prepare_inputs,
-)
-from flowers_tl.training.feature_data import FeatureDataModule, Inputs
+from flowers_tl.training.factory import describe_run, initial_model, make_model, prepare_features, prepare_run_data
+from flowers_tl.training.feature_data import FeatureDataModule, RunData
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
@@ -101,10 +95,10 @@ def train(
     ):
         # Early: a run that stops here is known when it is started again.
         run.update(identify(config, data))
-        model, trainer, inputs = prepare(config, run, data, start, callbacks)
+        model, trainer, run_data = prepare(config, run, data, start, callbacks)
         with peak_memory_recorded(run, trainer.strategy.root_device, config["data"]["batch_size"]):
-            fit(run, model, trainer, inputs, start)
-            test(config, run, model, trainer, inputs, data)
+            fit(run, model, trainer, run_data, start)
+            test(config, run, model, trainer, run_data, data)
         log_hyperparameters(trainer, run.result)
     if run.record:
         print_outcome(run.result, run.folder)
@@ -113,7 +107,7 @@ def train(
 
 def prepare(
     config: dict[str, Any], run: RunFolder, data: ImageDataModule, start: ResumePoint, callbacks: Sequence[Callback]
-) -> tuple[TransferClassifier, Trainer, Inputs]:
+) -> tuple[TransferClassifier, Trainer, RunData]:
     """Build the network with its first weights, its Trainer, and the data as the network takes them; record what they are."""
     model = initial_model(config, data)
     load_weights(model.backbone, initial_weights(config))
@@ -127,27 +121,27 @@ def prepare(
     if config["compute"]["compile"]:
         model.compile()
     trainer = make_trainer(config, run, model, *callbacks, first_step=start.first_step)
-    inputs = prepare_inputs(config, data, model, trainer, start.epoch)
-    run.update(describe_run(config, model, data, inputs))
+    run_data = prepare_run_data(config, data, model, trainer, start.epoch)
+    run.update(describe_run(config, model, data, run_data))
     if run.record:
         print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
-    return model, trainer, inputs
+    return model, trainer, run_data
 
 
-def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs, start: ResumePoint) -> None:
+def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data: RunData, start: ResumePoint) -> None:
     """Solve the head, if the strategy says so, and train; record val scores and what was checked."""
     if model.strategy.head == "solved" and not start.checkpoint:
-        run.update({"solved_head": solve(run, model, trainer, inputs)})
-    prepare_features(inputs, "train", "val")
+        run.update({"solved_head": solve(run, model, trainer, run_data)})
+    prepare_features(run_data, "train", "val")
     if start.checkpoint:
         restore_records(trainer, model, start)
     with run.clock.timed("fit"):
         if model.groups and not start.complete:
-            trainer.fit(model, datamodule=inputs, ckpt_path=start.checkpoint)
+            trainer.fit(model, datamodule=run_data, ckpt_path=start.checkpoint)
         # The scores of the final weights: measured now, unless the last validation was after the last step.
         if find_callback(trainer, Recorder).validated_at != trainer.global_step:
             with without_loggers(trainer):
-                trainer.validate(model, datamodule=inputs, verbose=False)
+                trainer.validate(model, datamodule=run_data, verbose=False)
     freeze_check = find_callback(trainer, FreezeCheck)
     check = (freeze_check and freeze_check.summary) or None
     # Where nothing was trained Lightning has kept nothing.
@@ -161,13 +155,13 @@ def test(
     run: RunFolder,
     model: TransferClassifier,
     trainer: Trainer,
-    inputs: Inputs,
+    run_data: RunData,
     data: ImageDataModule,
 ) -> None:
     """Test the final weights, and the best checkpoint if the config says so; record scores and predictions."""
-    prepare_features(inputs, "test")
+    prepare_features(run_data, "test")
     with run.clock.timed("test"):
-        trainer.test(model, datamodule=inputs, verbose=False)
+        trainer.test(model, datamodule=run_data, verbose=False)
         run.update({"test": last_scores(trainer, "test")})
         collector = find_callback(trainer, PredictionCollector)
         logits = {split: collector.gathered(split) for split in ("val", "test")}
@@ -180,9 +174,9 @@ def test(
             # Without a validation there is no best checkpoint.
             if best.is_file():
                 with without_loggers(trainer):
-                    trainer.validate(model, datamodule=inputs, ckpt_path=best, verbose=False)
+                    trainer.validate(model, datamodule=run_data, ckpt_path=best, verbose=False)
                     result = {"epoch": torch.load(best, weights_only=True)["epoch"], "val": last_scores(trainer, "val")}
-                    trainer.test(model, datamodule=inputs, ckpt_path=best, verbose=False)
+                    trainer.test(model, datamodule=run_data, ckpt_path=best, verbose=False)
                     result["test"] = last_scores(trainer, "test")
             run.update({"best": result})
 
@@ -196,7 +190,7 @@ def show_strategy(config: dict[str, Any]) -> None:
     log.info(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
 
 
-def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: Inputs) -> dict[str, Any]:
+def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data: RunData) -> dict[str, Any]:
     """Begin from the best head on the features as they are; return what ``result.json`` says of it.
 
     On several devices each process does the same: they are to begin from the same head.
@@ -207,14 +201,14 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, inputs: I
         return track(items, title, transient=True, disable=hidden)
 
     # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
-    if isinstance(inputs, FeatureDataModule):
-        features = [inputs.before_head("train", "centre", "mirrored"), inputs.before_head("val", "centre")]
+    if isinstance(run_data, FeatureDataModule):
+        features = [run_data.before_head("train", "centre", "mirrored"), run_data.before_head("val", "centre")]
     else:
         device = trainer.strategy.root_device
         with run.clock.timed("prefix"):
             features = [
                 compute_features(
-                    model.backbone, shown(inputs.in_order(split), f"Features of {split}"), device, mirrored
+                    model.backbone, shown(run_data.in_order(split), f"Features of {split}"), device, mirrored
                 )
                 for split, mirrored in (("train", True), ("val", False))
             ]

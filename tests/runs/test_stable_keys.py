@@ -140,7 +140,7 @@ def set_up(config, kept=False):
         model = parts.make_model(config, data.num_classes, data.class_names)
         load_weights(model.backbone, config["backbone"]["weights"])
         trainer = L.Trainer(max_epochs=config["trainer"]["max_epochs"], accelerator="cpu", logger=False)
-        features = parts.prepare_inputs(config, data, model, trainer, first_epoch=0)
+        features = parts.prepare_run_data(config, data, model, trainer, first_epoch=0)
         features.prepare("train", "val", "test")
         if model.strategy.head == "solved":
             features.before_head("train", "centre", "mirrored")
