@@ -21,7 +21,7 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.frozen_prefix import FrozenPrefix, full_fp32
-from flowers_tl.training.freeze_check import fingerprints
+from flowers_tl.training.freeze_check import fingerprint_tensors
 from flowers_tl.utils.files import dumps
 from flowers_tl.utils.threads import map_on_all_cores
 
@@ -99,7 +99,7 @@ def prefix(name: str) -> Iterator[dict[str, Any]]:
     named: dict[str, Tensor] = dict(network.named_parameters()) | dict(network.named_buffers())
     yield {
         "part": f"{name}, freeze check of an epoch",
-        "milliseconds": round(1e3 * measure(lambda: fingerprints(named)), 2),
+        "milliseconds": round(1e3 * measure(lambda: fingerprint_tensors(named)), 2),
     }
 
 

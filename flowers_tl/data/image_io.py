@@ -156,10 +156,10 @@ def numbers(strip: Image.Image, image: Image.Image) -> np.ndarray:
 def find_limits(turned: Image.Image, image: Image.Image, value_range: Limits) -> Sequence[float]:
     """Which numbers are black and white in an image, by what its header says; see :func:`to_rgb`."""
     (bits, kind, _), tags = number_kind(image), getattr(image, "tag_v2", {})
-    own = [float(np.ravel(tags[tag])[0]) for tag in (LOWEST, HIGHEST) if tag in tags]
+    in_file = [float(np.ravel(tags[tag])[0]) for tag in (LOWEST, HIGHEST) if tag in tags]
     ends = np.array([[part.min(), part.max()] for part in (numbers(strip, image) for _, strip in strips(turned))])
-    low, high = min([ends[:, 0].min(), *own]), max([ends[:, 1].max(), *own])
-    limits = value_range or own
+    low, high = min([ends[:, 0].min(), *in_file]), max([ends[:, 1].max(), *in_file])
+    limits = value_range or in_file
     if kind == 1 and bits <= 16:
         limits = (0, 2**bits - 1)
     # In a range from 0 to 255 or more it would be all black.

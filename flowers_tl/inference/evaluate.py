@@ -139,8 +139,8 @@ def notes(
     known = find_data(trained.config, data.cache) if trained.config else None
     learned = set(hash_files(known.images["train"].files, data.cache)) if known else set()
     files = [file for part in (SPLITS if split == "all" else [split]) for file in data.images[part].files]
-    if seen := sum(content in learned for content in hash_files(files, data.cache)):
-        yield f"the network was trained on {seen:,} of these {len(files):,} images, so the scores are too good."
+    if known_images := sum(content in learned for content in hash_files(files, data.cache)):
+        yield f"the network was trained on {known_images:,} of these {len(files):,} images, so the scores are too good."
     if not as_trained and split in data.cut_splits:
         share = f"{data.sizes[split]:,} of {sum(data.sizes.values()):,} images"
         yield f"the data set has no {split} split: {share} were cut out and measured; split=all measures all."

@@ -24,6 +24,9 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 class FreezeCheckError(Exception):
     """What happened is not what the strategy's table says. The message names the tensor, module or group."""
 
+    def __str__(self) -> str:
+        return f"{super().__str__()} This is a fault of the code, not of your settings: please report it."
+
 
 class FreezeCheck(Callback):
     """Check that the table is what happens; raise :class:`FreezeCheckError` where it is not.

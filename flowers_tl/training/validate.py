@@ -33,7 +33,7 @@ OF_STEPS = (
 def validated_data(config: dict[str, Any], prepare: bool = True, named_keys: Sequence[str] = ()) -> ImageDataModule:
     """Validate a config and the weights that it names, and set up its data, see :func:`set_up_data`.
 
-    Raises UserError, where that is possible before any image is read. ``named_keys`` without effect are told.
+    Raises UserError, where that is possible before any image is read. A note lists ``named_keys`` without effect.
     """
     model = validate_config(config)
     note_without_effect(model, named_keys)
