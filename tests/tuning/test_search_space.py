@@ -58,7 +58,7 @@ BAD = [
     (["optimizer.weight_deca=0,1"], "There is no key 'optimizer.weight_deca': did you mean 'optimizer.weight_decay'"),
     (["trainer.max_epochs=interval(1.5,2.5)"], "trainer.max_epochs=1.5 must be a whole number"),
     (["optimizer.weight_decay=tag(log,interval(0,1))"], "must begin above 0"),
-    (["optimizer.weight_decay=interval(1,0)"], "holds nothing"),
+    (["optimizer.weight_decay=interval(1,0)"], "is empty: the first end must be the lower"),
     (["optimizer.weight_decay=tag(lot,interval(0,1))"], "there is no tag 'lot'"),
     (["optimizer.weight_decay=tag(log,choice(0,1))"], "tag(log,...) needs an interval"),
     (["seed=range(3,3)"], "holds no value"),

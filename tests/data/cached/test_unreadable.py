@@ -102,7 +102,7 @@ def test_a_class_of_which_a_split_can_read_nothing_is_named(photos):
     root = photos({"rose": 6, "aster": 6})
     lost = next(file for file in open_folder(root).images["val"].files if file.parent.name == "rose")
     lost.write_bytes(b"")
-    with pytest.raises(UserError, match=r"No image of class 'rose' in val can be read: replace these images"):
+    with pytest.raises(UserError, match=r"No image of class 'rose' in val can be read: replace them"):
         open_folder(root)
 
 
