@@ -107,7 +107,10 @@ def test_a_network_of_which_all_is_trained_may_be_of_another_precision(config, t
     ("word", "sentence"),
     [
         ("trainer.strategy=ddp_spawn", "trains in processes that write no record: use ddp"),
-        ("trainer.precision=transformer-engine", "does not take the values under trainer: .*transformer.engine"),
+        (
+            "trainer.precision=transformer-engine",
+            "trainer.precision=transformer-engine can't be used .*transformer_engine",
+        ),
     ],
 )
 def test_what_lightning_would_break_on_is_told(config, tiny, tmp_path, word, sentence):
