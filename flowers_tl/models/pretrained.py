@@ -47,19 +47,19 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
         "has another shape in": wrong_shape - classifier,
     }
     if wrong := [f"{what} {shorten(sorted(keys))}" for what, keys in problems.items() if keys]:
-        raise UserError(f"backbone.weights={weights} does not fit {backbone.name}: it {', and it '.join(wrong)}.")
+        raise UserError(f"backbone.weights={weights} does not fit {backbone.name} ({', '.join(wrong)}): use others.")
     parameters = dict(backbone.network.named_parameters())
     neck = sorted((lacking | wrong_shape) - head)
     # What the strategy trains requires gradients by now.
     if frozen := [key for key in neck if key in parameters and not parameters[key].requires_grad]:
         raise UserError(
-            f"backbone.weights={weights} has no fitting {shorten(frozen)}, which the strategy freezes, so it would stay random: "
-            "train the neck too, or name whole weights."
+            f"backbone.weights={weights} has no {shorten(frozen)}, which the strategy freezes, so it would stay random: "
+            "train the neck too, or use complete weights."
         )
     if other := sorted(state.keys() - current.keys()):
         log_note(f"{weights} has {shorten(other)}, which {backbone.name} has not: it is left out.")
     if neck:
-        log_note(f"{weights} has no fitting {shorten(neck)}: that part of the neck begins from random weights.")
+        log_note(f"{weights} has no {shorten(neck)}: this part of the neck starts from random weights.")
     fitting = {key: state[key] for key in (current.keys() & state.keys()) - head - wrong_shape}
     backbone.network.load_state_dict(fitting, strict=False)
 
@@ -83,8 +83,8 @@ def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
     if entry is None:
         folder = os.environ.get("FLOWERS_TL_WEIGHTS")
         raise UserError(
-            f"backbone.weights={weights} is neither a file here{f' or in {folder}' if folder else ''}, nor null for random "
-            f"weights, nor a weights name of {backbone.name}: {suggest(weights, known)}."
+            f"backbone.weights={weights} is no file{f', here or in {folder},' if folder else ''} and no name of torchvision's "
+            f"weights for {backbone.name}: {suggest(weights, known)}; null: random weights."
         )
     try:
         return entry.get_state_dict(progress=True, check_hash=True)
@@ -92,5 +92,5 @@ def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{weights} of {backbone.name} can't be downloaded ({error}): put {entry.url} into {torch.hub.get_dir()}/checkpoints or "
-            "into the folder that FLOWERS_TL_WEIGHTS names, or name a file with backbone.weights=PATH."
+            "into the folder that FLOWERS_TL_WEIGHTS names, or use a file with backbone.weights=PATH."
         ) from error

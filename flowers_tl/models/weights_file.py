@@ -43,9 +43,9 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
         # PyTorch would advise to unpickle anything.
         if isinstance(error, pickle.UnpicklingError):
             made = re.search(r"GLOBAL (\S+)", str(error))
-            reason = f"it holds {made[1] if made else 'something else than tensors'}, and running its code is not safe"
+            reason = f"it holds {made[1] if made else 'objects that are no tensors'}, and running its code is not safe"
         raise UserError(
-            f"{path} can't be read as weights ({reason}): it must be a state dict, saved by torch.save(model.state_dict(), FILE)."
+            f"{path} can't be read as weights ({reason}): use a state dict, saved by torch.save(model.state_dict(), FILE)."
         ) from error
     validate_finite(state, path)
     return dict(state), key
@@ -76,9 +76,9 @@ def validate_finite(state: Mapping[str, Tensor], path: Path) -> None:
     ]
     matrices = [tensor for tensor in state.values() if tensor.ndim > 1]
     if any(not tensor.is_floating_point() for tensor in matrices) or (matrices and not any(map(torch.any, matrices))):
-        raise UserError(f"{path} holds no weights, but zeros alone or whole numbers: name a file of float weights.")
+        raise UserError(f"{path} holds only zeros or whole numbers, no weights: use a file of float weights.")
     if wrong:
         raise UserError(
-            f"{path} holds NaN or infinite numbers in {shorten(wrong)}: its training diverged, or the file is damaged; name "
+            f"{path} holds NaN or infinite numbers in {shorten(wrong)}: its training diverged, or the file is damaged; use "
             "another file."
         )

@@ -40,7 +40,7 @@ def test_a_pickled_model_is_refused_and_the_sentence_says_how_to_save_it(tmp_pat
         read_file(save(nn.Linear(2, 2), tmp_path))
     assert str(caught.value) == (
         f"{tmp_path / 'file.pth'} can't be read as weights (it holds torch.nn.modules.linear.Linear, and running its code is "
-        "not safe): it must be a state dict, saved by torch.save(model.state_dict(), FILE)."
+        "not safe): use a state dict, saved by torch.save(model.state_dict(), FILE)."
     )
 
 
