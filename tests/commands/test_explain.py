@@ -117,7 +117,7 @@ def test_nothing_but_an_earlier_figure_is_overwritten(flowers, run_folder, tmp_p
         (["images={photos}", "figure={new}", "ckpt={run}", "class=drawn species 9"], "has no class 'drawn species 9'"),
         (["images={photos}", "figure={new}", "ckpt={run}", "top=0"], "top=0"),
         (["images={photos}", "figure=heat.gif", "ckpt={run}"], "must end with one of .png, .svg, .pdf"),
-        (["images={photos}", "figure=nowhere/heat.png", "ckpt={run}"], "a folder that is not there"),
+        (["images={photos}", "figure=nowhere/heat.png", "ckpt={run}"], "The folder of figure="),
     ],
 )
 def test_bad_input_is_one_sentence(words, sentence, flowers, run_folder, tmp_path, ask):
