@@ -16,7 +16,7 @@ class CacheOptions:
     computes again what it needs."""
 
     action: Annotated[Literal["list", "clear"], Positional("[list|clear]", lambda word: "=" not in word)] = "list"
-    """list: show the entries, the most recently used first; clear: remove them."""
+    """List the entries, the most recently used first, or remove them."""
     dir: Path | None = None
     """The folder of the cache, cache.dir in runs; by default flowers_tl in the user's cache folder."""
     unused_days: float = 0

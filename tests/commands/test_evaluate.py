@@ -274,8 +274,8 @@ def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(fl
         ([], "ckpt is missing: ckpt=PATH"),
         (["ckpt=nowhere"], "ckpt=nowhere is not there"),
         (["split=tset"], "split=tset must be train or val or test or all"),
-        (["ckpt={run}", "data=flwers"], "There is no data 'flwers'"),
-        (["ckpt={run}", "data.image_size=64"], "data.image_size is 32, as in the network's training"),
+        (["ckpt={run}", "data=flwers"], "There is no data set 'flwers'"),
+        (["ckpt={run}", "data.image_size=64"], "data.image_size can't differ from that of the network's training, 32"),
         (["ckpt={run}", "conformal=2"], "conformal=2.0 must lie between 0 and 1"),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_folder_that_holds_something_is_left_as_it_is(calibrated, tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for taken, sentence in (
         ("full", "is there already, and not empty"),
-        ("full/mine.txt", "mine.txt is a file: name another"),
+        ("full/mine.txt", "mine.txt is a file: use another"),
     ):
         with pytest.raises(UserError, match=sentence):
             export(calibrated, tmp_path / taken, ["safetensors"])

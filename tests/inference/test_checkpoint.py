@@ -81,7 +81,7 @@ def test_one_of_many_heads_is_read_with_its_network(config, tiny, tmp_path):
         state = weights(load_trained(head))
         for name, tensor in torch.load(head / "head.pt", weights_only=True).items():
             assert torch.equal(state[name], tensor)
-    with pytest.raises(UserError, match="a head's weights alone"):
+    with pytest.raises(UserError, match="can't hold a temperature"):
         keep_temperature(load_trained(heads[0]), 2.0)
 
 

@@ -46,7 +46,7 @@ def test_unlike_protocols_are_refused_in_words(runs, capsys, other, words):
         main([str(runs / "all"), str(runs / "few"), str(runs / other), f"out={runs / 'refused'}"])
     assert stop.value.code == 1
     sentence = capsys.readouterr().err
-    assert f"2 are measured under the official protocol, but {other}: {words}." in sentence
+    assert f"2 are measured under the official protocol, but {other}: {words}: compare them separately" in sentence
     assert "allow_mixed=true" in sentence
     assert not (runs / "refused").exists()
 

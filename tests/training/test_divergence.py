@@ -250,7 +250,7 @@ def test_one_head_of_many_may_diverge(config, tiny, tmp_path, capsys):
         )
     runs, notes = find_runs([tmp_path / "heads"])
     assert sorted(run.folder.name for run in runs) == sorted(plain["heads"])
-    assert "lr=1e+37,seed=0 diverged and is in no row" in notes[0]
+    assert "lr=1e+37,seed=0 diverged and is left out of rows" in notes[0]
     assert "1e+37,seed=0 diverged" in capsys.readouterr().out
 
 
