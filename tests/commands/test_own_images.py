@@ -81,7 +81,7 @@ def test_sweeps_are_compared_where_they_are_comparable(run_command, own, tmp_pat
         (["data=folder", "data.root=nowhere"], "data.root=nowhere is no folder"),
         (["data=folder", "data.rot=x"], "There is no key 'data.rot': did you mean 'data.root'"),
         (["data=pets", "data.test_fraction=0.1"], "There is no key 'data.test_fraction'"),
-        (["data=fodler"], "There is no data 'fodler': did you mean 'folder'"),
+        (["data=fodler"], "There is no data set 'fodler': did you mean 'folder'"),
     ],
 )
 def test_what_can_not_be_is_told_in_a_sentence(run_command, keys, sentence):
