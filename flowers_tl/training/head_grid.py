@@ -63,8 +63,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
         heads = [Head(*named) for named in head_configs(config)]
         unfinished = []
         for head in heads:
-            place = run.folder / head.name
-            earlier = read_result(place)
+            earlier = read_result(place := run.folder / head.name)
             # Killed before its record said whose it is.
             if "id" not in earlier and has_no_epoch(place, head.config):
                 clear_unfinished(place)
@@ -82,9 +81,8 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                     fit(config, heads, model, run_data, run) if model.groups else solve(config, heads, model, run_data)
                 )
             logits = measure(heads, stack, run_data, run)
-        shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")} | {
-            "proof": None
-        }
+        shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")}
+        shared["proof"] = None
         heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
