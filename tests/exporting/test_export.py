@@ -58,7 +58,7 @@ def test_a_file_that_can_not_be_made_is_one_sentence_and_leaves_nothing(calibrat
         raise RuntimeError("unsupported operator\nand a long trace")
 
     monkeypatch.setitem(FORMATS, "torch", replace(FORMATS["torch"], write=write))
-    with pytest.raises(UserError, match=r"formats=torch can't be made of resnet18 \(unsupported operator\)"):
+    with pytest.raises(UserError, match=r"resnet18 can't be exported with formats=torch \(unsupported operator\)"):
         export(calibrated, tmp_path / "out", ["safetensors", "torch"])
     assert list(tmp_path.iterdir()) == []
 
