@@ -28,6 +28,6 @@ def test_other_errors_are_left_as_they_are():
 def test_a_run_on_a_cpu_has_no_peak_though_it_fails(tmp_path):
     run = RunFolder(tmp_path / "run", "seed: 0\n")
     memory = peak_memory_recorded(run, torch.device("cpu"), 32)
-    with pytest.raises(UserError, match=r"data\.batch_size=32 "), run, memory:
+    with pytest.raises(UserError, match=r"data\.batch_size than 32 "), run, memory:
         raise torch.OutOfMemoryError(FULL)
     assert run.result["peak_memory_gb"] is None
