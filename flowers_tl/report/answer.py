@@ -8,14 +8,13 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from flowers_tl.report.paired_tests import compare, span
 from flowers_tl.report.recommendation import by_train_images, describe_difference, seconds
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.results.load_runs import Run, percent
 from flowers_tl.results.statistics import FEWEST_SEEDS
-from flowers_tl.runs.read_record import read_text
+from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.utils.errors import shorten
 
 
@@ -133,8 +132,8 @@ def few_seeds(strategies: Sequence[StrategySummary], level: float) -> tuple[list
 
 def sweep_command(run: Run, seeds: Sequence[int]) -> str:
     """The command of the sweep that a run belongs to, with these seeds; nothing where it is not on record."""
-    with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        words = yaml.safe_load(read_text(run.folder.parent / "multirun.yaml"))["hydra"]["overrides"]["task"]
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        words = read_mapping(run.folder.parent / "multirun.yaml")["hydra"]["overrides"]["task"]
         words = [str(word) for word in words if not str(word).startswith("seed=")]
         return shlex.join(["python", "-m", "flowers_tl.train", "-m", *words, f"seed={','.join(map(str, seeds))}"])
     return ""
