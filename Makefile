@@ -23,10 +23,10 @@ install: .venv/installed  ## Make .venv and install the project into it, with th
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,search,explain,serve,export]'
 	@touch $@
 
-demo: install  ## Offline: pretrain on drawn flowers, transfer to other flowers, compare three strategies
+demo: install  ## Offline: pretrain on drawn flowers, transfer to other flowers, compare three strategies with three seeds
 	$(BIN)/python -m flowers_tl.train $(DRAWN) strategy=from_scratch hydra.run.dir=$(DEMO)/source \
 	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 data.test_per_class=5 trainer.max_epochs=8
-	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1 hydra.sweep.dir=$(DEMO)/target \
+	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1,2 hydra.sweep.dir=$(DEMO)/target \
 	    data.first_species=0 data.num_classes=12 data.train_per_class=10 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
 	$(BIN)/python -m flowers_tl.compare $(DEMO)/target
 

@@ -4,7 +4,7 @@ import runpy
 import sys
 
 from flowers_tl.cli.exit import exit_on_error
-from flowers_tl.cli.options import exit_after_help, format_help
+from flowers_tl.cli.help import Help, exit_after_help
 from flowers_tl.utils.errors import UserError, suggest
 
 COMMANDS = {
@@ -26,7 +26,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     with exit_on_error():
         usage = "flowers-tl COMMAND key=value ..."
-        exit_after_help([name], lambda: format_help(usage, ABOUT, [("Commands", COMMANDS.items())]))
+        exit_after_help([name], lambda: Help(usage, ABOUT, [("Commands", COMMANDS.items())]))
         if name not in COMMANDS:
             raise UserError(f"There is no command '{name}': {suggest(name, COMMANDS)}.")
     # Lightning and the parallel launcher start further processes by the module's name, which this gives, and sys.argv.

@@ -17,7 +17,7 @@ class CompareOptions:
     out: Path | None = None
     """Folder for comparison.md and comparison.png; by default the given folder if there is only one, else a new one in outputs."""
     report: Path | None = None
-    """Also write report.html, one page with intervals, tests, curves and mistakes, and report.csv and report.md."""
+    """Folder of report.html, one page with intervals, tests, curves and mistakes; by default report, beside comparison.md."""
     root: Path | None = None
     """Folder of the runs' images, for the report; by default their data.root. Only images with the same content are shown."""
     figures: str = ""

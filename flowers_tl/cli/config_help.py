@@ -7,11 +7,17 @@ from pathlib import Path
 import omegaconf
 from hydra.core.config_store import ConfigStore
 
-from flowers_tl.cli.options import FLAGS, as_typed, field_docstrings, format_help
+from flowers_tl.cli.help import FLAGS, Help
+from flowers_tl.cli.options import as_typed, field_docstrings
 from flowers_tl.config.data_schema import DATA_SCHEMAS, schema_fields
 from flowers_tl.config.schema import CONF, TrainConfig
 
 REPEATED = "If a key is given twice, the last value counts."
+EXAMPLES = (
+    ("strategy=fine_tuning data=folder data.root=photos", "Train one strategy on your own images."),
+    ("-m strategy=linear_probe,fine_tuning seed=0,1,2", "A sweep: two strategies with three seeds each."),
+    ("strategy=gradual_unfreezing print_strategy=true", "Show what a strategy trains, and train nothing."),
+)
 HYDRA_FLAGS = (
     ("-m, --multirun", "One run for each combination of values, as in seed=0,1,2."),
     ("--config-dir DIR", "A folder with your own yaml files, such as DIR/strategy/NAME.yaml."),
@@ -20,14 +26,20 @@ HYDRA_FLAGS = (
 )
 
 
-def config_help(config_name: str, about: str) -> str:
+def config_help(config_name: str, about: str) -> Help:
     """The help of the command that composes ``conf/<config_name>.yaml``."""
+    command, titles = f"python -m flowers_tl.{config_name}", field_docstrings(TrainConfig)
     choices = [(f"{group}=", ", ".join(sorted(names))) for group, names in list_choices().items()]
-    keys = [
-        (f"{key}=", f"{meaning} (default: {default})" if default else meaning) for key, default, meaning in list_keys()
-    ]
-    sections = [("Choices", choices), ("Keys", keys), ("Flags", [*HYDRA_FLAGS, *FLAGS])]
-    return format_help(f"python -m flowers_tl.{config_name} key=value ...", f"{about} {REPEATED}", sections)
+    keys: dict[str, list[tuple[str, str]]] = {}
+    for key, default, meaning in list_keys():
+        row = f"{key} = {default}" if default else key, meaning or "As in lightning.Trainer."
+        keys.setdefault(key.rpartition(".")[0].partition(".")[0], []).append(row)
+    # The keys without a group stand last in the schema.
+    groups = [(f"{group}: {titles[group]}" if group else "The run", rows) for group, rows in keys.items()]
+    about = f"{about} {REPEATED} --help WORD shows only what has to do with WORD."
+    examples = [(f"{command} {words}", meaning) for words, meaning in EXAMPLES]
+    sections = [("Examples", examples), ("Choices", choices), *groups, ("Flags", [*HYDRA_FLAGS, *FLAGS])]
+    return Help(f"{command} key=value ...", about, sections)
 
 
 def list_choices() -> dict[str, set[str]]:
@@ -39,7 +51,7 @@ def list_choices() -> dict[str, set[str]]:
 
 
 def list_keys() -> Iterator[tuple[str, str, str]]:
-    """Every key of the config, its default (nothing where it is null, or a choice says it), and its meaning."""
+    """Every key of the config, its default (nothing where a choice says it), and its meaning."""
     for key, one, schema in schema_fields(TrainConfig, DATA_SCHEMAS):
-        known = one.default not in (None, MISSING, omegaconf.MISSING)
+        known = one.default not in (MISSING, omegaconf.MISSING)
         yield key, as_typed(one.default) if known else "", field_docstrings(schema).get(one.name, "")

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, read_write
 from flowers_tl.cli.config_help import config_help, list_choices, list_keys
 from flowers_tl.cli.empty_values import EmptyValues
 from flowers_tl.cli.exit import exit_on_error, messages_printed, print_error
-from flowers_tl.cli.options import exit_after_help, explain_flag
+from flowers_tl.cli.help import exit_after_help
+from flowers_tl.cli.options import explain_flag
 from flowers_tl.cli.sweep_summary import Failure, SweepSummary, in_sweep
 from flowers_tl.config.hydra_errors import explain_error
 from flowers_tl.config.schema import CONF
@@ -75,7 +76,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
             # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
             flags, overrides = split_arguments(sys.argv[1:])
             with exit_on_error(lambda: how_to_resume(hydra_config), explain_run_error):
-                exit_after_help(flags, lambda: config_help(config_name, job.__doc__ or ""))
+                exit_after_help(sys.argv[1:], lambda: config_help(config_name, job.__doc__ or ""))
                 validate_words(flags, overrides, sys.argv[1:])
                 sys.argv[1:] = [*flags, *overrides]
                 # With this set Hydra lets its exceptions through instead of printing them.

@@ -11,19 +11,17 @@ import functools
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from flowers_tl import __version__
 from flowers_tl.cli.exit import exit_on_error
+from flowers_tl.cli.help import FLAGS, Help, exit_after_help
 from flowers_tl.utils.errors import UserError, suggest, validate_not_empty
-
-WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Option:
 
 def as_typed(value: object) -> str:
     """A value as it is typed on the command line."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def read_options(schema: type) -> list[Option]:
@@ -177,22 +175,6 @@ def explain_flag(flag: str, value: str, known: Mapping[str, str]) -> str:
     return f"Options are typed key=value: say {key}={value or known[key]} instead of {flag}."
 
 
-def format_help(usage: str, about: str, sections: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> str:
-    """The help of a command: usage, what it does, and sections of (option, meaning), a line each."""
-    lines = [f"Usage: {usage}", "", textwrap.fill(" ".join(about.split()), WIDTH)]
-    for title, rows in sections:
-        lines += ["", f"{title}:"]
-        for option, meaning in rows:
-            text = textwrap.wrap(meaning, WIDTH - 30) or [""]
-            # What is longer than its column has a line of its own.
-            text = text if len(option) <= 26 or not meaning else ["", *text]
-            lines += [f"{begin:30}{line}".rstrip() for begin, line in zip_longest([f"  {option}"], text, fillvalue="")]
-    return "\n".join(lines)
-
-
-FLAGS = (("--help", "Show this text."), ("--version", "Show the version of flowers_tl."))
-
-
 def command(
     function: Callable[[Any], int | None] | None = None, *, resume: Callable[[Any], str] = lambda options: ""
 ) -> Any:
@@ -219,7 +201,7 @@ def command(
     return main
 
 
-def command_help(function: Callable, schema: type) -> str:
+def command_help(function: Callable, schema: type) -> Help:
     """The help of a command that composes nothing."""
     options, module = read_options(schema), getattr(sys.modules[function.__module__].__spec__, "name", "")
     usage = [
@@ -229,12 +211,4 @@ def command_help(function: Callable, schema: type) -> str:
         "key=value ...",
     ]
     rows = [*(option.line() for option in options), *FLAGS]
-    return format_help(" ".join(usage), schema.__doc__ or "", [("Options", rows)])
-
-
-def exit_after_help(arguments: Sequence[str], text: Callable[[], str]) -> None:
-    """Print the help or the version and exit with 0, if a flag says so."""
-    for flag in arguments:
-        if flag in ("-h", "--help", "--version"):
-            print(f"flowers_tl {__version__}" if flag == "--version" else text())
-            raise SystemExit(0)
+    return Help(" ".join(usage), schema.__doc__ or "", [("Options", rows)])

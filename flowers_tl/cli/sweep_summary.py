@@ -1,6 +1,7 @@
 """What became of a sweep's jobs, whichever launcher ran them and in whichever process: one line a job at the end."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class SweepSummary(Callback):
         settings = drop_common_overrides([record["overrides"] for record in records])
         for record, overrides in zip(records, settings, strict=True):
             print(f"  {record['number']:>3}  {' '.join(overrides)}  {describe_record(record)}")
+        if not all(record["error"] for record in records):
+            print(f"Next: python -m flowers_tl.compare {shlex.quote(config.hydra.sweep.dir)}")
 
 
 def begin_records(config: DictConfig) -> None:

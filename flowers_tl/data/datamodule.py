@@ -114,14 +114,7 @@ class ImageDataModule(L.LightningDataModule):
         """Find the splits (once), and check that labels and images are there."""
         if self.images:
             return
-        splits = self.find_splits()
-        self.cut_splits = set(SPLITS) - set(splits)
-        if self.unsplit:
-            empty = ImageSplit([], [], next(iter(splits.values())).classes)
-            splits |= dict.fromkeys(self.cut_splits, empty)
-        else:
-            splits = add_missing_splits(splits, self.shares, self.split_seed, self.root)
-        splits = {split: splits[split] if self.limit is None else splits[split].spread(self.limit) for split in SPLITS}
+        splits = self.plan_splits()
         # Before any image is read: once here, and below for those that are left.
         name_classes(splits, self.num_classes, self.root)
         splits = self._without_unreadable(splits)
@@ -133,6 +126,17 @@ class ImageDataModule(L.LightningDataModule):
             splits["train"] = train.part(subsample_per_class(train.labels, self.per_class, self.seed))
         self.class_names = name_classes(splits, self.num_classes, self.root)
         self.num_classes, self.images = len(self.class_names), splits
+
+    def plan_splits(self) -> dict[str, ImageSplit]:
+        """The splits before any image is read, those that the data set lacks cut out of train."""
+        splits = self.find_splits()
+        self.cut_splits = set(SPLITS) - set(splits)
+        if self.unsplit:
+            empty = ImageSplit([], [], next(iter(splits.values())).classes)
+            splits |= dict.fromkeys(self.cut_splits, empty)
+        else:
+            splits = add_missing_splits(splits, self.shares, self.split_seed, self.root)
+        return {split: splits[split] if self.limit is None else splits[split].spread(self.limit) for split in SPLITS}
 
     def _without_unreadable(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:
         """Leave out images that can't be read, unless they are an error."""

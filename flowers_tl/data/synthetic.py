@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
@@ -22,6 +21,7 @@ from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.torchvision_sets import TorchvisionDataModule
 from flowers_tl.data.transforms import resized
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.notes import track
 
 # Part of the folder's name: a change of the drawing makes a new folder, and old images are not mistaken for new ones.
 DRAWING_VERSION = 1
@@ -102,7 +102,7 @@ def draw_dataset(root: Path, num_classes: int, per_class: dict[str, int], image_
     ids = 1 + np.random.default_rng([first_species, len(images)]).permutation(len(images))
     labels = np.zeros(len(images), int)
     splits: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for number, (split, k) in zip(ids, track(images, "Drawing flowers", transient=True), strict=True):
+    for number, (split, k) in zip(ids, track(images, "Drawing flowers"), strict=True):
         rng = np.random.default_rng([first_species + k, int(number)])
         canvas = draw_flower(Species.from_number(first_species + k), resized(image_size), rng)
         canvas.save(folder / "jpg" / f"image_{number:05d}.jpg", quality=90)

@@ -19,13 +19,14 @@ from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load
 from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.training.callbacks import PredictionCollector, ProgressBar, find_callback
+from flowers_tl.training.callbacks import PredictionCollector, find_callback
 from flowers_tl.training.factory import prepare_features, prepare_run_data, set_up_data
 from flowers_tl.training.gpu_memory import enough_memory
+from flowers_tl.training.progress import ProgressBar
 from flowers_tl.training.trainer import collect_predictions, lightning_quieted
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder, validate_new_folder
-from flowers_tl.utils.notes import log
+from flowers_tl.utils.notes import in_terminal, log
 
 # Classes in the terminal; the file has all.
 MOST_CLASSES = 10
@@ -81,6 +82,7 @@ def evaluate(
     # Last: an evaluation that fails leaves the checkpoint as it was.
     if calibrate:
         keep_temperature(trained, temperature)
+        log.info(f"Changed: {trained.path} has the temperature {temperature:.3f} now, for all commands that use it.")
     return result
 
 
@@ -174,6 +176,8 @@ def predict_splits(
         for split in [split for split in SPLITS if data.sizes[split]] if data.unsplit else splits:
             with enough_memory(f"use a smaller data.batch_size than {data.batch_size}"):
                 prepare_features(run_data, split)
+                if bar := find_callback(trainer, ProgressBar):
+                    bar.measured = split
                 trainer.test(model, dataloaders=run_data.in_order(split), verbose=False)
             logits[split] = find_callback(trainer, PredictionCollector).gathered("test")
     predictions = {
@@ -193,11 +197,13 @@ def join(parts: Sequence[SplitPredictions]) -> SplitPredictions:
 
 def make_trainer(options: Mapping[str, Any]) -> L.Trainer:
     """Lightning's Trainer on one device, with the options of the run's trainer on which the bits of logits depend."""
-    keys = ("accelerator", "precision", "deterministic", "max_epochs", "inference_mode", "enable_progress_bar")
+    keys = ("accelerator", "precision", "deterministic", "max_epochs", "inference_mode")
+    bar = options["enable_progress_bar"] and in_terminal()
     return L.Trainer(
         **{key: options[key] for key in keys},
         devices=1,
-        callbacks=[PredictionCollector(), *([ProgressBar()] if options["enable_progress_bar"] else [])],
+        callbacks=[PredictionCollector(), *[ProgressBar()] * bar],
+        enable_progress_bar=bar,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

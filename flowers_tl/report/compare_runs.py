@@ -28,7 +28,7 @@ def compare_runs(
     Args:
         folders: of runs, or of folders with runs below them.
         out: where comparison.md and comparison.png go; None is the one folder that is named, else a new one in outputs.
-        report: where the report goes; None makes none.
+        report: where the report goes; None is the folder ``report`` in ``out``.
         root: of the images in the report; None is the folder that a run names.
         allow_mixed: whether runs of unlike protocols are shown, in tables of their own.
         figures: formats of the figures that are written beside comparison.md, separated by commas.
@@ -40,15 +40,14 @@ def compare_runs(
     protocols = by_protocol(runs, allow_mixed)
     formats = read_formats(figures)
     curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
-    reports = [
-        report / f"{number}" if len(protocols) > 1 else report for number in range(1, len(protocols) + 1) if report
-    ]
     out = out or (Path(folders[0]) if len(folders) == 1 else None)
     if out:
         validate_overwrite(out, ["comparison.md", *curves], "](comparison.png)", "out")
-    for folder in reports:
-        validate_overwrite(folder, FILES, REPORT_MARK, "report")
-    pages = []
+    parts = [f"{number}" for number in range(1, len(protocols) + 1)] if len(protocols) > 1 else [""]
+    if parent := report or (out and out / "report"):
+        for part in parts:
+            validate_overwrite(parent / part, FILES, REPORT_MARK, "report")
+    pages, summaries = [], []
     with named_if_unwritable(out or "outputs"):
         out = out or new_folder("comparison")
     with atomic_folder(out) as beside:
@@ -56,8 +55,8 @@ def compare_runs(
             groups, repeated = group_runs(members)
             if len(protocols) > 1:
                 log.info(f"Under {protocol}:")
-            print_comparison(groups)
             summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated])
+            print_comparison(groups, summary.best.label if summary.best else None)
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
                 # A command is to be copied, so it stays in one line.
                 log.info(line if line.startswith("python ") else fill(line, 100, subsequent_indent="    "))
@@ -65,7 +64,8 @@ def compare_runs(
             write_figures(summary, beside, formats, "" if number == 0 else f"_{number + 1}")
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
             pages.append(heading + render_comparison(groups, summary.notes, curves[number]))
-            if report:
-                log.info(f"Written: {write_report(summary, reports[number], root)}")
+            summaries.append(summary)
         (beside / "comparison.md").write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")
     log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")
+    for summary, part in zip(summaries, parts, strict=True):
+        log.info(f"Report: {write_report(summary, (report or out / 'report') / part, root)}")

@@ -1,10 +1,13 @@
 """Tables for the terminal: the strategy before a run, its scores afterwards; the table of a comparison."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flowers_tl.data.splits import ImageSplit
 from flowers_tl.results.load_runs import RunGroup, mean_and_spread, percent
+from flowers_tl.results.protocol import split_sizes
 from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.notes import log, log_table
 
@@ -30,12 +33,37 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
     lines = []
     for name, parameters, trainable, solved, groups in rows:
         rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in groups]
-        cells = [", ".join(str(getattr(group, key)) for group in groups if group.parameters) for key in extra]
+        # Epochs are counted from 1 for a reader, and from 0 in a table's file.
+        cells = [
+            ", ".join(str(getattr(g, key) + (key == "from_epoch")) for g in groups if g.parameters) for key in extra
+        ]
         lines.append([name, f"{parameters:,}", f"{trainable:,}", ", ".join(rates) or "frozen", *cells])
     total, trainable = sum(row[1] for row in rows), sum(row[2] for row in rows)
     footer = ["all", f"{total:,}", f"{trainable:,} ({share(trainable, total)})"]
-    header = ["stage", "parameters", "trainable", "learning rate", *(key.replace("_", " ") for key in extra)]
+    header = ["stage", "parameters", "trainable", "learning rate"]
+    header += [key.replace("from_", "first_").replace("_", " ") for key in extra]
     log_table(f"{strategy} on {backbone}", header, lines, footer)
+
+
+def print_classes(root: Path, splits: Mapping[str, ImageSplit]) -> None:
+    """Print how many images each class has in each split."""
+    names, counts = next(iter(splits.values())).classes, [Counter(images.labels) for images in splits.values()]
+    rows = [[name, *(f"{count[label]:,}" for count in counts)] for label, name in enumerate(names)]
+    log.info(f"Class folders in {root}")
+    totals = [f"{len(names):,} classes", *(f"{count.total():,}" for count in counts)]
+    log_table("", ["class", *splits], rows, totals)
+
+
+def print_setup(result: Mapping[str, Any], classes: int, device: str, cached: bool) -> None:
+    """Print on which images, device and epochs a run will train, and what of it is kept; ``result`` is its record."""
+    data, prefix = result["data"], result["prefix"] or {}
+    kept = "decoded images" if cached else "nothing"
+    if stop := prefix.get("stop"):
+        views = f", {prefix['views']} views of each training image" if prefix["views"] else ", not for training"
+        kept += f", outputs of the frozen stages before {stop}{views}"
+    log.info(f"Data    {data['name']}, {classes:,} classes; images: {split_sizes(data)}")
+    log.info(f"Device  {device}, {result['epochs']} epochs")
+    log.info(f"Cached  {kept}")
 
 
 def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
@@ -72,12 +100,13 @@ def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
     return rows
 
 
-def print_comparison(groups: Sequence[RunGroup]) -> None:
-    """Print a comparison's table in 80 columns: settings, seeds, rates and spreads stand below one another."""
+def print_comparison(groups: Sequence[RunGroup], best: str | None = None) -> None:
+    """Print a comparison's table in 80 columns: settings, seeds, rates and spreads below one another; ``best`` is marked."""
     header = [name.replace(" ", "\n", 1) for name in HEADER if name != "seeds"]
     rows = []
     for label, seeds, trainable, rates, *scores in table_rows(groups):
         name = f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1)
+        name += "\n  best on val" if label == best else ""
         scores = [score.replace(" ±", "\n±") for score in scores]
         rows.append([name, trainable.replace(" ", "\n", 1), rates.replace(", ", "\n"), *scores])
     log_table("Comparison", header, rows, left=[header[2]], padding=(0, 0, 1, 0))

@@ -1,4 +1,4 @@
-"""Callbacks of every run: record, curves, logits, images, moving average, best checkpoint, progress."""
+"""Callbacks of every run: record, curves, logits, images, moving average, best checkpoint."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
-from rich.progress import BarColumn, ProgressColumn
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.nn.utils import get_total_norm
@@ -223,22 +222,3 @@ class KeepBest(ModelCheckpoint):
             score, paths = state_dict["best_model_score"], ("best_model_path", "kth_best_model_path")
             moved = {"dirpath": self.dirpath, "best_k_models": {str(here): score}} | dict.fromkeys(paths, str(here))
             super().load_state_dict(state_dict | moved)
-
-
-class ProgressBar(RichProgressBar):
-    """One line an epoch that stays when it is done and fits into 80 columns: loss and accuracy of train and val."""
-
-    def __init__(self) -> None:
-        super().__init__(leave=True)
-
-    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        description, _, batches, time, _ = super().configure_columns(trainer)
-        return [description, BarColumn(bar_width=6), batches, time]
-
-    def get_metrics(self, trainer: Trainer, module: LightningModule) -> dict[str, str]:
-        now = trainer.progress_bar_metrics
-        return {
-            split: f"{now[f'{split}/loss']:.3f} {now[f'{split}/accuracy']:.0%}"
-            for split in ("train", "val")
-            if f"{split}/loss" in now
-        }

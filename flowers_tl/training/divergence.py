@@ -37,7 +37,7 @@ class Diverged(UserError):
 
     def __init__(self, what: str, step: int, epoch: int, rates: Mapping[str, float], kept: str) -> None:
         named = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
-        where = f" at step {step} in epoch {epoch}, with the learning rates {named}" if step else ""
+        where = f" at step {step} in epoch {epoch + 1}, with the learning rates {named}" if step else ""
         super().__init__(
             f"The run diverged: {what} became NaN or infinite{where}; {kept}; start a new run with lower learning rates or with "
             "trainer.gradient_clip_val."

@@ -116,7 +116,7 @@ class FreezeCheck(Callback):
         names = frozen_tensors(module, epoch)
         for name in names:
             if now[name] != self.first[name]:
-                raise FreezeCheckError(f"{name} is frozen in epoch {epoch}, and has changed.")
+                raise FreezeCheckError(f"{name} is frozen in epoch {epoch + 1}, and has changed.")
         return len(names)
 
     def check_moved(self, module: TransferClassifier, unmoved: set[str], epoch: int) -> None:
@@ -124,7 +124,7 @@ class FreezeCheck(Callback):
         parameters = dict(module.backbone.network.named_parameters())
         # Else the run would have ended as diverged.
         if unmoved and not all(map(math.isfinite, self.gradients.values())):
-            rank_zero_warn(f"fp16's gradient scaler skipped the last step of epoch {epoch}, which is not checked.")
+            rank_zero_warn(f"fp16's gradient scaler skipped the last step of epoch {epoch + 1}, which is not checked.")
             return
         for group in module.groups:
             rate = self.rates.get(group.name, 0.0)
@@ -137,9 +137,9 @@ class FreezeCheck(Callback):
                     reason = f"rate {rate:g} times gradient {gradient:g} is too small for float32"
                 else:
                     raise FreezeCheckError(
-                        f"{name} should be trainable in epoch {epoch}, but did not change (its rate is {rate:g})."
+                        f"{name} should be trainable in epoch {epoch + 1}, but did not change (its rate is {rate:g})."
                     )
-                rank_zero_warn(f"{name} did not change in epoch {epoch}: {reason}.")
+                rank_zero_warn(f"{name} did not change in epoch {epoch + 1}: {reason}.")
 
 
 def tensors(module: TransferClassifier) -> dict[str, Tensor]:
@@ -190,7 +190,7 @@ def check_modes(module: TransferClassifier, epoch: int) -> None:
     for name, parameter in network.named_parameters():
         if parameter.requires_grad != (name in names):
             should, does = ("trainable", "is frozen") if name in names else ("frozen", "requires a gradient")
-            raise FreezeCheckError(f"{name} should be {should} in epoch {epoch}, but {does}.")
+            raise FreezeCheckError(f"{name} should be {should} in epoch {epoch + 1}, but {does}.")
     stages = {stage for group in module.groups if group.from_epoch <= epoch for stage in group.stages}
     for stage in module.backbone.stages:
         for name, part in network.named_modules():
@@ -201,7 +201,7 @@ def check_modes(module: TransferClassifier, epoch: int) -> None:
             if stage.owns(name) and part.training != expected:
                 mode = "train" if part.training else "eval"
                 raise FreezeCheckError(
-                    f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch}, against the table."
+                    f"{name} ({type(part).__name__}) is in {mode} mode in epoch {epoch + 1}, against the table."
                 )
 
 

@@ -21,6 +21,11 @@ def enough_memory(remedy: str) -> Iterator[None]:
         raise UserError(f"The GPU has too little memory ({reason.rstrip('.')}): {remedy}.") from None
 
 
+def describe_device(device: torch.device) -> str:
+    """What computes: the GPU's name, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 @contextmanager
 def peak_memory_recorded(run: RunFolder, device: torch.device, batch_size: int) -> Iterator[None]:
     """Record as ``peak_memory_gb`` what a run's tensors take of its GPU at most, in 10**9 bytes; null on a CPU.

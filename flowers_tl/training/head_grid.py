@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -36,7 +35,7 @@ from flowers_tl.training.head_choices import Head, head_configs
 from flowers_tl.training.trainer import lightning_quieted, make_trainer, record_predictions
 from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.files import atomic_write
-from flowers_tl.utils.notes import log
+from flowers_tl.utils.notes import log, track
 from flowers_tl.utils.phase_timer import PHASES
 
 # Images at a time: a product with all of them would need the features twice.
@@ -124,8 +123,7 @@ def fit(
     schedule = make_schedule(optimizer, config["scheduler"], epochs * batches, batches)
     weights = None if model.class_weights is None else model.class_weights.to(run_data.device)
     samplers = [run_data.data.sampler("train", shuffled=True, seed=seed) for seed in seeds]
-    hidden = not config["trainer"]["enable_progress_bar"]
-    for epoch in track(range(epochs), f"Training {len(heads)} heads", transient=True, disable=hidden):
+    for epoch in track(range(epochs), f"Training {len(heads)} heads", config["trainer"]["enable_progress_bar"]):
         for sampler in samplers:
             sampler.set_epoch(epoch)
         order = torch.tensor([[index for _, index in sampler] for sampler in samplers], device=run_data.device)
@@ -170,8 +168,7 @@ def solve(
     """Solve the head once for each weight decay."""
     train, val = run_data.before_head("train", "centre", "mirrored"), run_data.before_head("val", "centre")
     final, states = model.backbone.network.get_submodule(model.backbone.final), []
-    hidden = not config["trainer"]["enable_progress_bar"]
-    for head in track(heads, f"Solving {len(heads)} heads", transient=True, disable=hidden):
+    for head in track(heads, f"Solving {len(heads)} heads", config["trainer"]["enable_progress_bar"]):
         best, _ = solve_head(model.backbone, train, val, head.config["heads"]["weight_decay"], model.class_weights)
         head.result["solved_head"] = best.to_dict() | {"candidates": [best.to_dict()]}
         states.append({name: value.clone() for name, value in final.state_dict().items()})

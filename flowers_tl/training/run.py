@@ -9,16 +9,16 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
-from rich.progress import track
 
 from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.models.metrics import EPOCH_METRICS
 from flowers_tl.models.pretrained import initial_weights, load_weights
-from flowers_tl.results.terminal_tables import print_outcome, print_stages
+from flowers_tl.results.terminal_tables import print_classes, print_outcome, print_setup, print_stages
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import (
     ResumePoint,
@@ -34,7 +34,7 @@ from flowers_tl.training.callbacks import PredictionCollector, Recorder, find_ca
 from flowers_tl.training.factory import describe_run, initial_model, make_model, prepare_features, prepare_run_data
 from flowers_tl.training.feature_data import FeatureDataModule, RunData
 from flowers_tl.training.freeze_check import FreezeCheck
-from flowers_tl.training.gpu_memory import peak_memory_recorded
+from flowers_tl.training.gpu_memory import describe_device, peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
 from flowers_tl.training.trainer import (
     lightning_quieted,
@@ -46,7 +46,7 @@ from flowers_tl.training.trainer import (
 )
 from flowers_tl.training.validate import validate_config, validated_data
 from flowers_tl.utils.errors import validate_not_empty
-from flowers_tl.utils.notes import log
+from flowers_tl.utils.notes import log, track
 
 
 def train(
@@ -125,6 +125,7 @@ def prepare(
     run.update(describe_run(config, model, data, run_data))
     if run.record:
         print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
+        print_setup(run.result, data.num_classes, describe_device(trainer.strategy.root_device), data.cache is not None)
     return model, trainer, run_data
 
 
@@ -182,12 +183,15 @@ def test(
 
 
 def show_strategy(config: dict[str, Any]) -> None:
-    """Print which stages are trainable, how fast and from when on, without images, weights or a folder."""
+    """Print which stages are trainable, how fast and from when on, without weights or a folder, and the user's classes."""
     validate_config(config)
+    data = make_data(config)
     with torch.device("meta"):
-        model = make_model(config, make_data(config).count_classes())
+        model = make_model(config, data.count_classes())
+    if isinstance(data, FolderDataModule):
+        print_classes(data.root, data.plan_splits())
     print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
-    log.info(", ".join(config[group]["name"] for group in ("optimizer", "scheduler", "regularisation")))
+    log.info(", ".join(f"{group} {config[group]['name']}" for group in ("optimizer", "scheduler", "regularisation")))
 
 
 def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data: RunData) -> dict[str, Any]:
@@ -195,11 +199,7 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
 
     On several devices each process does the same: they are to begin from the same head.
     """
-    hidden = trainer.progress_bar_callback is None or not trainer.is_global_zero
-
-    def shown(items: Any, title: str) -> Any:
-        return track(items, title, transient=True, disable=hidden)
-
+    shown = trainer.progress_bar_callback is not None and trainer.is_global_zero
     # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
     if isinstance(run_data, FeatureDataModule):
         features = [run_data.before_head("train", "centre", "mirrored"), run_data.before_head("val", "centre")]
@@ -208,7 +208,7 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
         with run.clock.timed("prefix"):
             features = [
                 compute_features(
-                    model.backbone, shown(run_data.in_order(split), f"Features of {split}"), device, mirrored
+                    model.backbone, track(run_data.in_order(split), f"Features of {split}", shown), device, mirrored
                 )
                 for split, mirrored in (("train", True), ("val", False))
             ]
@@ -217,7 +217,7 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
             model.backbone,
             *features,
             class_weights=model.class_weights,
-            progress=lambda decays: shown(decays, "Solving the head"),
+            progress=lambda decays: track(decays, "Solving the head", shown),
         )
     model.enter_epoch(None)
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}

@@ -27,14 +27,15 @@ from flowers_tl.training.callbacks import (
     KeepBest,
     MovingAverage,
     PredictionCollector,
-    ProgressBar,
     Recorder,
 )
 from flowers_tl.training.divergence import DivergenceCheck
 from flowers_tl.training.factory import has_validation
 from flowers_tl.training.freeze_check import FreezeCheck
+from flowers_tl.training.progress import EpochLines, ProgressBar
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
+from flowers_tl.utils.notes import in_terminal
 
 # Remarks of Lightning that do not apply: frozen stages are meant to be in eval mode,
 # mixing belongs to the module, and how Lightning uses PyTorch is not for the user.
@@ -116,6 +117,7 @@ def make_trainer(
     arguments = check_arguments(config["trainer"], any(group.from_epoch for group in model.groups))
     if not has_validation(config):
         arguments["limit_val_batches"] = 0
+    arguments["enable_progress_bar"] &= in_terminal()
     plugins = arguments.pop("plugins", [])
     return Trainer(
         **arguments,
@@ -160,7 +162,7 @@ def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]
     # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
     yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
     if config["trainer"]["enable_progress_bar"]:
-        yield ProgressBar()
+        yield ProgressBar() if in_terminal() else EpochLines()
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

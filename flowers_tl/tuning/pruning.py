@@ -34,4 +34,4 @@ class PruningCallback(Callback):
         self.reported = epoch
         self.trial.report(float(accuracy), epoch)
         if trainer.max_epochs / 3 <= epoch + 1 < trainer.max_epochs and self.trial.should_prune():
-            raise Pruned(f"after epoch {epoch} val accuracy {float(accuracy):.1%} was below the other trials' median")
+            raise Pruned(f"after epoch {epoch + 1} val accuracy {accuracy:.1%} was below the other trials' median")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Container, Iterable, Sequence
 from functools import cache
 from itertools import zip_longest
+from typing import Any
 
 log = logging.getLogger("flowers_tl")
 
@@ -13,6 +14,21 @@ log = logging.getLogger("flowers_tl")
 def log_note(text: str) -> None:
     """Log a note for the user about something that is not wrong, once a process."""
     log.warning(f"Note: {text}")
+
+
+def in_terminal() -> bool:
+    """Whether progress is shown as moving bars; in a file or a pipe each would leave a blank line."""
+    from rich import get_console
+
+    return get_console().is_terminal or get_console().is_jupyter
+
+
+def track(items: Iterable[Any], title: str, shown: bool = True) -> Iterable[Any]:
+    """The items, with a progress bar while they are taken, if it is to be shown and this is a terminal."""
+    from rich.markup import escape
+    from rich.progress import track
+
+    return track(items, escape(title), transient=True, disable=not (shown and in_terminal()))
 
 
 def log_table(

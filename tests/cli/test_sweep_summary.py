@@ -26,6 +26,13 @@ def test_a_sweep_forgets_the_jobs_of_an_earlier_one_in_its_folder(tmp_path, caps
         assert SweepSummary.failed == any(isinstance(value, Failure) for value in values)
         assert len(read_records(config)) == len(values)
     printed = capsys.readouterr().out
+    assert printed.count(f"\nNext: python -m flowers_tl.compare {tmp_path}\n") == 2
+    SweepSummary().on_multirun_start(config)
+    begin_records(config)
+    job(0, Failure("No."))
+    SweepSummary().on_multirun_end(config)
+    # Of runs that all failed there is nothing to compare.
+    assert "Next" not in capsys.readouterr().out
     for line in (
         "seed=0  val accuracy 50.0%",
         "seed=1  failed: No.",

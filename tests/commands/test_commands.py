@@ -52,9 +52,7 @@ def options(name: str) -> list[Option]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_and_version_look_alike(printed, name):
     text = printed[0][f"{name} --help"]
-    layout = (
-        rf"Usage: python -m flowers_tl\.{name} .*\n\n[A-Z](.+\n)+\n(Options|Choices):\n(.|\n)+\n  --version  +Show .*\n"
-    )
+    layout = rf"Usage: python -m flowers_tl\.{name} .*\n\n[A-Z](.+\n)+\n(Options|Examples):\n(.|\n)+\n  --version  +Show .*\n"
     assert re.fullmatch(layout, text)
     assert max(map(len, text.splitlines())) <= 110
     assert printed[0][f"{name} --version"] == f"flowers_tl {version('flowers_tl')}\n"
@@ -78,10 +76,12 @@ def test_help_of_train_has_every_choice_and_every_key(printed, config):
     composed = config(["data=synthetic"])
     keys = [f"{part}.{key}" for part, inner in composed.items() if isinstance(inner, dict) for key in inner]
     keys += [key for key, inner in composed.items() if not isinstance(inner, dict)]
-    listed = set(re.findall(r"^  ([\w.]+)=", text, re.MULTILINE))
+    listed = set(re.findall(r"^  ([\w.]+)(?: = |  |$)", text, re.MULTILINE))
     assert {key for key in keys if key != "strategy.table"} <= listed
     assert {"strategy.table.0.stage", "data.partition", "data.val_fraction"} <= listed
     assert "the last value counts" in text
+    assert re.search(r"^  optimizer\.weight_decay = 0\.0  Weight decay", text, re.MULTILINE)
+    assert text.count("\n  python -m flowers_tl.train ") == 3
 
 
 def test_no_help_imports_what_takes_seconds(printed):

@@ -8,14 +8,19 @@ from flowers_tl.compare import main
 
 def test_the_command_prints_the_table_and_writes_it_with_the_curves(write, tmp_path, capsys):
     write("sweep/a")
-    write("sweep/b", strategy="feature_extraction", test=0.7)
+    write("sweep/b", strategy="feature_extraction", val=0.92, test=0.7)
     main([str(tmp_path / "sweep")])
     printed = capsys.readouterr().out
     assert "80.0 %" in printed
     assert "70.0 %" in printed
     markdown = (tmp_path / "sweep" / "comparison.md").read_text()
-    assert "| feature_extraction | 0 | 250 (25 %) | head 0.001 | 90.0 % | 70.0 % | 0.400 |" in markdown
+    assert "| feature_extraction | 0 | 250 (25 %) | head 0.001 | 92.0 % | 70.0 % | 0.400 |" in markdown
     assert "(comparison.png)" in markdown
+    assert printed.splitlines()[-1] == f"Report: {tmp_path / 'sweep' / 'report' / 'report.html'}"
+    # The mark stands below the name of the best by validation accuracy, though the other is the better one on test.
+    above = printed.split("  best on val")
+    assert len(above) == 2
+    assert above[0].rfind("feature_extraction") > above[0].rfind("fine_tuning")
     image = Image.open(tmp_path / "sweep" / "comparison.png")
     assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines were drawn, not only axes
 
@@ -41,7 +46,9 @@ def test_only_an_earlier_comparison_is_overwritten(write, tmp_path, capsys, name
 
 def test_out_names_the_folder(write, tmp_path):
     main([str(write("a")), f"out={tmp_path / 'there'}"])
-    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["comparison.md", "comparison.png"]
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["comparison.md", "comparison.png", "report"]
+    assert (tmp_path / "there" / "report" / "report.html").is_file()
+    assert not (tmp_path / "a" / "report").exists()
 
 
 def test_figures_are_written_beside_the_comparison(write, tmp_path):

@@ -105,15 +105,20 @@ def test_nothing_of_a_run_is_overwritten_and_a_refusal_changes_no_checkpoint(run
     assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
 
 
-def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path):
+def test_a_temperature_is_fitted_on_val_and_kept(run_folder, tmp_path, capsys):
     shutil.copytree(run_folder, tmp_path / "run")
     evaluate(**options(ckpt=tmp_path / "run", split="val", calibrate=True, out=tmp_path / "fitted"))
     own = found(tmp_path / "fitted")
+    changed = (
+        f"Changed: {tmp_path / 'run' / 'checkpoints' / 'last.ckpt'} has the temperature {own['temperature']:.3f} now"
+    )
+    assert changed in capsys.readouterr().out
     assert own["temperature"] != 1.0
     assert own["scores_with_temperature"]["loss"] < own["scores"]["loss"]
     assert own["scores_with_temperature"]["accuracy"] == own["scores"]["accuracy"]
     evaluate(**options(ckpt=tmp_path / "run", out=tmp_path / "later"))
     assert found(tmp_path / "later")["temperature"] == own["temperature"]
+    assert "Changed" not in capsys.readouterr().out
 
 
 def test_a_checkpoint_that_a_run_may_write_at_the_same_time_is_left_alone(run_folder, tmp_path):

@@ -102,15 +102,15 @@ def test_print_strategy_shows_the_table_and_leaves_nothing(run_command, tmp_path
     )
     assert process.returncode == 0, process.stderr
     lines = {line.split("│")[1].strip(): line for line in process.stdout.splitlines() if "│" in line}
-    assert "from epoch" in process.stdout
+    assert "first epoch" in process.stdout
     assert [cell.strip() for cell in lines["layer4"].split("│")[1:-1]] == [
         "layer4",
         "8,393,728",
         "8,393,728",
         "0.00036",
-        "2",
+        "3",
     ]
-    assert "adam, cosine, none" in process.stdout
+    assert "optimizer adam, scheduler cosine, regularisation none" in process.stdout
     assert not list(tmp_path.rglob("*.*"))
     refused = run_command(
         "train", "strategy=gradual_unfreezing", "print_strategy=true", "trainer.max_epochs=3", cwd=tmp_path

@@ -58,7 +58,9 @@ def test_mixed_ones_are_shown_apart(runs, capsys):
     assert "Under the trainval protocol:" in printed
     written = (runs / "mixed" / "comparison.md").read_text()
     assert written.count("| feature_extraction") == 2
-    assert {file.name for file in (runs / "mixed").iterdir()} == {"comparison.md", "comparison.png", "comparison_2.png"}
+    names = {"comparison.md", "comparison.png", "comparison_2.png", "report"}
+    assert {file.name for file in (runs / "mixed").iterdir()} == names
+    assert all((runs / "mixed" / "report" / part / "report.html").is_file() for part in "12")
 
 
 def test_a_changed_image_is_another_protocol(config, tiny, drawings, runs, tmp_path):

@@ -85,7 +85,7 @@ def test_the_first_step_is_named_and_what_was_good_stays(config, tiny, tmp_path,
     with pytest.raises(Diverged) as error:
         train(composed, tmp_path / "run", callbacks=[Plant(kind, at, value)])
     sentence, last = str(error.value), tmp_path / "run" / "checkpoints" / "last.ckpt"
-    first = re.fullmatch(rf"The run diverged: (.*?) became NaN or infinite at step {at} in epoch 1, with .*", sentence)
+    first = re.fullmatch(rf"The run diverged: (.*?) became NaN or infinite at step {at} in epoch 2, with .*", sentence)
     assert first[1].removeprefix("the ") == kind
     assert "with the learning rates " in sentence
     assert "head 0.001" in sentence
@@ -104,7 +104,7 @@ def test_a_run_that_goes_on_elsewhere_names_the_checkpoint_that_it_began_from(co
     train(config(tiny(**SMALL)), tmp_path / "first")
     begun = tmp_path / "first" / "checkpoints" / "last.ckpt"
     more = {"trainer.max_epochs": 3, "ckpt_path": begun}
-    with pytest.raises(Diverged, match=f"at step 7 in epoch 2.*good checkpoint is {begun}"):
+    with pytest.raises(Diverged, match=f"at step 7 in epoch 3.*good checkpoint is {begun}"):
         train(config(tiny(**SMALL, **more)), tmp_path / "second", ("trainer.max_epochs",), [Plant("gradients", 7)])
 
 
@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_a_number_in_one_batch_is_not_left_out_of_the_mean(
         return evaluate(self, batch, batch_idx, name)
 
     monkeypatch.setattr(TransferClassifier, "_evaluate", spoiled)
-    with pytest.raises(Diverged, match=f"the {split} loss became NaN or infinite at step 6 in epoch 1"):
+    with pytest.raises(Diverged, match=f"the {split} loss became NaN or infinite at step 6 in epoch 2"):
         train(config(tiny(**SMALL)), tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
     assert kept == (0 if split == "val" else 1)
@@ -152,7 +152,7 @@ def fit_in_fp16(scale: float, *callbacks: Callback) -> TransferClassifier:
 
 def test_a_step_that_the_gradient_scaler_skips_is_no_divergence():
     """In the first epoch all steps are skipped, so nothing moves, which the proof takes for no fault."""
-    with pytest.warns(UserWarning, match="fp16's gradient scaler skipped the last step of epoch 0"):
+    with pytest.warns(UserWarning, match="fp16's gradient scaler skipped the last step of epoch 1"):
         assert fit_in_fp16(2.0**120).scale < 2.0**120
     with pytest.raises(Diverged, match="the weights became NaN or infinite at step 3"):
         fit_in_fp16(1.0, Plant("weights", 3))
@@ -167,7 +167,7 @@ class OneInfiniteGradient(Callback):
 
 
 def test_one_infinite_gradient_skips_the_step_of_all_weights():
-    with pytest.warns(UserWarning, match="fp16's gradient scaler skipped the last step of epoch 0"):
+    with pytest.warns(UserWarning, match="fp16's gradient scaler skipped the last step of epoch 1"):
         fit_in_fp16(1.0, OneInfiniteGradient())
 
 
@@ -178,7 +178,7 @@ def test_the_command_ends_with_exit_code_1_and_names_rates(run_command, tiny, tm
     assert process.returncode == 1
     (error,) = [line for line in process.stderr.splitlines() if line.startswith("Error: ")]
     assert error.startswith("Error: The run diverged: ")
-    assert "at step 2 in epoch 0, with the learning rates head 1e+20, layer4 3.6e+19" in error
+    assert "at step 2 in epoch 1, with the learning rates head 1e+20, layer4 3.6e+19" in error
     assert "no epoch was finished, so there is no checkpoint" in error
     assert strictly(tmp_path / "run")["status"] == "diverged"
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -239,7 +239,7 @@ def test_one_head_of_many_may_diverge(config, tiny, tmp_path, capsys):
     bad = tmp_path / "heads" / "lr=1e+37,seed=0"
     record = strictly(bad)
     assert record["status"] == "diverged"
-    assert "at step 1 in epoch 0, with the learning rates head 1e+37" in record["error"]
+    assert "at step 1 in epoch 1, with the learning rates head 1e+37" in record["error"]
     assert {"val", "test"}.isdisjoint(record)
     assert not (bad / "head.pt").exists()
     for name in plain["heads"]:
@@ -258,7 +258,7 @@ def test_heads_that_all_diverge_end_the_run(config, tiny, tmp_path, monkeypatch)
     evaluated = []
     monkeypatch.setattr(head_grid, "evaluate", lambda *a, own=head_grid.evaluate: evaluated.append(a[2]) or own(*a))
     more = SMALL | {"optimizer": "adam", "heads.lr": "[1e37,2e37]", "trainer.max_epochs": 50}
-    with pytest.raises(Diverged, match="at step 1 in epoch 0"):
+    with pytest.raises(Diverged, match="at step 1 in epoch 1"):
         train(config(tiny(**more)), tmp_path / "heads")
     assert evaluated == ["val"]
     assert strictly(tmp_path / "heads")["status"] == "diverged"

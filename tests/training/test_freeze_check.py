@@ -128,16 +128,16 @@ class ScheduleSkipsLateGroups(TransferClassifier):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (BatchNormInTrainMode, r"conv1 \(Conv2d\) is in train mode in epoch 0, against the table"),
-        (SomeBatchNormLate, r"bn1.running_mean is frozen in epoch 0, and has changed"),
-        (EverythingAsksForGradients, r"conv1.weight should be frozen in epoch 0, but requires a gradient"),
-        (NeverUnfreezes, r"layer4.0.conv1.weight should be trainable in epoch 1, but is frozen"),
-        (UnfreezesWithoutModes, r"layer4 \(Sequential\) is in eval mode in epoch 1"),
+        (BatchNormInTrainMode, r"conv1 \(Conv2d\) is in train mode in epoch 1, against the table"),
+        (SomeBatchNormLate, r"bn1.running_mean is frozen in epoch 1, and has changed"),
+        (EverythingAsksForGradients, r"conv1.weight should be frozen in epoch 1, but requires a gradient"),
+        (NeverUnfreezes, r"layer4.0.conv1.weight should be trainable in epoch 2, but is frozen"),
+        (UnfreezesWithoutModes, r"layer4 \(Sequential\) is in eval mode in epoch 2"),
         (FrozenWeightDecays, r"conv1.weight is in the optimizer's groups head; by the table it is in none"),
         (GroupIsMissing, r"layer4.0.conv1.weight is in the optimizer's groups none; by the table it is in layer4"),
         (ParameterInTwoGroups, r"fc.weight is in the optimizer's groups head, layer4; by the table it is in head"),
         (ParameterInTheWrongGroup, r"fc.bias is in the optimizer's groups layer4"),
-        (ScheduleSkipsLateGroups, r"layer4.* should be trainable in epoch 1, but did not change \(its rate is 0\)"),
+        (ScheduleSkipsLateGroups, r"layer4.* should be trainable in epoch 2, but did not change \(its rate is 0\)"),
     ],
 )
 def test_a_planted_fault_stops_the_run(fault, message):
@@ -152,7 +152,7 @@ def test_a_frozen_weight_that_a_callback_moves_stops_the_run():
                 with torch.no_grad():
                     module.backbone.network.layer1[0].conv1.weight[0, 0, 0, 0].nextafter_(torch.tensor(9.0))
 
-    with pytest.raises(FreezeCheckError, match=r"layer1.0.conv1.weight is frozen in epoch 1, and has changed"):
+    with pytest.raises(FreezeCheckError, match=r"layer1.0.conv1.weight is frozen in epoch 2, and has changed"):
         fit(make(), callbacks=[Nudge()])
 
 
@@ -167,7 +167,7 @@ def test_a_resume_that_freezes_again_stops_the_run(tmp_path):
             self.enter_epoch(0)
 
     path = checkpoint_after(2, tmp_path / "two.ckpt")
-    with pytest.raises(FreezeCheckError, match=r"layer4.0.conv1.weight should be trainable in epoch 2, but is frozen"):
+    with pytest.raises(FreezeCheckError, match=r"layer4.0.conv1.weight should be trainable in epoch 3, but is frozen"):
         fit(make(kind=FreezesAgain), epochs=3, ckpt_path=path)
 
 
@@ -176,7 +176,7 @@ def test_a_resume_on_other_frozen_weights_stops_the_run(tmp_path):
     content = torch.load(path, weights_only=True)
     content["state_dict"]["backbone.network.bn1.weight"][0] += 1e-6
     torch.save(content, path)
-    with pytest.raises(FreezeCheckError, match=r"bn1.weight is frozen in epoch 2, and has changed"):
+    with pytest.raises(FreezeCheckError, match=r"bn1.weight is frozen in epoch 3, and has changed"):
         fit(make(), epochs=3, ckpt_path=path)
 
 
@@ -190,7 +190,7 @@ def test_a_gradient_of_exactly_zero_is_a_warning():
         def forward(self, images):
             return super().forward(images) - self.backbone.network.fc.bias  # cancels: its gradient is zero
 
-    with pytest.warns(UserWarning, match=r"fc.bias did not change in epoch 0: its gradient was exactly zero"):
+    with pytest.warns(UserWarning, match=r"fc.bias did not change in epoch 1: its gradient was exactly zero"):
         fit(make([{"stage": "head", "lr": 1e-2}], kind=Deaf), epochs=1)
 
 

@@ -20,13 +20,11 @@ from typing import Any, BinaryIO
 import platformdirs
 import torch
 from filelock import FileLock, Timeout
-from rich.markup import escape
-from rich.progress import track
 from torch import Tensor
 
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import lock_or_wait
-from flowers_tl.utils.notes import log_note
+from flowers_tl.utils.notes import log_note, track
 from flowers_tl.utils.phase_timer import PhaseTimer
 
 # Part of every key: a change of what is written makes new entries.
@@ -99,7 +97,7 @@ class Cache:
     def batches(self, items: Sequence[Any], title: str) -> Iterable[Sequence[Any]]:
         """The items, 64 at a time, with a progress bar while they are taken."""
         batches = [items[start : start + 64] for start in range(0, len(items), 64)]
-        return track(batches, escape(title), transient=True) if self.progress else batches
+        return track(batches, title, self.progress)
 
     def fits(self, size: float) -> bool:
         """Say whether an entry of ``size`` bytes may be kept, beside those that this process uses."""
