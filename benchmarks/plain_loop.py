@@ -93,7 +93,7 @@ def make_loaders(config: dict) -> tuple[dict[str, DataLoader], int]:
     data = make_data(config)  # of which only the images' files and labels are used
     data.prepare_data()
     data.setup()
-    size = config["data"]["image_size"]
+    size = data.image_size
     normalise = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
     resize, flip = transforms.Resize(round(size * 256 / 224)), transforms.RandomHorizontalFlip()
     train = transforms.Compose([resize, transforms.RandomCrop(size), flip, *normalise])

@@ -18,15 +18,21 @@ class DataConfig:
     """Folder of the images. Default: `data` (for flowers: FLOWERS102_ROOT, if set). data=folder needs this key."""
     num_classes: int | None = None
     """Number of outputs of the head; null: the number of classes of the data set."""
-    image_size: int = 224
-    """Side of the crop in pixels. Before the crop, the short side of the image is resized to 256/224 of it."""
+    image_size: int | None = None
+    """Side in pixels of the images that the network takes; null: that of its weights, mostly 224."""
     batch_size: int = 32
     """Images per step, of all devices together."""
     num_workers: int | None = None
     """Processes that prepare images; null: one per core (maximum 8), or none if that is faster."""
     augmentation: str = "crop"
-    """How training images are changed at random: `crop` (as in the article), `random_resized_crop` or `trivial_augment`; all also
-    flip."""
+    """How training images are changed at random: `crop` (as in the article), `random_resized_crop`, `trivial_augment` or `none`; all
+    but `none` also flip."""
+    fit: str = "crop"
+    """How an image becomes square: `crop` cuts out the centre, `pad` adds borders, `squash` changes its shape. The last two show
+    all of it in training too."""
+    flip: str = "horizontal"
+    """Mirror images of training images: `horizontal`, `both` (upside down too), or `none`, as for digits and signs. A solved head
+    is fitted to them too."""
     limit: int | None = None
     """Use at most this many images of each split, evenly spaced; null: all."""
     protocol: str = "official"

@@ -1,6 +1,7 @@
 """The keys of a config, for everybody who reads one: without Hydra."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import reduce
 from typing import Any
 
@@ -21,9 +22,23 @@ KEYS_WITHOUT_EFFECT = (
     "trainer.log_every_n_steps",
 )
 
-# Keys that came after version 0.1.0, with their defaults. They enter a run's id only where they differ from them, so
-# that a run keeps its id when a key is added; a config that was written before has them at their defaults.
-LATER_KEYS: dict[str, Any] = {"data.value_range": None}
+# How the article prepares images, and so how all did before the weights decided.
+ARTICLE = {
+    "resize": 256,
+    "crop": 224,
+    "interpolation": "bilinear",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+
+# Keys that came after version 0.1.0, with the values that earlier runs had. They enter a run's id only where they differ from
+# them, so that a run keeps its id when a key is added; a config that was written before has them at these values.
+LATER_KEYS: dict[str, Any] = {
+    "data.value_range": None,
+    "data.fit": "crop",
+    "data.flip": "horizontal",
+    "backbone.preprocessing": ARTICLE,
+}
 
 # What ``heads`` says in the config of a run of one head.
 ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
@@ -38,7 +53,7 @@ def add_later_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Add to a config of an earlier version the keys that it lacks, with their defaults."""
     for key, default in LATER_KEYS.items():
         *groups, name = key.split(".")
-        reduce(lambda part, group: part.setdefault(group, {}), groups, config).setdefault(name, default)
+        reduce(lambda part, group: part.setdefault(group, {}), groups, config).setdefault(name, deepcopy(default))
     return config
 
 

@@ -116,6 +116,8 @@ class BackboneConfig:
     """Name of the network."""
     weights: str | None = "IMAGENET1K_V1"
     """A torchvision weights name, a file or a run's checkpoint (also searched in FLOWERS_TL_WEIGHTS), or null: random."""
+    preprocessing: Any = None
+    """How images are prepared: a torchvision weights name, or values such as {resize: 232}; null: as the weights expect."""
 
 
 @dataclass
@@ -229,8 +231,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of all random numbers."""
     runs: str = "${oc.env:FLOWERS_TL_RUNS,outputs}"
-    """Folder of all runs; by default FLOWERS_TL_RUNS, or else outputs. A run that is finished there is not repeated; an
-    interrupted one continues."""
+    """Folder of all runs (default: FLOWERS_TL_RUNS, or outputs). A finished run there is not repeated; a stopped one goes on."""
     force: bool = False
     """Repeat the run from the start, even if it is finished or was interrupted."""
     test_best: bool = False

@@ -19,7 +19,7 @@ from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_io import Limits
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
 from flowers_tl.data.splits import SPLITS, ImageSplit, add_missing_splits, name_classes
-from flowers_tl.data.transforms import augment, resized
+from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.phase_timer import PhaseTimer
 
@@ -36,21 +36,20 @@ class ImageDataModule(L.LightningDataModule):
     Args:
         root: folder below which the images are.
         num_classes: outputs wanted; by default as many as the data has names for. Fewer than labels is an error.
-        image_size: side of the crop, in pixels; images are resized to 256/224 of it before.
+        image_size: side of the images that the network takes, in pixels; None: as ``how`` says.
         batch_size: images a step, counted over all devices.
         num_workers: processes that decode; None: one a core, 8 at most, or none where batches are made faster without.
         seed: from which order, crops and flips of the training images follow.
-        augmentation: of training images, see :func:`flowers_tl.data.transforms.augment`.
+        augmentation, flip: of training images, see :func:`flowers_tl.data.transforms.augment`; ``none`` changes nothing at random.
+        how: all images are prepared.
         limit: most images of a split, spread evenly over it; None takes all.
         protocol: ``official``, or ``trainval``, which trains on train and val together: nothing is left to choose by.
         per_class: most training images of a class, drawn by the seed, fewer of them among more; None takes all.
         balance: give every class the same part in the training loss (``weights``) or in each epoch (``sampler``), or not.
-        val_fraction, test_fraction, split_seed: for splits that the data set lacks, see
-            :func:`flowers_tl.data.splits.add_missing_splits`.
+        val_fraction, test_fraction, split_seed: for missing splits, see :func:`flowers_tl.data.splits.add_missing_splits`.
         strict: whether an image that can't be read is an error of :meth:`setup` (True), is left out (False), or is an error
             where it is needed (None).
-        value_range: the numbers that are black and white in images of signed, 32-bit or float numbers, see
-            :func:`flowers_tl.data.image_io.to_rgb`.
+        value_range: the numbers that are black and white, see :func:`flowers_tl.data.image_io.to_rgb`.
         cache: where decoded images are kept; None decodes them in every epoch.
     """
 
@@ -61,11 +60,13 @@ class ImageDataModule(L.LightningDataModule):
         self,
         root: str | Path,
         num_classes: int | None = None,
-        image_size: int = 224,
+        image_size: int | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
         seed: int = 0,
         augmentation: str = "crop",
+        flip: str = "horizontal",
+        how: Preprocessing = ARTICLE,
         limit: int | None = None,
         protocol: str = "official",
         per_class: int | None = None,
@@ -89,7 +90,8 @@ class ImageDataModule(L.LightningDataModule):
         self.clock = cache.clock if cache else PhaseTimer()
         self.num_classes = num_classes
         self.class_names: list[str] = []
-        self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
+        self.image_size, self.how, self.flip = image_size or how.crop, how, flip
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
         self.protocol, self.balance = protocol, balance
         self.shares, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
@@ -142,9 +144,10 @@ class ImageDataModule(L.LightningDataModule):
         """Leave out images that can't be read, unless they are an error."""
         bad = find_missing(file for images in splits.values() for file in images.files)
         present = {split: images.without(bad) for split, images in splits.items()}
-        self.decoded = DecodedSplits(self.name, present, self.cache, self.strict is not None, self.value_range)
-        if self.strict is not None:
-            bad |= self.decoded.undecodable(resized(self.image_size))
+        checked = self.strict is not None
+        self.decoded = DecodedSplits(self.name, present, self.cache, checked, self.value_range, self.how)
+        if checked:
+            bad |= self.decoded.undecodable(self.how.side(self.image_size))
         self.left_out = sorted(bad, key=str)
         if bad and self.strict is not False:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -195,21 +198,23 @@ class ImageDataModule(L.LightningDataModule):
 
     def crops(self, split: str, seed: int | None = None) -> ImageCrops:
         """The split's images in uint8 batches: with a ``seed`` changed at random, else centre crops."""
-        images, random = self.images[split], seed is not None
+        images, random = self.images[split], seed is not None and self.augmentation != "none"
         decoded = self.decoded.of(split, images.files, self._short_side(random))
-        change = augment(self.image_size, self.augmentation) if random and self.augmentation != "crop" else None
+        changed = random and self.augmentation != "crop"
+        change = augment(self.image_size, self.augmentation, self.how, self.flip) if changed else None
         # Worker processes can't read what is on a GPU.
         if random and not change and self.trainer and not self.num_workers:
             decoded = decoded.to(self.trainer.strategy.root_device)
-        return ImageCrops(decoded, images.labels, self.image_size, seed, change)
+        return ImageCrops(decoded, images.labels, self.image_size, seed if random else None, change, self.flip)
 
     def describe(self, split: str, random: bool) -> dict[str, Any]:
         """All that the split's decoded images follow from, as plain Python: a key of the cache."""
-        return describe_images(self.images[split].files, self._short_side(random), self.cache, self.value_range)
+        files, side = self.images[split].files, self._short_side(random)
+        return describe_images(files, side, self.cache, self.value_range, self.how)
 
     def _short_side(self, random: bool) -> int | None:
         """Short side of the decoded images; a random window of any size is taken from the image as it is."""
-        return None if random and self.augmentation == "random_resized_crop" else resized(self.image_size)
+        return None if random and self.augmentation == "random_resized_crop" else self.how.side(self.image_size)
 
     def loader(self, dataset: Dataset, sampler: EpochSampler | range, workers: int | None = None) -> DataLoader:
         """Batches of this process, which the dataset makes whole."""

@@ -23,6 +23,7 @@ class ImageCrops(Dataset):
         size: side of the crop, in pixels.
         seed: from which, with epoch and index, random windows follow; None takes the centre.
         augment: makes a PIL image into a uint8 tensor (3, size, size) at random, in the place of random windows.
+        flip: how random windows are flipped, see :func:`flowers_tl.data.transforms.random_crop`.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class ImageCrops(Dataset):
         size: int,
         seed: int | None = None,
         augment: Callable[[Image.Image], Tensor] | None = None,
+        flip: str = "horizontal",
     ) -> None:
         self.images, self.labels, self.size = images, torch.tensor(labels), size
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.flip = seed, augment, flip
 
     @property
     def ready(self) -> bool:
@@ -61,7 +63,7 @@ class ImageCrops(Dataset):
     def _crop(self, image: Tensor, key: tuple[int, int]) -> Tensor:
         if self.seed is None:
             return centre_crop(image, self.size)
-        return random_crop(image, self.size, torch.Generator().manual_seed(derive_seed(self.seed, *key)))
+        return random_crop(image, self.size, torch.Generator().manual_seed(derive_seed(self.seed, *key)), self.flip)
 
     def _augmented(self, image: Tensor, key: tuple[int, int]) -> Tensor:
         # Only the CPU's generator is forked and seeded: torch.manual_seed would reset the GPU's too.

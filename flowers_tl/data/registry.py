@@ -10,6 +10,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.torchvision_sets import TABLE, TorchvisionDataModule
+from flowers_tl.data.transforms import Preprocessing
 from flowers_tl.utils.errors import UserError, suggest
 
 DATA: dict[str, Callable[..., ImageDataModule]] = {
@@ -25,7 +26,10 @@ def make_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDat
     name = arguments.pop("name")
     if name not in DATA:
         raise UserError(f"There is no data set '{name}': {suggest(name, DATA)}.")
-    return DATA[name](**arguments, seed=config["seed"], cache=cache)
+    values = config.get("backbone", {}).get("preprocessing")
+    # Of a name of weights nothing is known here: who reads images has put its values in its place.
+    how = Preprocessing(**(values if isinstance(values, Mapping) else {}), fit=arguments.pop("fit", "crop"))
+    return DATA[name](**arguments, how=how, seed=config["seed"], cache=cache)
 
 
 def find_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDataModule | None:

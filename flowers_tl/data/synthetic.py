@@ -57,7 +57,7 @@ class SyntheticDataModule(TorchvisionDataModule):
         train_per_class: int = 10,
         val_per_class: int = 10,
         test_per_class: int = 20,
-        image_size: int = 64,
+        image_size: int | None = 64,
         first_species: int = 0,
         num_workers: int | None = 0,
         **others: Any,
@@ -68,7 +68,7 @@ class SyntheticDataModule(TorchvisionDataModule):
         self.first_species = first_species
         self.drawn = dict(zip(SPLITS, (train_per_class, val_per_class, test_per_class), strict=True))
         counted = "-".join(str(count) for count in self.drawn.values())
-        self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{counted}-{image_size}px-from-{first_species}"
+        self.root /= f"synthetic-v{DRAWING_VERSION}-{num_classes}x{counted}-{self.image_size}px-from-{first_species}"
 
     def prepare_data(self) -> None:
         """Draw the flowers unless they are there: written beside and renamed, so that no half-drawn set is ever read."""

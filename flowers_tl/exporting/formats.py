@@ -43,9 +43,9 @@ class Format:
     @property
     def usage(self) -> str:
         """Example code that predicts with this file, without this project."""
-        names = f"use_{Path(self.file).suffix[1:]}.py", "read_image.py"
-        code, read = ((USAGE / name).read_text(encoding="utf-8") for name in names)
-        return code.replace("# READ\n", read)
+        names = f"use_{Path(self.file).suffix[1:]}.py", "read_image.py", "fit_image.py"
+        code, read, fit = ((USAGE / name).read_text(encoding="utf-8") for name in names)
+        return code.replace("# READ\n", read + fit)
 
 
 def trace(network: nn.Module, image_size: int) -> ExportedProgram:
@@ -101,7 +101,7 @@ def read_safetensors(file: Path) -> LogitsFunction:
 
     with safe_open(file, framework="pt") as content:
         metadata = {key: json.loads(text) for key, text in content.metadata().items()}
-    network = get_model(metadata["backbone"], num_classes=len(metadata["class_names"]))
+    network = get_model(metadata["backbone"], num_classes=len(metadata["class_names"]), **metadata["arguments"])
     network.load_state_dict(load_file(file))
     return network.eval()
 

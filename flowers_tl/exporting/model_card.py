@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.data.transforms import IMAGENET_MEAN, IMAGENET_STD, resized
 from flowers_tl.exporting.formats import Format
 from flowers_tl.exporting.verify import Agreement
 from flowers_tl.inference.checkpoint import TrainedModel
@@ -29,18 +28,23 @@ def describe_model(trained: TrainedModel) -> dict[str, Any]:
     provenance |= {"data": data, "weights": Path(record["weights"]).name if "weights" in record else None}
     provenance |= {"checkpoint": trained.path.name, "measured": measured(trained), "measured_in": measured_in(trained)}
     provenance |= {"trained_with": record.get("versions", {}), "exported_with": versions()}
+    how = trained.model.how
     return {
         "backbone": hparams.backbone,
+        # Of torchvision's function for this network.
+        "arguments": {"image_size": hparams.image_size} if hparams.backbone.startswith("vit") else {},
         "class_names": trained.class_names,
         "preprocessing": {
             "colours": "RGB",
             "value_range": trained.value_range,
-            "resize": resized(hparams.image_size),
-            "interpolation": "bilinear, antialiased",
+            "fit": how.fit,
+            "fill": how.fill,
+            "resize": how.side(hparams.image_size),
+            "interpolation": f"{how.interpolation}, antialiased",
             "crop": hparams.image_size,
             "range": [0, 1],
-            "mean": IMAGENET_MEAN,
-            "std": IMAGENET_STD,
+            "mean": how.mean,
+            "std": how.std,
             "layout": "NCHW",
             "dtype": "float32",
         },

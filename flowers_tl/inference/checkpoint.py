@@ -12,6 +12,7 @@ from filelock import FileLock
 from flowers_tl.config.keys import add_later_keys
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.preprocessing import validate as validate_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.models.weights_file import validate_finite
 from flowers_tl.results.predictions import Predictions
@@ -99,6 +100,8 @@ def read_checkpoint(file: Path) -> TrainedModel:
         raise ValueError("its classes do not fit")
     if not 1 <= arguments.get("image_size", 1) <= MOST_SIDE or not 0 < temperature < math.inf:
         raise ValueError("its image size or temperature is out of range")
+    if how := arguments.get("preprocessing"):
+        validate_preprocessing({key: value for key, value in how.items() if key != "fit"})
     validate_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])

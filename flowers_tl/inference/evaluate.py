@@ -98,15 +98,17 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
         )
     keys = [word.partition("=")[0] for word in overrides]
     size = trained.model.hparams.image_size
-    if "data.image_size" in keys:
-        raise UserError(f"data.image_size can't differ from that of the network's training, {size}: leave it out.")
+    trained_with = {"image_size": size, "fit": trained.model.how.fit}
+    for key, value in trained_with.items():
+        if f"data.{key}" in keys:
+            raise UserError(f"data.{key} can't differ from that of the network's training, {value}: leave it out.")
     composed = compose_config([*([] if "data" in keys else [f"data={config['data']['name']}"]), *overrides])
     for key in keys:
         part, _, inner = key.partition(".")
         config = config | {part: config[part] | {inner: composed[part][inner]} if inner else composed[part]}
     # Where this machine keeps things, and how much, is not for a record to say.
     kept = {key: composed["cache"][key] for key in ("dir", "max_gb")}
-    data = {"image_size": size, "num_workers": composed["data"]["num_workers"]}
+    data = trained_with | {"num_workers": composed["data"]["num_workers"]}
     config = config | {"data": config["data"] | data, "cache": config["cache"] | kept}
     # Downloads, or draws: into a folder that the user names, and never into one that only the record names.
     if {"data", "data.root"} & set(keys):

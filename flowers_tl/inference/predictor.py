@@ -15,9 +15,10 @@ from torchvision.models import get_model_weights
 from torchvision.transforms.v2.functional import to_pil_image
 
 from flowers_tl.data.image_io import Limits, read_image, to_rgb
-from flowers_tl.data.transforms import eval_transform
+from flowers_tl.data.transforms import ARTICLE, Preprocessing, eval_transform
 from flowers_tl.inference.checkpoint import TrainedModel, load_trained
 from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.models.preprocessing import find_preprocessing
 from flowers_tl.models.pretrained import read_weights
 from flowers_tl.training.gpu_memory import enough_memory
 from flowers_tl.utils.errors import UserError, first_line, validate_count
@@ -55,12 +56,13 @@ class Predictor:
     Args:
         backbone: with its weights; it is put into eval mode.
         class_names: one per class.
-        image_size: side of the crop, in pixels, that it was trained on.
+        image_size: side of its images, in pixels.
         temperature: by which logits are divided before they become probabilities.
         device: of the computation; None takes a GPU if there is one.
         name: of the network in figures.
         value_range: of its training images, see :func:`flowers_tl.data.image_io.to_rgb`.
         trained: what the checkpoint says of the network, which ImageNet's has not.
+        how: its images are prepared.
     """
 
     def __init__(
@@ -73,12 +75,13 @@ class Predictor:
         name: str = "the network",
         value_range: Limits = None,
         trained: TrainedModel | None = None,
+        how: Preprocessing = ARTICLE,
     ) -> None:
         self.name, self.value_range, self.trained = name, value_range, trained
         self.device = find_device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
         self.class_names, self.image_size, self.temperature = tuple(class_names), image_size, temperature
-        self.transform = eval_transform(image_size)
+        self.how, self.transform = how, eval_transform(image_size, how)
 
     @classmethod
     def load(cls, path: str | Path, device: Device = None) -> "Predictor":
@@ -91,7 +94,7 @@ class Predictor:
         parameters = trained.model.hparams
         name = f"{trained.model.strategy.name} of {parameters.backbone}"
         how = parameters.image_size, trained.temperature, device, name, trained.value_range, trained
-        return cls(trained.model.backbone, trained.class_names, *how)
+        return cls(trained.model.backbone, trained.class_names, *how, trained.model.how)
 
     @classmethod
     def pretrained(cls, backbone: str, weights: str = "DEFAULT", device: Device = None) -> "Predictor":
@@ -102,7 +105,8 @@ class Predictor:
         """
         if weights == "null":
             raise UserError("backbone.weights=null would predict at random: use a torchvision name or a file.")
-        network = StagedNetwork(backbone, num_classes=1000)
+        how = Preprocessing(**find_preprocessing(backbone, weights))
+        network = StagedNetwork(backbone, 1000, how.crop, how)
         state = read_weights(network, weights)
         head = state.get(f"{network.final}.weight")
         if head is None or len(head) != 1000:
@@ -118,7 +122,7 @@ class Predictor:
                 f"backbone.weights={weights} does not fit {backbone}: use weights of this network."
             ) from error
         names = get_model_weights(backbone).DEFAULT.meta["categories"]
-        return cls(network, names, device=device, name=f"ImageNet's {backbone}")
+        return cls(network, names, how.crop, device=device, name=f"ImageNet's {backbone}", how=how)
 
     def predict(
         self, images: ImageInput | Iterable[ImageInput], top: int = 5, batch_size: int = 32
@@ -171,7 +175,7 @@ class Predictor:
                     yield paths, torch.stack(inputs)
 
     def prepare(self, image: ImageInput) -> Tensor:
-        """An image as the network takes it: resized, its centre cut out, normalised; float32 (3, size, size)."""
+        """An image as the network takes it: resized, made square, normalised; float32 (3, size, size)."""
         if isinstance(image, str | Path):
             return self.transform(read_image(image, value_range=self.value_range))
         if isinstance(image, np.ndarray | Tensor):

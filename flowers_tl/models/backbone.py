@@ -17,6 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models import get_model
 
 from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.data.transforms import ARTICLE, Preprocessing, normalise
 from flowers_tl.utils.errors import UserError, suggest
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -45,24 +46,43 @@ class StagedNetwork(nn.Module):
     Args:
         name: a row of :data:`flowers_tl.config.backbones.ARCHITECTURES`.
         num_classes: outputs of the new head.
+        image_size: side of its images, in pixels; only a ViT has it in its parameters, one position a patch.
+        how: its images are prepared.
 
     Raises:
-        UserError: if the name is unknown; it names the nearest one.
+        UserError: if the name is unknown (it names the nearest one), or the size is no multiple of a ViT's patches.
     """
 
-    def __init__(self, name: str, num_classes: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        image_size: int = 224,
+        how: Preprocessing = ARTICLE,
+    ) -> None:
         super().__init__()
         if name not in ARCHITECTURES:
             raise UserError(f"There is no backbone '{name}': {suggest(name, ARCHITECTURES)}.")
-        self.name = name
-        self.network = get_model(name, weights=None)
-        self.final = replace_final_layer(self.network, num_classes)
+        self.name, self.norm = name, (how.mean, how.std)
+        # How position embeddings of another size were made to fit, where they were.
+        self.positions: dict[str, str] = {}
         family, *starts = ARCHITECTURES[name]
+        try:
+            self.network = get_model(name, weights=None, **({"image_size": image_size} if family == "vit" else {}))
+        except AssertionError as error:
+            raise UserError(
+                f"data.image_size={image_size} does not fit {name} (it is no multiple of its patches): take 224, or another backbone."
+            ) from error
+        self.final = replace_final_layer(self.network, num_classes)
         self.stages: tuple[Stage, ...] = tuple(FAMILIES[family](self.network, *starts))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, 3, height, width), normalised float, to logits (n, num_classes)."""
         return self.network(x)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 (n, 3, height, width) into what the network takes."""
+        return normalise(images, *self.norm)
 
     def run(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
         """Run the stages from ``start`` (by default the first) up to and without ``stop`` (by default to the end)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.sampling import derive_seed
-from flowers_tl.data.transforms import normalise
+from flowers_tl.data.transforms import Preprocessing
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.metrics import MeanLoss, make_metrics
 from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
@@ -32,7 +32,8 @@ class TransferClassifier(L.LightningModule):
         backbone: name of an architecture, see :data:`flowers_tl.config.backbones.ARCHITECTURES`.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python.
-        class_names, image_size: one name a class, and the side in pixels of its training images; kept in the
+        class_names, image_size, preprocessing: one name a class, the side in pixels of its images, and how they are prepared
+            (see :class:`flowers_tl.data.transforms.Preprocessing`; None: as the article does), as plain Python; kept in the
             checkpoint for whoever predicts with it.
         class_weights: by which the training loss of each class's images is multiplied; None: all count alike.
         seed: from which the randomness of training (dropout, mixing) follows, epoch by epoch.
@@ -51,6 +52,7 @@ class TransferClassifier(L.LightningModule):
         strategy: Mapping[str, Any],
         class_names: Sequence[str] = (),
         image_size: int = 224,
+        preprocessing: Mapping[str, Any] | None = None,
         class_weights: Sequence[float] | None = None,
         seed: int = 0,
         optimizer: Mapping[str, Any] = {"name": "adam"},
@@ -60,7 +62,8 @@ class TransferClassifier(L.LightningModule):
         super().__init__()
         # Plain Python, so that the checkpoint loads with weights_only=True.
         self.save_hyperparameters()
-        self.backbone = StagedNetwork(backbone, num_classes)
+        self.how = Preprocessing(**preprocessing or {})
+        self.backbone = StagedNetwork(backbone, num_classes, image_size, self.how)
         self.strategy = Strategy.from_dict(strategy)
         self.groups = self.strategy.make_groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)
         self.mixing = make_mixing(regularisation, num_classes)
@@ -163,7 +166,7 @@ class TransferClassifier(L.LightningModule):
         images, labels, *start = batch
         if start:
             return batch
-        images = normalise(images) if images.dtype == torch.uint8 else images
+        images = self.backbone.normalise(images) if images.dtype == torch.uint8 else images
         if self.mixing is None or self._trainer is None or not self.trainer.training:
             return images, labels
         return self.mixing(images, labels)

@@ -83,7 +83,7 @@ class FrozenPrefix:
     """
 
     def __init__(self, backbone: StagedNetwork, entry_stage: str, precision: str, device: torch.device) -> None:
-        self.entry_stage, self.precision, self.device = entry_stage, precision, device
+        self.entry_stage, self.precision, self.device, self.norm = entry_stage, precision, device, backbone.norm
         stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
         network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
         part: nn.Module = StageChain(network, stages)
@@ -99,7 +99,7 @@ class FrozenPrefix:
         """Map uint8 images (n, 3, height, width) to what enters ``entry_stage``, (n, ...), contiguous, on the device."""
         outputs, size = [], BATCH.get(self.device.type, BATCH["cuda"])
         for part in images.split(size):
-            x = normalise(part.to(self.device)).to(PRECISIONS[self.precision])
+            x = normalise(part.to(self.device), *self.norm).to(PRECISIONS[self.precision])
             # Convolutions of one image round otherwise than those of several.
             if self.device.type == "cpu":
                 x = torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 
-from flowers_tl.data.transforms import normalise
+from flowers_tl.data.transforms import FLIPPED_AXES
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError, shorten
 
@@ -45,7 +45,10 @@ class Solution:
 
 @torch.no_grad()
 def compute_features(
-    backbone: StagedNetwork, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, mirrored: bool = False
+    backbone: StagedNetwork,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    views: Sequence[str] = ("centre",),
 ) -> tuple[Tensor, Tensor]:
     """Run all stages before the head, in eval mode, on uint8 images (n, 3, height, width) and labels (n,) in batches.
 
@@ -53,17 +56,17 @@ def compute_features(
         backbone: is moved to ``device``.
         batches: are read once.
         device: where to compute, and where the features stay.
-        mirrored: let every image be followed by its mirror image, which shows the same.
+        views: keys of FLIPPED_AXES; each batch is followed by its mirror images, which show the same.
 
     Returns:
-        What enters the head, float32 (n, ...) or (2n, ...), and labels, int64.
+        What enters the head, float32 (n times the number of views, ...), and labels, int64.
     """
     backbone.eval().to(device)
     features, known = [], []
     for pixels, labels in batches:
-        images = normalise(pixels.to(device)).contiguous()
-        for view in (images, images.flip(-1)) if mirrored else (images,):
-            features.append(backbone.run(view, stop="head").float())
+        images = backbone.normalise(pixels.to(device)).contiguous()
+        for view in views:
+            features.append(backbone.run(images.flip(FLIPPED_AXES[view]), stop="head").float())
             known.append(labels.to(device))
     return torch.cat(features), torch.cat(known)
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.tensor_names import fit_names
@@ -36,6 +37,7 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
         return
     state = read_weights(backbone, weights)
     current = backbone.network.state_dict()
+    fit_positions(state, backbone, weights)
     head = {backbone.final + ".weight", backbone.final + ".bias"}
     wrong_shape = {key for key in current.keys() & state.keys() if current[key].shape != state[key].shape}
     # num_batches_tracked only counts: files older than PyTorch 0.4.1 have none, and no result depends on it.
@@ -62,6 +64,22 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
         log_note(f"{weights} has no {shorten(neck)}: this part of the neck starts from random weights.")
     fitting = {key: state[key] for key in (current.keys() & state.keys()) - head - wrong_shape}
     backbone.network.load_state_dict(fitting, strict=False)
+
+
+def fit_positions(state: dict[str, Tensor], backbone: StagedNetwork, weights: str) -> None:
+    """Interpolate a ViT's position embeddings of another image size; ``backbone.positions`` says so."""
+    network, key = backbone.network, "encoder.pos_embedding"
+    if key not in state or state[key].shape == network.state_dict()[key].shape:
+        return
+    try:
+        fitted = interpolate_embeddings(network.image_size, network.patch_size, {key: state[key].float()})[key]
+    # They are of no ViT with square images.
+    except (ValueError, RuntimeError):
+        return
+    old, new = (int((tensor.shape[1] - 1) ** 0.5) for tensor in (state[key], fitted))
+    how = f"interpolated from {old} x {old} to {new} x {new} patches"
+    backbone.positions, state[key] = {"positions": how}, fitted
+    log_note(f"The position embeddings of {weights} are {how}, for images of {network.image_size} pixels.")
 
 
 def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:

@@ -191,6 +191,12 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
         seeds[seed] = run
     members = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in by_config.values()]
     groups = [RunGroup(label, runs) for label, runs in zip(label_groups(members), members, strict=True)]
+    ways = {json.dumps((run.result.get("protocol") or {}).get("preprocessing"), sort_keys=True) for run in runs}
+    if len(ways) > 1:
+        notes.append(
+            f"These runs prepare images in {len(ways)} ways (backbone.preprocessing, data.fit), which may be a part of their "
+            "differences."
+        )
     if shared := [g.label for g in groups if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
         names = ", ".join(shared) if len(shared) < 4 else f"{len(shared)} settings"
         notes.append(

@@ -17,7 +17,10 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(run.result.get("protocol"), sort_keys=True), []).append(run)
+        protocol = run.result.get("protocol")
+        # Networks that take the same images in their own way are compared; group_runs says so.
+        protocol = protocol and {key: value for key, value in protocol.items() if key != "preprocessing"}
+        groups.setdefault(json.dumps(protocol, sort_keys=True), []).append(run)
     first, *others = sorted(groups.values(), key=len, reverse=True)
     name = describe_protocol(first[0])
     named = [(difference(first[0], group[0]), group) for group in others]

@@ -109,7 +109,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
         raise UserError(f"{file} can't be read as the run's settings: repair it, or start a new run.") from error
     wrong: list[str] = []
     # Which set it is, and not all of its keys' defaults.
-    named_keys = ["data.name" if key == "data" else key for key in named_keys]
+    named_keys = [f"{key}.name" if key in ("data", "backbone") else key for key in named_keys]
 
     def merge(new: Any, old: Any, path: str) -> Any:
         """Take ``old``, but of CHANGEABLE_KEYS what the command line names; note other names whose values differ."""

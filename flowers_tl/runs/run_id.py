@@ -11,6 +11,8 @@ from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, LATER_KEYS, flatten
 from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import RANGE_READER_VERSION
+from flowers_tl.data.transforms import ARTICLE, Preprocessing
+from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.weights_file import find_file
 
@@ -29,7 +31,7 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
         For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
         splits' fingerprints and what is measured; ``weights_fingerprint``.
     """
-    later = LATER_KEYS.items()
+    config, later = with_preprocessing(config), flatten(LATER_KEYS).items()
     settings = {
         key: value for key, value in flatten(config).items() if key not in KEYS_NOT_IN_ID and (key, value) not in later
     }
@@ -45,6 +47,9 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     if any_needs_range(file for images in data.all_images.values() for file in images.files):
         settings["ranges"] = RANGE_READER_VERSION
     protocol = {"name": data.protocol, "splits": data.split_fingerprints(), "metric": METRIC_IN_ID}
+    how = config["backbone"]["preprocessing"] | {"fit": config["data"]["fit"]}
+    if Preprocessing(**how) != ARTICLE:
+        protocol["preprocessing"] = how
     made_of = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from torch.nn.utils import get_total_norm
 from torchvision.utils import make_grid
 
-from flowers_tl.data.transforms import denormalise, normalise
+from flowers_tl.data.transforms import denormalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import ResumePoint
@@ -175,11 +175,12 @@ class ImageGrid(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
             # Of a batch of features the data module has the images.
-            images = batch[0] if len(batch) == 2 else normalise(trainer.datamodule.first_images())
+            images = batch[0] if len(batch) == 2 else module.backbone.normalise(trainer.datamodule.first_images())
             # In a grid a screen shows no more than 112 pixels of each, and a PNG takes its time.
             if images.shape[-1] > 112:
                 images = interpolate(images, (112, 112), mode="area")
-            trainer.logger.experiment.add_image("train/pictures", make_grid(denormalise(images).cpu(), nrow=8), 0)
+            images = denormalise(images, *module.backbone.norm)
+            trainer.logger.experiment.add_image("train/pictures", make_grid(images.cpu(), nrow=8), 0)
 
 
 class MovingAverage(WeightAveraging):

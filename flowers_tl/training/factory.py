@@ -12,6 +12,7 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.runs.record import versions
@@ -35,7 +36,7 @@ def set_up_data(config: Mapping[str, Any], unsplit: bool = False, prepare: bool 
         unsplit: leave the splits as the data have them.
         prepare: download or draw what is missing into data.root; False where only a record names that folder.
     """
-    data = make_data(config, make_cache(config))
+    data = make_data(with_preprocessing(config), make_cache(config))
     data.unsplit = unsplit
     if prepare:
         data.prepare_data()
@@ -84,12 +85,14 @@ def make_model(
     class_weights: list[float] | None = None,
 ) -> TransferClassifier:
     """Build the network that the config names, with random weights; raise UserError if a stage would begin after the run."""
+    config = with_preprocessing(config)
     model = TransferClassifier(
         backbone=config["backbone"]["name"],
         num_classes=num_classes,
         strategy=config["strategy"],
         class_names=class_names or [],
         image_size=config["data"]["image_size"],
+        preprocessing=config["backbone"]["preprocessing"] | {"fit": config["data"]["fit"]},
         class_weights=class_weights,
         seed=config["seed"],
         **{group: config[group] for group in ("optimizer", "scheduler", "regularisation")},
@@ -123,6 +126,7 @@ def describe_run(
         "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},
         "backbone": config["backbone"]["name"],
         "weights": initial_weights(config) or "random",
+        "preprocessing": {"image_size": data.image_size, **model.hparams.preprocessing, **model.backbone.positions},
         "seed": config["seed"],
         "epochs": config["trainer"]["max_epochs"] if model.groups else 0,
         "parameters": model.parameter_counts,

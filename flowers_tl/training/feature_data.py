@@ -20,10 +20,11 @@ from flowers_tl.data.cached.decoded_images import has_room
 from flowers_tl.data.cached.disk_cache import Writer
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_crops import ImageCrops, Key
+from flowers_tl.data.transforms import ARTICLE, FLIPPED_AXES
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint_stages
 
-# An epoch whose crops and flips are shown, `centre`, or `mirrored`: the centre's mirror image.
+# An epoch whose crops and flips are shown, or `centre` and its mirror images: a key of FLIPPED_AXES.
 CropView = int | str
 # Split, view, and the stage that the outputs of the frozen prefix enter.
 FeatureKey = tuple[str, CropView, str]
@@ -72,8 +73,10 @@ class FeatureDataModule(LightningDataModule):
                 split, view = ("train", self.view(epoch)) if epoch < epochs else ("test", "centre")
                 self.uses.update([("val", "centre", stage), (split, view, stage)])
 
-    def view(self, epoch: int) -> int:
+    def view(self, epoch: int) -> CropView:
         """Whose epoch's crops and flips are shown in ``epoch``."""
+        if self.data.augmentation == "none":
+            return "centre"
         return epoch if self.views is None else epoch % self.views
 
     @cached_property
@@ -130,7 +133,7 @@ class FeatureDataModule(LightningDataModule):
                 keys: list[Key] = [(view, k) if random else k for k in range(len(images))]
                 for batch in self.data.cache.batches(keys, what):
                     pixels, _ = images.__getitems__(batch)
-                    writer.write(self.prefix(stage)(pixels.flip(-1) if view == "mirrored" else pixels))
+                    writer.write(self.prefix(stage)(pixels if random else pixels.flip(FLIPPED_AXES[view])))
 
             entry = self.data.cache.get("features", what, self._describe(key), "prefix", build)
             flat = entry.tensor(PRECISIONS[self.precision])
@@ -144,8 +147,12 @@ class FeatureDataModule(LightningDataModule):
         (split, view, stage), backbone = key, self.model.backbone
         stages = backbone.stages[: backbone.stage_names.index(stage)]
         random = {"seed": self.view_seed, "augmentation": self.data.augmentation} if isinstance(view, int) else {}
+        if random and self.data.flip != "horizontal":
+            random |= {"flip": self.data.flip}
+        if backbone.norm != (ARTICLE.mean, ARTICLE.std):
+            random |= {"norm": backbone.norm}
         return {
-            "pictures": self.data.describe(split, random=bool(random)),
+            "pictures": self.data.describe(split, random=isinstance(view, int)),
             "view": view,
             "size": self.data.image_size,
             **random,

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.transforms import FLIPS
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.head_stack import HeadStack
 from flowers_tl.models.linear_probe import solve_head
@@ -166,7 +167,8 @@ def solve(
     config: dict[str, Any], heads: list[Head], model: TransferClassifier, run_data: FeatureDataModule
 ) -> HeadStack:
     """Solve the head once for each weight decay."""
-    train, val = run_data.before_head("train", "centre", "mirrored"), run_data.before_head("val", "centre")
+    train = run_data.before_head("train", *FLIPS[run_data.data.flip])
+    val = run_data.before_head("val", "centre")
     final, states = model.backbone.network.get_submodule(model.backbone.final), []
     for head in track(heads, f"Solving {len(heads)} heads", config["trainer"]["enable_progress_bar"]):
         best, _ = solve_head(model.backbone, train, val, head.config["heads"]["weight_decay"], model.class_weights)

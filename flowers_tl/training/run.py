@@ -14,9 +14,11 @@ from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.registry import make_data
+from flowers_tl.data.transforms import FLIPS
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.models.metrics import EPOCH_METRICS
+from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.terminal_tables import print_classes, print_outcome, print_setup, print_stages
 from flowers_tl.runs.record import RunFolder
@@ -74,6 +76,7 @@ def train(
         FreezeCheckError: if what happens is not what the strategy's table says.
     """
     validate_not_empty({"folder": folder, **config})
+    config = with_preprocessing(config)
     if wants_many_heads(config):
         return train_heads(config, folder, data)
     start = ResumePoint()
@@ -202,15 +205,16 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
     shown = trainer.progress_bar_callback is not None and trainer.is_global_zero
     # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
     if isinstance(run_data, FeatureDataModule):
-        features = [run_data.before_head("train", "centre", "mirrored"), run_data.before_head("val", "centre")]
+        train = run_data.before_head("train", *FLIPS[run_data.data.flip])
+        features = [train, run_data.before_head("val", "centre")]
     else:
         device = trainer.strategy.root_device
         with run.clock.timed("prefix"):
             features = [
                 compute_features(
-                    model.backbone, track(run_data.in_order(split), f"Features of {split}", shown), device, mirrored
+                    model.backbone, track(run_data.in_order(split), f"Features of {split}", shown), device, views
                 )
-                for split, mirrored in (("train", True), ("val", False))
+                for split, views in (("train", FLIPS[run_data.flip]), ("val", ("centre",)))
             ]
     with run.clock.timed("solve"):
         best, solutions = solve_head(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.runs.record import divergence_reason, run_files, validate_unused
 from flowers_tl.runs.registry import can_resume, clear_unfinished, find_same, has_no_epoch, link_to, lock_run
@@ -37,6 +38,7 @@ def train_once(
     if is_one_of_several_processes() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
         return train(config, folder, named_keys)
     validate_not_empty(config)
+    config = with_preprocessing(config)
     data = validated_data(config, named_keys=named_keys)
     run_id, runs = identify(config, data)["id"], [Path(config["runs"]), *other_folders]
     # Before a lock is made. Where the same run lies elsewhere, this folder only gets a note.

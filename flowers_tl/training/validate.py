@@ -126,8 +126,8 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
             f"trainer.precision={precision} rounds away the small steps of regularisation.ema: use bf16-mixed, or leave ema out."
         )
     # That of the pretrained weights fits.
-    if config["data"]["image_size"] != 224:
-        size = f"data.image_size={config['data']['image_size']}"
+    if model.hparams.image_size != 224:
+        size = f"data.image_size={model.hparams.image_size}"
         probe(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "use 224, or another backbone")
     return model
 

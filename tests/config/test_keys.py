@@ -1,9 +1,18 @@
 """The keys of a config: flat names, those of later versions, and those on which no result depends."""
 
+from copy import deepcopy
+
 import pytest
 
 from flowers_tl.cli.config_help import list_keys
-from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, LATER_KEYS, add_later_keys, flatten, wants_many_heads
+from flowers_tl.config.keys import (
+    ARTICLE,
+    KEYS_WITHOUT_EFFECT,
+    LATER_KEYS,
+    add_later_keys,
+    flatten,
+    wants_many_heads,
+)
 
 
 @pytest.mark.parametrize("keys", [KEYS_WITHOUT_EFFECT, LATER_KEYS])
@@ -20,11 +29,13 @@ def test_flat_keys_are_those_of_the_command_line():
 def test_later_keys_are_added_at_their_defaults_and_what_is_there_stays(monkeypatch):
     monkeypatch.setitem(LATER_KEYS, "new.group.key", 4)
     assert add_later_keys({"data": {"root": "x"}}) == {
-        "data": {"root": "x", "value_range": None},
+        "data": {"root": "x", "value_range": None, "fit": "crop", "flip": "horizontal"},
+        "backbone": {"preprocessing": ARTICLE},
         "new": {"group": {"key": 4}},
     }
-    given = {"data": {"value_range": [0, 255]}, "new": {"group": {"key": 5, "other": 6}}}
-    assert add_later_keys({"data": {"value_range": [0, 255]}, "new": {"group": {"key": 5, "other": 6}}}) == given
+    given = {"data": {"value_range": [0, 255], "fit": "pad", "flip": "none"}, "new": {"group": {"key": 5, "other": 6}}}
+    given |= {"backbone": {"preprocessing": ARTICLE | {"resize": 232}}}
+    assert add_later_keys(deepcopy(given)) == given
 
 
 @pytest.mark.parametrize(("override", "many"), [("seed=1", False), ("heads.lr=[0.1]", True), ("heads.seeds=2", True)])

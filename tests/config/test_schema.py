@@ -8,9 +8,11 @@ import pytest
 
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
+from flowers_tl.config.keys import ARTICLE
 from flowers_tl.config.schema import CONF, find_conf
 from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.models.backbone import ARCHITECTURES
+from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import new_folder
 
@@ -45,14 +47,19 @@ def test_a_users_own_backbone_is_a_choice_beside_the_tables(config, tmp_path):
     (tmp_path / "backbone").mkdir()
     (tmp_path / "backbone" / "mine.yaml").write_text("name: resnet34\nweights: mine.pth\n")
     own = [f"hydra.searchpath=[{tmp_path}]"]
-    assert config([*own, "backbone=mine"])["backbone"] == {"name": "resnet34", "weights": "mine.pth"}
-    assert config([*own, "backbone=resnet50"])["backbone"] == {"name": "resnet50", "weights": "IMAGENET1K_V1"}
+    assert config([*own, "backbone=mine"])["backbone"] == {
+        "name": "resnet34",
+        "weights": "mine.pth",
+        "preprocessing": None,
+    }
+    resnet50 = {"name": "resnet50", "weights": "IMAGENET1K_V1", "preprocessing": None}
+    assert config([*own, "backbone=resnet50"])["backbone"] == resnet50
 
 
 def test_defaults_are_the_articles(config):
-    composed = config([])
+    composed = with_preprocessing(config([]))
     assert composed["strategy"]["name"] == "feature_extraction"
-    assert composed["backbone"] == {"name": "resnet18", "weights": "IMAGENET1K_V1"}
+    assert composed["backbone"] == {"name": "resnet18", "weights": "IMAGENET1K_V1", "preprocessing": ARTICLE}
     assert composed["data"]["batch_size"] == 32
     assert composed["data"]["image_size"] == 224
     assert composed["trainer"]["max_epochs"] == 15

@@ -1,5 +1,6 @@
 """What is handed on says all that one must know, and the code on its card is used without this project."""
 
+import copy
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from odd_images import tiff
 from PIL import Image
 
 from flowers_tl.data.synthetic import SyntheticDataModule
+from flowers_tl.data.transforms import Preprocessing, eval_transform
 from flowers_tl.exporting.export import export
 from flowers_tl.exporting.formats import FORMATS
 from flowers_tl.exporting.model_card import describe_model, measured_in
@@ -150,6 +152,28 @@ def test_the_code_on_the_card_knows_the_range_of_the_training_images(ranged, tmp
     network.value_range = [0, 255]
     images = {name: file for name, file in odd_images(tmp_path).items() if name in ("signed", "wide", "float")}
     assert same_answers(images, tmp_path / "out", network) == ({"signed", "wide", "float"}, set())
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_the_code_on_the_card_prepares_images_as_the_networks_weights_expect(calibrated, tmp_path, fit):
+    how = Preprocessing(fit=fit, interpolation="bicubic", mean=[0.5, 0.4, 0.3], std=[0.5, 0.25, 1.0])
+    trained = replace(calibrated, model=copy.deepcopy(calibrated.model))
+    trained.model.how = how
+    export(trained, tmp_path / "out", ["safetensors"])
+    image = {"a": odd_images(tmp_path)["cmyk"]}
+    network = Predictor.load(calibrated.path, "cpu")
+    plain = network.predict(image["a"])[0]
+    network.transform = eval_transform(32, how)
+    (own,) = network.predict(image["a"])
+    lines = answers_of_card("model.safetensors", tmp_path / "out" / "README.md", image)["a"]
+    shares = {label: float(share) for share, label in lines}
+    assert shares == pytest.approx(dict(own.top), abs=1e-4)
+    assert shares != pytest.approx(dict(plain.top), abs=1e-3)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("of the colour 128, 102, 76" in card) == (fit == "pad")
+    assert ("which changes its shape" in card) == (fit == "squash")
+    assert "bicubic, antialiased" in card
+    assert "0.5, 0.4, 0.3" in card
 
 
 @pytest.mark.real_data

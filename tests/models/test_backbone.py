@@ -82,3 +82,14 @@ def test_pretrained_layers_before_the_head_are_the_neck(name):
 def test_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"no backbone 'resnet81': did you mean 'resnet18'"):
         StagedNetwork("resnet81", 7)
+
+
+def test_a_vit_takes_images_of_the_size_that_it_is_built_for():
+    with torch.device("meta"):
+        backbone = StagedNetwork("vit_b_16", 3, image_size=96)
+        assert backbone(torch.empty(2, 3, 96, 96)).shape == (2, 3)
+    assert backbone.network.encoder.pos_embedding.shape == (1, 6 * 6 + 1, 768)
+    with pytest.raises(
+        UserError, match=r"data\.image_size=100 does not fit vit_b_16 \(it is no multiple of its patches\)"
+    ):
+        StagedNetwork("vit_b_16", 3, image_size=100)

@@ -40,7 +40,7 @@ def test_features_are_what_enters_the_head_mirrored_ones_beside(backbone):
     with torch.no_grad():
         assert same(backbone.run(found, start="head"), backbone(images))
     assert labels.tolist() == [0, 1, 2]
-    both, labels = compute_features(backbone, batches, CPU, mirrored=True)
+    both, labels = compute_features(backbone, batches, CPU, ("centre", "mirrored"))
     with torch.no_grad():
         expected = backbone.run(images.flip(-1), stop="head")
     assert labels.tolist() == [0, 1, 0, 1, 2, 2]

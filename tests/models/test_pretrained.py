@@ -220,3 +220,23 @@ def test_numbers_that_are_too_large_or_nan_are_refused_in_any_precision(source, 
     quantised = torch.quantize_per_tensor(state[name], 0.1, 0, torch.qint8)
     with pytest.raises(UserError, match="holds only zeros or whole numbers"):
         load_weights(target, save(state | {name: quantised}, tmp_path))
+
+
+def test_position_embeddings_of_another_image_size_are_interpolated_and_told(tmp_path, capsys):
+    with torch.device("meta"):
+        source, target = (StagedNetwork("vit_b_16", 3, image_size=side) for side in (64, 96))
+    state = {key: torch.zeros_like(value, device="cpu") for key, value in source.network.state_dict().items()}
+    # Each place of the 4 x 4 patches has its column's number.
+    columns = torch.arange(4.0).repeat(4)[None, :, None].expand(1, 16, 768)
+    state["encoder.pos_embedding"] = torch.cat([torch.full((1, 1, 768), 9.0), columns], dim=1)
+    state["conv_proj.weight"] += 1
+    target.network.to_empty(device="cpu")
+    load_weights(target, save(state, tmp_path))
+    fitted = target.network.encoder.pos_embedding.detach()
+    assert fitted.shape == (1, 37, 768)
+    assert (fitted[0, 0] == 9).all()
+    rows = fitted[0, 1:, 0].view(6, 6)
+    torch.testing.assert_close(rows, rows[:1].expand(6, 6))
+    assert (rows[0].diff() > 0).all()
+    assert target.positions == {"positions": "interpolated from 4 x 4 to 6 x 6 patches"}
+    assert "interpolated from 4 x 4 to 6 x 6 patches, for images of 96 pixels" in capsys.readouterr().err

@@ -50,6 +50,16 @@ def test_what_changes_no_result_changes_no_id(identity, copy, tmp_path):
     assert identity(data__root=copy)["id"] == own
 
 
+def test_the_articles_preprocessing_is_no_part_of_an_id_however_it_is_named(identity):
+    own = identity()
+    assert "preprocessing" not in own["protocol"]
+    for value in ("IMAGENET1K_V1", "{resize:256,crop:224}", "{interpolation:bilinear}"):
+        assert identity(**{"backbone.preprocessing": value}) == own
+    other = identity(**{"backbone.preprocessing": "{interpolation:bicubic}"})
+    assert other["protocol"]["preprocessing"]["interpolation"] == "bicubic"
+    assert other["protocol"]["splits"] == own["protocol"]["splits"]
+
+
 def test_a_run_is_another_where_earlier_versions_had_a_wrong_loss(identity, monkeypatch):
     both = {"data.balance": "weights", "regularisation.label_smoothing": 0.1}
     texts, sha256 = [], hashlib.sha256
@@ -67,6 +77,9 @@ def test_a_run_is_another_where_earlier_versions_had_a_wrong_loss(identity, monk
         {"strategy.table.0.lr": 0.002},
         {"trainer.devices": 2},
         {"trainer.precision": "bf16-mixed"},
+        {"data.fit": "pad"},
+        {"data.flip": "none"},
+        {"backbone.preprocessing": "{resize:232}"},
         {"data.batch_size": 2},
         {"data.per_class": 2},
         {"cache.views": 2},

@@ -124,6 +124,9 @@ def test_jobs_share_what_they_can(run, passes):
         {"data__image_size": 48},
         {"cache__precision": "bf16"},
         {"data__augmentation": "trivial_augment"},
+        {"data__flip": "none"},
+        {"data__fit": "pad"},
+        {"backbone__preprocessing": "{mean:[0.4,0.5,0.6]}"},
         {"backbone__weights": "other"},
         {"strategy": "fine_tuning"},
     ],
@@ -145,7 +148,7 @@ def test_what_is_changed_is_computed_anew(run, passes, change):
     del passes[:]
     _, again = run("second", **change)
     expected = 4 * 12 + 6 + 9
-    if "data__augmentation" in change:
+    if change.keys() & {"data__augmentation", "data__flip"}:
         expected = 4 * 12  # val and test are as they were
     assert sum(passes) == expected
     _, alone = run("alone", cache="alone", **change)

@@ -15,6 +15,7 @@ from PIL import Image
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.image_io import FORMATS, RANGE_READER_VERSION, READER_VERSION, Limits, needs_range
 from flowers_tl.data.splits import ImageSplit
+from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.threads import map_on_all_cores
 
@@ -98,11 +99,17 @@ def file_needs_range(file: Path, state: State) -> bool:
 
 
 def describe_images(
-    files: Sequence[Path], short_side: int | None, cache: Cache | None, value_range: Limits = None
+    files: Sequence[Path],
+    short_side: int | None,
+    cache: Cache | None,
+    value_range: Limits = None,
+    how: Preprocessing = ARTICLE,
 ) -> dict[str, Any]:
     """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
     versions = {"reading": READER_VERSION, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
     if any_needs_range(files):
         versions |= {"ranges": RANGE_READER_VERSION, "value_range": value_range}
+    if short_side:
+        versions |= how.describe_decoding()
     content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
     return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from torchvision.transforms import v2
 
 from flowers_tl.data.cached.content_hash import describe_images
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.image_io import Limits, Undecodable, read_image, read_image_size
 from flowers_tl.data.splits import SPLITS, ImageSplit
+from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.threads import map_on_all_cores
 
@@ -37,6 +37,7 @@ class DecodedImages:
         kept: the images, where they are in the cache; None decodes an image whenever it is needed.
         value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
         mapped: the file that ``kept`` lies in, where it is one.
+        how: they are resized.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class DecodedImages:
         kept: Kept = None,
         value_range: Limits = None,
         mapped: Path | None = None,
+        how: Preprocessing = ARTICLE,
     ) -> None:
         self.files, self.short_side, self.kept, self.value_range = files, short_side, kept, value_range
-        self.mapped = mapped
+        self.mapped, self.how = mapped, how
 
     # Mapped memory can't be handed to a worker process that was not forked: that one maps the file itself.
     def __getstate__(self) -> dict[str, Any]:
@@ -69,7 +71,9 @@ class DecodedImages:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        return decode(self.files[index], self.short_side, self.value_range) if self.kept is None else self.kept[index]
+        if self.kept is not None:
+            return self.kept[index]
+        return decode(self.files[index], self.short_side, self.value_range, how=self.how)
 
     def take(self, indices: Sequence[int]) -> list[Tensor]:
         """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
@@ -80,7 +84,7 @@ class DecodedImages:
     def part(self, files: Sequence[Path]) -> "DecodedImages":
         """Some of the images, in the order of these files; the bytes are shared."""
         if self.kept is None:
-            return DecodedImages(files, self.short_side, value_range=self.value_range)
+            return DecodedImages(files, self.short_side, value_range=self.value_range, how=self.how)
         kept = dict(zip(self.files, self.kept, strict=True))
         return DecodedImages(files, self.short_side, [kept[file] for file in files], self.value_range, self.mapped)
 
@@ -107,7 +111,9 @@ def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
 
 
-def decode(file: Path, short_side: int | None, value_range: Limits = None, lenient: bool = False) -> Tensor:
+def decode(
+    file: Path, short_side: int | None, value_range: Limits = None, lenient: bool = False, how: Preprocessing = ARTICLE
+) -> Tensor:
     """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields UNREADABLE of a damaged one."""
     try:
         image = read_image(file, value_range=value_range)
@@ -115,11 +121,17 @@ def decode(file: Path, short_side: int | None, value_range: Limits = None, lenie
         if lenient:
             return UNREADABLE
         raise
-    return torch.from_numpy(np.array(v2.functional.resize(image, [short_side]) if short_side else image))
+    return torch.from_numpy(np.array(how.resized(image, short_side) if short_side else image))
 
 
 def open_images(
-    cache: Cache | None, files: Files, side: int | None, what: str, lenient: bool = False, value_range: Limits = None
+    cache: Cache | None,
+    files: Files,
+    side: int | None,
+    what: str,
+    lenient: bool = False,
+    value_range: Limits = None,
+    how: Preprocessing = ARTICLE,
 ) -> DecodedImages:
     """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 
@@ -128,12 +140,13 @@ def open_images(
         files: images, in the order in which they are wanted.
         side: to which the short side of each is resized, in pixels; None: none is resized.
         what: what they are, in words for a reader.
-        lenient: let an image that can't be decoded be one without pixels. See DecodedImages for ``value_range``.
+        lenient: let an image that can't be decoded be one without pixels.
+        value_range, how: see DecodedImages.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
     """
-    afresh = DecodedImages(files, side, value_range=value_range)
+    afresh = DecodedImages(files, side, value_range=value_range, how=how)
     if cache is None:
         return afresh
     # Half is left to what the frozen stages make of them, which is worth more.
@@ -143,11 +156,11 @@ def open_images(
 
     def build(writer: Writer) -> None:
         for some in cache.batches(files, what):
-            read = partial(decode, short_side=side, lenient=lenient, value_range=value_range)
+            read = partial(decode, short_side=side, lenient=lenient, value_range=value_range, how=how)
             for image in map_on_all_cores(read, some):
                 writer.write(image)
 
-    description = describe_images(files, side, cache, value_range)
+    description = describe_images(files, side, cache, value_range, how)
     entry = cache.get("pictures", what, description, "decode", build)
     mapped = cache.path("pictures", description) / "data.bin"
     images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes), value_range, mapped)
@@ -172,14 +185,20 @@ class DecodedSplits:
     Args:
         name: of the data set, for a reader.
         splits: with images that are there.
-        cache, value_range: as for :func:`open_images`.
+        cache, value_range, how: as for :func:`open_images`.
         checked: whether :meth:`undecodable` will be called. Else the test images are not read before the test.
     """
 
     def __init__(
-        self, name: str, splits: Mapping[str, ImageSplit], cache: Cache | None, checked: bool, value_range: Limits
+        self,
+        name: str,
+        splits: Mapping[str, ImageSplit],
+        cache: Cache | None,
+        checked: bool,
+        value_range: Limits,
+        how: Preprocessing = ARTICLE,
     ) -> None:
-        self.name, self.cache, self.checked, self.value_range = name, cache, checked, value_range
+        self.name, self.cache, self.checked, self.value_range, self.how = name, cache, checked, value_range, how
         # The order does not depend on which of these splits an image is in.
         self.files = {
             group: sorted({file for split in group for file in splits[split].files}, key=str)
@@ -209,4 +228,4 @@ class DecodedSplits:
     def _open(self, files: Sequence[Path], side: int | None, splits: str) -> DecodedImages:
         size = f"short side {side}" if side else "full size"
         what = f"{self.name}, {splits}: {len(files):,} decoded images, {size}"
-        return open_images(self.cache, files, side, what, self.checked, self.value_range)
+        return open_images(self.cache, files, side, what, self.checked, self.value_range, self.how)

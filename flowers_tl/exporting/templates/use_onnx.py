@@ -9,10 +9,7 @@ about = {key: json.loads(text) for key, text in network.get_modelmeta().custom_m
 how = about["preprocessing"]
 
 # READ
-short, side = min(image.size), how["crop"]
-image = image.resize([how["resize"] * length // short for length in image.size], Image.Resampling.BILINEAR)
-left, top = (round((length - side) / 2) for length in image.size)
-pixels = np.asarray(image.crop((left, top, left + side, top + side))) / 255
+pixels = np.asarray(image) / 255
 images = ((pixels - how["mean"]) / how["std"]).transpose(2, 0, 1)[None].astype(np.float32)
 
 (logits,) = network.run(["logits"], {"pictures": images})

@@ -10,10 +10,9 @@ network = torch.export.load("model.pt2", extra_files=texts).module()
 about = {key: json.loads(text) for key, text in texts.items()}
 how = about["preprocessing"]
 
-sizes = [v2.Resize(how["resize"]), v2.CenterCrop(how["crop"])]
 values = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(how["mean"], how["std"])]
 # READ
-images = v2.Compose(sizes + values)(image)[None]
+images = v2.Compose(values)(image)[None]
 
 with torch.inference_mode():
     probabilities = (network(images)[0] / about["temperature"]).softmax(dim=0)

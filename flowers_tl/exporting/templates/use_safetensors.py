@@ -10,14 +10,13 @@ from torchvision.transforms import v2
 
 with safe_open("model.safetensors", framework="pt") as file:
     about = {key: json.loads(text) for key, text in file.metadata().items()}
-network = get_model(about["backbone"], num_classes=len(about["class_names"])).eval()
+network = get_model(about["backbone"], num_classes=len(about["class_names"]), **about["arguments"]).eval()
 network.load_state_dict(load_file("model.safetensors"))
 how = about["preprocessing"]
 
-sizes = [v2.Resize(how["resize"]), v2.CenterCrop(how["crop"])]
 values = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(how["mean"], how["std"])]
 # READ
-images = v2.Compose(sizes + values)(image)[None]
+images = v2.Compose(values)(image)[None]
 
 with torch.inference_mode():
     probabilities = (network(images)[0] / about["temperature"]).softmax(dim=0)

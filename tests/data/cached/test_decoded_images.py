@@ -80,6 +80,7 @@ def test_ragged_images_keep_their_shape(files, tmp_path):
 
 
 CHANGES = {
+    "none": eval_transform(24),
     "crop": article(24),
     "random_resized_crop": v2.Compose([v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), normalised]),
     "trivial_augment": v2.Compose([

@@ -1,0 +1,68 @@
+"""How images are prepared belongs to the weights: torchvision says it of its own, and a config of all others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torchvision.models import get_model_weights
+
+from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.config.keys import ARTICLE
+from flowers_tl.config.ranges import validate_ranges
+from flowers_tl.models.pretrained import initial_weights
+from flowers_tl.utils.errors import UserError, suggest
+
+
+def with_preprocessing(config: dict[str, Any]) -> dict[str, Any]:
+    """The config in which ``backbone.preprocessing`` and ``data.image_size`` are values, as a run's record has them.
+
+    Raises:
+        UserError: if the config names no weights of the network, or wrong values.
+    """
+    backbone, data = config["backbone"], config["data"]
+    named = backbone.get("preprocessing") or {}
+    if isinstance(named, Mapping):
+        values = find_preprocessing(backbone["name"], initial_weights(config)) | dict(named)
+    else:
+        values = find_preprocessing(backbone["name"], str(named), "backbone.preprocessing")
+    validate(values)
+    size = data.get("image_size") or values["crop"]
+    return config | {"backbone": backbone | {"preprocessing": values}, "data": data | {"image_size": size}}
+
+
+def find_preprocessing(backbone: str, weights: str | None, key: str | None = None) -> dict[str, Any]:
+    """How torchvision's weights of this name expect images, as plain Python; of other weights, its first for this network.
+
+    Args:
+        backbone: name of the network.
+        weights: their name; timm's names, whose ``pretrained_cfg`` says the same, would be looked up here.
+        key: of the config, whose value must be such a name; None takes any weights.
+    """
+    if backbone not in ARCHITECTURES:
+        return ARTICLE
+    known = get_model_weights(backbone).__members__
+    if key and weights not in known:
+        raise UserError(f"{key}={weights} is no weights name of {backbone}: {suggest(str(weights), known)}.")
+    how = known.get(weights, next(iter(known.values()))).transforms()
+    return {
+        "resize": how.resize_size[0],
+        "crop": how.crop_size[0],
+        "interpolation": how.interpolation.value,
+        "mean": list(how.mean),
+        "std": list(how.std),
+    }
+
+
+def validate(values: Mapping[str, Any]) -> None:
+    """Raise UserError if these are not the values of a preprocessing."""
+    for key in values:
+        if key not in ARTICLE:
+            raise UserError(f"There is no key 'backbone.preprocessing.{key}': {suggest(key, ARTICLE)}.")
+        several = key in ("mean", "std")
+        if values[key] is None or isinstance(values[key], list) != several or (several and len(values[key]) != 3):
+            must = "three numbers, of red, green and blue" if several else "one value"
+            raise UserError(f"backbone.preprocessing.{key}={values[key]} must be {must}.")
+    validate_ranges({"backbone": {"preprocessing": values}})
+    if not values["crop"] <= values["resize"] <= 4 * values["crop"]:
+        raise UserError(
+            f"backbone.preprocessing.resize={values['resize']} must be at least crop={values['crop']}, and at most four times it."
+        )
