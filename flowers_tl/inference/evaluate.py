@@ -23,7 +23,8 @@ from flowers_tl.training.callbacks import PredictionCollector, find_callback
 from flowers_tl.training.factory import prepare_features, prepare_run_data, set_up_data
 from flowers_tl.training.gpu_memory import enough_memory
 from flowers_tl.training.progress import ProgressBar
-from flowers_tl.training.trainer import collect_predictions, lightning_quieted
+from flowers_tl.training.tensorboard import collect_predictions
+from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder, validate_new_folder
 from flowers_tl.utils.notes import in_terminal, log

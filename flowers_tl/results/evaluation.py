@@ -112,7 +112,7 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
             writer.writerows(
                 [csv_text(name), *row] for name, row in zip(result.class_names, result.counts.tolist(), strict=True)
             )
-        Image.fromarray(confusion_image(result.predictions)).save(beside / "confusion.png")
+        Image.fromarray(confusion_image(result.predictions, result.class_names)).save(beside / "confusion.png")
         Predictions(result.class_names, {result.split: result.predictions}).write(beside)
         (beside / "evaluation.json").write_text(dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     log.info(f"Written: {folder / 'evaluation.json'}, and the classes, confusions and predictions beside it.")

@@ -1,5 +1,6 @@
 """Images of a run's predictions for TensorBoard: the confusion matrix, and the worst mistakes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,48 @@ from flowers_tl.results.statistics import probabilities
 
 # A cell is dark blue where a class is always predicted as this one, white where it never is.
 DARK = np.array([8, 48, 107])
-# Pixels: the side of a mistake's image, and the height of its caption.
-TILE, CAPTION = 192, 30
+# Pixels: the side of a mistake's image, the height of its caption, and of a line of text.
+TILE, CAPTION, LINE = 192, 36, 16
+# Classes whose names and counts stand beside and in the cells, letters of a name, and pairs that are named where there are more.
+NAMED, LETTERS, PAIRS = 30, 24, 8
 
 
-def confusion_image(split: SplitPredictions) -> np.ndarray:
-    """Draw the confusion matrix, true classes downwards: uint8 (height, width, 3). A row's darkness adds up to one."""
+def confusion_image(split: SplitPredictions, names: Sequence[str]) -> np.ndarray:
+    """Draw the confusion matrix with the names of the classes: uint8 (height, width, 3), the cells at the bottom right.
+
+    Of more than :data:`NAMED` classes the most confused pairs are named instead.
+    """
     counts = confusion(split.logits, split.labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    cell = max(4, 400 // len(counts))
-    colours = 255 + (DARK - 255) * shares[..., None]
-    return colours.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
+    few, names = len(counts) <= NAMED, [*names, *(f"class {k}" for k in range(len(names), len(counts)))]
+    cell = 28 if few else max(4, 600 // len(counts))
+    colours = (255 + (DARK - 255) * shares[..., None]).astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
+    lines = ["rows: true class, columns: predicted class", "white: 0 % of the images of the row, dark blue: 100 %"]
+    if not few:
+        wrong = counts - np.diag(counts.diagonal())
+        worst = [divmod(int(place), len(counts)) for place in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
+        lines += [f"{names[i]} predicted as {names[j]}: {wrong[i, j]}" for i, j in worst if wrong[i, j]]
+    side, top = LETTERS * 7 * few, len(lines) * LINE + 4
+    sheet = Image.new("RGB", (max(side + len(colours), 420), top + side + len(colours)), "white")
+    left, above = sheet.width - len(colours), top + side
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((2, number * LINE), line, fill="black", font_size=12)
+    sheet.paste(Image.fromarray(colours), (left, above))
+    if few:
+        rows, columns = (Image.new("RGB", (side, len(colours)), "white") for _ in range(2))
+        for k, name in enumerate(names[: len(counts)]):
+            for strip, x, anchor in ((rows, side - 4, "rm"), (columns, 4, "lm")):
+                ImageDraw.Draw(strip).text(
+                    (x, (k + 0.5) * cell), name[:LETTERS], fill="black", font_size=12, anchor=anchor
+                )
+            for j in np.flatnonzero(counts[k]).tolist():
+                ink = "white" if shares[k, j] > 0.5 else "black"
+                place = (left + (j + 0.5) * cell, above + (k + 0.5) * cell)
+                draw.text(place, f"{counts[k, j]}", fill=ink, font_size=11, anchor="mm")
+        sheet.paste(rows, (left - side, above))
+        sheet.paste(columns.transpose(Image.Transpose.ROTATE_90), (left, top))
+    return np.array(sheet)
 
 
 def mistakes_image(
@@ -41,7 +73,7 @@ def mistakes_image(
         tile = read_image(root / split.images[index], value_range=value_range)
         tile.thumbnail((TILE, TILE))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
-        predicted, true = (predictions.class_names[k][:24] for k in (shares[index].argmax(), split.labels[index]))
-        caption = f"{predicted} {shares[index].max():.0%}\ntruly {true}"
-        draw.text((left + 3, top + TILE + 1), caption, fill="black", font_size=11)
+        predicted, true = (predictions.class_names[k][:LETTERS] for k in (shares[index].argmax(), split.labels[index]))
+        caption = f"predicted {predicted} {shares[index].max():.0%}\ntrue {true}"
+        draw.text((left + 3, top + TILE + 1), caption, fill="black", font_size=13)
     return np.array(sheet)

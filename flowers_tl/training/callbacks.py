@@ -20,6 +20,7 @@ from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import ResumePoint
 from flowers_tl.training.freeze_check import FreezeCheck
+from flowers_tl.training.tensorboard import LAYOUT
 
 
 def find_callback(trainer: Trainer, kind: type[Callback]) -> Any:
@@ -170,7 +171,8 @@ class PredictionCollector(Callback):
 
 
 class ImageGrid(Callback):
-    """Show one training batch in TensorBoard as the network takes it: cropped, flipped, mixed, in natural colours."""
+    """Show in TensorBoard one training batch as the network takes it, in natural colours, and where train and val stand
+    together."""
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
@@ -180,7 +182,8 @@ class ImageGrid(Callback):
             if images.shape[-1] > 112:
                 images = interpolate(images, (112, 112), mode="area")
             images = denormalise(images, *module.backbone.norm)
-            trainer.logger.experiment.add_image("train/pictures", make_grid(images.cpu(), nrow=8), 0)
+            trainer.logger.experiment.add_image("train/images", make_grid(images.cpu(), nrow=8), 0)
+            trainer.logger.experiment.add_custom_scalars(LAYOUT)
 
 
 class MovingAverage(WeightAveraging):

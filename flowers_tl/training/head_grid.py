@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -33,7 +32,8 @@ from flowers_tl.training.factory import describe_run, initial_model, prepare_fea
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs
-from flowers_tl.training.trainer import lightning_quieted, make_trainer, record_predictions
+from flowers_tl.training.tensorboard import TensorBoard, log_hyperparameters, record_predictions
+from flowers_tl.training.trainer import lightning_quieted, make_trainer
 from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import log, track
@@ -229,7 +229,7 @@ def record(
     with suppress(Diverged), folder as run, run.clock.stopped():
         run.clock.seconds = dict(seconds)
         run.update(head.result)
-        logger = TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False)
+        logger = TensorBoard(run.folder)
         for row in head.history:
             run.append_history(row)
             logger.log_metrics({key: value for key, value in row.items() if "/" in key}, step=row["step"] - 1)
@@ -237,6 +237,6 @@ def record(
             logger.finalize("failed")
             raise head.diverged
         record_predictions(run, logger, data, logits)
-        logger.finalize("success")
+        log_hyperparameters([logger], head.config, head.result, head.history[-1]["step"] if head.history else 0)
         with atomic_write(run.folder / "head.pt") as beside:
             torch.save(state, beside)

@@ -38,12 +38,11 @@ from flowers_tl.training.feature_data import FeatureDataModule, RunData
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.gpu_memory import describe_device, peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
+from flowers_tl.training.tensorboard import log_hyperparameters, record_predictions
 from flowers_tl.training.trainer import (
     lightning_quieted,
-    log_hyperparameters,
     make_trainer,
     processes_released,
-    record_predictions,
     without_loggers,
 )
 from flowers_tl.training.validate import validate_config, validated_data
@@ -102,7 +101,7 @@ def train(
         with peak_memory_recorded(run, trainer.strategy.root_device, config["data"]["batch_size"]):
             fit(run, model, trainer, run_data, start)
             test(config, run, model, trainer, run_data, data)
-        log_hyperparameters(trainer, run.result)
+        log_hyperparameters(trainer.loggers, config, run.result, trainer.global_step)
     if run.record:
         print_outcome(run.result, run.folder)
     return run.result

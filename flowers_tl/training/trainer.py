@@ -4,22 +4,17 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.results.images import confusion_image, mistakes_image
-from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.training.callbacks import (
     GroupCurves,
@@ -33,6 +28,7 @@ from flowers_tl.training.divergence import DivergenceCheck
 from flowers_tl.training.factory import has_validation
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.progress import EpochLines, ProgressBar
+from flowers_tl.training.tensorboard import TensorBoard
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import in_terminal
@@ -123,7 +119,7 @@ def make_trainer(
         **arguments,
         plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), AtomicCheckpoints()],
         callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
-        logger=TensorBoardLogger(run.folder, name="", version="", default_hp_metric=False, purge_step=first_step),
+        logger=TensorBoard(run.folder, purge_step=first_step),
         default_root_dir=run.folder,
         # The data module deals the images out itself, none twice in val and test.
         use_distributed_sampler=False,
@@ -203,48 +199,3 @@ def without_loggers(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.loggers = loggers
-
-
-def collect_predictions(data: ImageDataModule, logits: Mapping[str, np.ndarray | None]) -> Predictions:
-    """The logits of each split's first images, float32 (n, classes), with labels and files; None: not measured."""
-    splits = {}
-    for name, values in logits.items():
-        if values is not None:
-            images, count = data.images[name], len(values)
-            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
-            splits[name] = SplitPredictions(values, np.array(images.labels[:count]), files)
-    return Predictions(list(data.class_names), splits)
-
-
-def record_predictions(
-    run: RunFolder, logger: TensorBoardLogger | None, data: ImageDataModule, logits: Mapping[str, np.ndarray | None]
-) -> None:
-    """Write ``predictions.npz``, and show in TensorBoard which classes are confused, and the worst mistakes.
-
-    Args:
-        run: whose folder gets them.
-        logger: of the run.
-        data: on which they were measured.
-        logits: of each split's first images, float32 (n, classes); None where it was not measured.
-    """
-    predictions = collect_predictions(data, logits)
-    predictions.write(run.folder)
-    for name, split in predictions.splits.items() if logger else ():
-        logger.experiment.add_image(f"{name}/confusion", confusion_image(split), 0, dataformats="HWC")
-        mistakes = mistakes_image(predictions, split, data.root, value_range=data.value_range)
-        if mistakes is not None:
-            logger.experiment.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
-
-
-def log_hyperparameters(trainer: Trainer, result: dict[str, Any]) -> None:
-    """Fill TensorBoard's HPARAMS page: once, at the end, with the final metrics."""
-    values = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
-    values |= {"data": result["data"]["name"]} | {f"lr_{name}": lr for name, lr in result["learning_rates"].items()}
-    scores = {f"final/{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
-    # In a fast_dev_run there is only a logger that does nothing.
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            # At a step that a run which was killed just now takes back when it goes on.
-            known = {name: value for name, value in scores.items() if value is not None}
-            logger.log_hyperparams(values, known, trainer.global_step)
-            logger.finalize("success")

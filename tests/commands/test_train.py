@@ -90,11 +90,17 @@ def test_tensorboard_shows_curves_rates_images_and_hyperparameters(finished):
 
     events = EventMultiplexer().AddRunsFromDirectory(str(finished[1] / "outputs")).Reload()
     (tags,) = events.Runs().values()
-    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr/layer4", "lr/head"} <= set(tags["scalars"])
-    assert {"final/val_accuracy", "final/test_accuracy"} <= set(tags["scalars"])
-    assert {"train/pictures", "val/confusion", "test/confusion"} <= set(tags["images"])
+    first = [
+        *(f"accuracy/{split}" for split in ("test", "train", "val")),
+        *(f"loss/{split}" for split in ("test", "train", "val")),
+    ]
+    assert sorted(tags["scalars"])[:6] == first
+    assert {"stages/lr/layer4", "stages/lr/head", "result/val_accuracy", "result/test_accuracy"} <= set(tags["scalars"])
+    assert "epoch" not in tags["scalars"]
+    assert {"train/images", "val/confusion", "test/confusion"} <= set(tags["images"])
     (name,) = events.Runs()
-    assert len(events.Scalars(name, "val/loss")) == 2  # the best checkpoint's test adds no point
+    assert len(events.Scalars(name, "loss/val")) == 2  # the best checkpoint's test adds no point
+    assert "custom_scalars__config__" in events.GetAccumulator(name).summary_metadata
     assert "_hparams_/session_start_info" in events.GetAccumulator(name).summary_metadata
 
 

@@ -20,12 +20,37 @@ def split(tmp_path):
 
 
 def test_a_confusion_is_dark_where_true_and_answered_class_meet(split):
-    image = confusion_image(split)
-    cell = len(image) // 3
-    light = image[cell // 2 :: cell, cell // 2 :: cell].sum(axis=2) / (3 * 255)
+    image, cell = confusion_image(split, ["a", "b"]), 28
+    # The corner of each cell: its middle has the number of images.
+    light = image[-3 * cell + 2 :: cell, -3 * cell + 2 :: cell].sum(axis=2) / (3 * 255)
     assert light.shape == (3, 3)
     assert light[0, 1] == light[0, 2] == light[2, 0] == light[1, 1] == 1
     assert light[0, 0] == light[2, 2] < light[1, 0] == light[1, 2] < 1
+
+
+def test_a_confusion_has_the_names_of_few_classes_and_the_counts(split):
+    image, cell = confusion_image(split, ["a", "b", "c"]), 28
+    rows, columns = image[-3 * cell :, : -3 * cell], image[: -3 * cell, -3 * cell :]
+    # A name stands in line with its cells, in letters darker than grey.
+    for k in range(3):
+        assert (rows[k * cell : (k + 1) * cell] < 100).any()
+        assert (columns[:, k * cell : (k + 1) * cell] < 100).any()
+    # The row of the second class has an image in the first column and in the third, none in its own.
+    inks = [len(np.unique(image[-2 * cell : -cell, (k - 3) * cell : (k - 2) * cell or None])) > 3 for k in range(3)]
+    assert inks == [True, False, True]
+    assert not np.array_equal(confusion_image(split, ["a", "b", "c"]), confusion_image(split, ["a", "b", "d"]))
+
+
+def test_of_many_classes_the_most_confused_are_named():
+    logits = np.eye(40, dtype=np.float32)[[*range(40), 7, 7]]
+    answers = SplitPredictions(logits, np.array([*range(40), 3, 3]), [])
+    names = [f"class {k}" for k in range(40)]
+    image = confusion_image(answers, names)
+    other = confusion_image(answers, [*names[:7], "other", *names[8:]])
+    assert image.shape == other.shape == (3 * 16 + 4 + 40 * 15, 600, 3)
+    differs = (image != other).any(axis=(1, 2))
+    assert differs[32:48].any()
+    assert not differs[48:].any()
 
 
 def test_the_surest_mistake_comes_first_with_its_image(split, tmp_path):

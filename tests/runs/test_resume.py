@@ -175,7 +175,7 @@ def test_tensorboard_shows_each_epoch_once(run, tmp_path):
     run("one", ckpt_path="last", given=("ckpt_path",))
     events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "one")).Reload()
     (name,) = events.Runs()
-    assert len(events.Scalars(name, "val/loss")) == 3
+    assert len(events.Scalars(name, "loss/val")) == 3
 
 
 def test_nothing_to_go_on_from_is_an_error_and_no_fresh_start(run, tmp_path):
