@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flowers_tl.report.answer import answer
 from flowers_tl.report.paired_tests import compare_with_others
+from flowers_tl.report.paper import paper_files
 from flowers_tl.report.recommendation import by_train_images
 from flowers_tl.report.render import render_html, render_markdown
 from flowers_tl.report.summary import ComparisonSummary, summarize
@@ -11,7 +12,7 @@ from flowers_tl.report.table import to_csv
 from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.files import atomic_folder, validate_overwrite
 
-FILES = ("report.html", "report.csv", "report.md")
+FILES = ("report.html", "report.csv", "report.md", "report.tex", "references.bib", "per_run.csv", "per_class.csv")
 # Words in the page that a user's file does not have.
 REPORT_MARK = "Report of flowers_tl</title>"
 
@@ -37,7 +38,7 @@ def recommendation_lines(summary: ComparisonSummary) -> list[str]:
 
 
 def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | None = None) -> Path:
-    """Write ``report.html``, ``report.csv`` and ``report.md`` into the folder; return the page.
+    """Write :data:`FILES` into the folder; return the page.
 
     Images are those below ``root``, else below the folder that a run names, if they are the very ones that it was tested on.
 
@@ -52,6 +53,7 @@ def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | No
         "report.html": render_html(summary, differences, root),
         "report.csv": to_csv(summary, differences),
         "report.md": render_markdown(summary, differences),
+        **paper_files(summary, differences),
     }
     with atomic_folder(Path(folder)) as beside:
         for name, text in texts.items():

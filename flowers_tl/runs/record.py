@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import platform
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -86,7 +87,7 @@ class RunFolder:
         try:
             if (file := self.continues / "result.json").is_file():
                 earlier = read_mapping(file, KINDS)
-                self.result |= {key: earlier[key] for key in ("solved_head",) if key in earlier}
+                self.result |= {key: earlier[key] for key in ("solved_head", "command") if key in earlier}
                 for phase in PHASES:
                     self.clock.seconds[phase] += earlier.get("seconds", {}).get(phase, 0.0)
             if (file := self.continues / "history.csv").is_file():
@@ -221,6 +222,12 @@ def divergence_reason(result: Mapping[str, Any]) -> str | None:
     losses = {split: (result.get(split) or {}).get("loss") for split in ("val", "test")}
     wrong = [f"its {split} loss is {loss}" for split, loss in losses.items() if not math.isfinite(loss or 0)]
     return f"{' and '.join(wrong)}." if wrong else None
+
+
+def command_words() -> list[str]:
+    """The words of this run behind ``python -m flowers_tl.train``; none where a program of the user's trains."""
+    of_train = Path(sys.argv[0]).parts[-2:] == ("flowers_tl", "train.py")
+    return [word for word in sys.argv[1:] if not word.startswith("hydra.")] if of_train else []
 
 
 def versions() -> dict[str, str]:

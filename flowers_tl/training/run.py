@@ -21,7 +21,7 @@ from flowers_tl.models.metrics import EPOCH_METRICS
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.terminal_tables import print_classes, print_outcome, print_setup, print_stages
-from flowers_tl.runs.record import RunFolder
+from flowers_tl.runs.record import RunFolder, command_words
 from flowers_tl.runs.resume import (
     ResumePoint,
     find_checkpoint,
@@ -35,6 +35,7 @@ from flowers_tl.runs.run_id import identify
 from flowers_tl.training.callbacks import PredictionCollector, Recorder, find_callback, restore_records
 from flowers_tl.training.factory import describe_run, initial_model, make_model, prepare_features, prepare_run_data
 from flowers_tl.training.feature_data import FeatureDataModule, RunData
+from flowers_tl.training.flops import count_flops
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.gpu_memory import describe_device, peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
@@ -101,6 +102,7 @@ def train(
         with peak_memory_recorded(run, trainer.strategy.root_device, config["data"]["batch_size"]):
             fit(run, model, trainer, run_data, start)
             test(config, run, model, trainer, run_data, data)
+        run.update({"flops": count_flops(config, data.num_classes, run.result["epochs"], data.sizes["train"])})
         log_hyperparameters(trainer.loggers, config, run.result, trainer.global_step)
     if run.record:
         print_outcome(run.result, run.folder)
@@ -124,10 +126,14 @@ def prepare(
         model.compile()
     trainer = make_trainer(config, run, model, *callbacks, first_step=start.first_step)
     run_data = prepare_run_data(config, data, model, trainer, start.epoch)
-    run.update(describe_run(config, model, data, run_data))
+    device = describe_device(trainer.strategy.root_device)
+    # A run that goes on was begun by another command.
+    run.update(
+        {"command": command_words()} | run.result | describe_run(config, model, data, run_data) | {"device": device}
+    )
     if run.record:
         print_stages(model.stage_rows(), config["strategy"]["name"], config["backbone"]["name"])
-        print_setup(run.result, data.num_classes, describe_device(trainer.strategy.root_device), data.cache is not None)
+        print_setup(run.result, data.num_classes, device, data.cache is not None)
     return model, trainer, run_data
 
 

@@ -8,14 +8,15 @@ from markupsafe import Markup
 
 
 def render(package: str, name: str, **values: object) -> str:
-    """Fill the template ``templates/NAME`` of a package: Markdown if the name ends with ``.md.j2``, else HTML.
+    """Fill the template ``templates/NAME`` of a package: Markdown if the name ends with ``.md.j2``, LaTeX if with ``.tex.j2``,
+    BibTeX, into which no value goes, or HTML.
 
     Only values of type Markup, and what a template marks with ``| safe``, pass unescaped.
     """
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=True,
-        finalize=escape_markdown if name.endswith(".md.j2") else keep_units_together,
+        finalize=ESCAPES.get(name.split(".", 1)[1], keep_units_together),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -44,8 +45,25 @@ def escape_markdown(value: object) -> Markup:
     return Markup(re.sub(marks, r"\\\1", re.sub(r"\s+", " ", str(value))))
 
 
+def escape_latex(value: object) -> Markup:
+    """Text that LaTeX typesets as it is.
+
+    >>> print(escape_latex("50 % of a_b"))
+    50 \\% of a\\_b
+    """
+    if isinstance(value, Markup):
+        return value
+    names = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+    escapes = {letter: f"\\text{name}{{}}" for letter, name in names.items()} | {c: f"\\{c}" for c in "&%$#_{}"}
+    return Markup("".join(escapes.get(letter, letter) for letter in re.sub(r"\s+", " ", str(value))))
+
+
 def keep_units_together(value: object) -> object:
     """HTML in which a number and its unit stay on one line; Jinja2 escapes it afterwards."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return value.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
+
+
+# By what follows the first dot of a template's name.
+ESCAPES = {"md.j2": escape_markdown, "tex.j2": escape_latex}

@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from flowers_tl.utils.templates import escape_markdown, render
+from flowers_tl.utils.templates import escape_latex, escape_markdown, render
 
 HOSTILE = "<b>\n# a | `b` [c](d) \\"
 
@@ -59,3 +59,12 @@ def test_a_name_is_no_emphasis_no_formula_and_no_entity(name):
     assert not re.search(r"[*$~&\[]|\b_\w+_\b", unescaped)
     assert re.sub(r"\\(?=[^\w\s]|_)", "", escape_markdown(name)) == name
     assert escape_markdown("fine_tuning") == "fine_tuning"
+
+
+def test_values_are_escaped_for_latex(package):
+    name = package(a_tex_j2="\\textbf{ {{- value }}} {{ marked }}\n")
+    shown = render(name, "a.tex.j2", value="50 % of $x_1$ & {y}\n#2", marked=Markup("$\\pm$"))
+    assert shown == "\\textbf{50 \\% of \\$x\\_1\\$ \\& \\{y\\} \\#2} $\\pm$\n"
+    assert escape_latex("a\\b~c^d<e>f|") == (
+        "a\\textbackslash{}b\\textasciitilde{}c\\textasciicircum{}d\\textless{}e\\textgreater{}f\\textbar{}"
+    )
