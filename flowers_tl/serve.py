@@ -9,8 +9,8 @@ from flowers_tl.utils.errors import validate_count
 
 @dataclass(kw_only=True)
 class ServeOptions(NetworkOptions):
-    """A local page: drop an image, see the most likely classes, training images of these classes if they are on this
-    machine, and a heat map. Only this machine can open the page unless host= says otherwise."""
+    """A local page: drop images, see the most likely classes, training images of these classes if they are on this
+    machine, and a heat map; programs use POST /predict. Only this machine can open it unless host= says otherwise."""
 
     host: str = "127.0.0.1"
     """Address to listen on; with 0.0.0.0 other computers can open the page too."""
@@ -20,6 +20,8 @@ class ServeOptions(NetworkOptions):
     """Size of the largest file that is accepted, in megabytes."""
     explain: bool = True
     """false: without the heat map, which needs captum."""
+    conformal: float = 0.1
+    """Share of the run's validation images whose true class may be below the probability from which a class is sure."""
 
 
 @command
@@ -32,7 +34,9 @@ def main(options: ServeOptions) -> None:
     import_gradio()
     validate_address(options.host, options.port)
     network = load_network(options.ckpt, options.backbone, options.backbone__weights, options.device)
-    serve(network, find_examples(network), options.host, options.port, options.max_mb, options.explain)
+    serve(
+        network, find_examples(network), options.host, options.port, options.max_mb, options.explain, options.conformal
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A local web page to try a network: upload an image, see the most likely classes and a heat map."""
+"""A local web page to try a network: upload images, see the most likely classes and a heat map."""
 
 import os
 import socket
@@ -8,17 +8,21 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_hex
 
 from flowers_tl.data.registry import find_data
-from flowers_tl.inference.explanations import explain_images
+from flowers_tl.inference.explanations import explain_images, prepare_first
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
+from flowers_tl.inference.web_answers import TOP, describe, endpoint, explain_threshold, find_threshold, judge
 from flowers_tl.results.load_runs import are_recorded
 from flowers_tl.utils.errors import UserError, needs_extra
 from flowers_tl.utils.notes import log
 from flowers_tl.utils.templates import escape_markdown
 
-TOP = 5
+# Images of an upload that are answered.
+MOST = 12
+GALLERY: dict[str, Any] = {"columns": TOP, "height": "auto", "interactive": False}
 # Visitors that are answered at once: a large image of one, which takes some seconds to read, does not stop the others.
 VISITORS = 4
 # Those of gradio's theme would be loaded from a server.
@@ -26,17 +30,25 @@ FONTS = ("system-ui", "sans-serif")
 
 
 def serve(
-    network: Predictor, examples: Mapping[str, Path], host: str, port: int, max_mb: int, explain: bool = True
+    network: Predictor,
+    examples: Mapping[str, Path],
+    host: str,
+    port: int,
+    max_mb: int,
+    explain: bool = True,
+    alpha: float = 0.1,
 ) -> None:
-    """Serve the page until it is interrupted.
+    """Serve the page, and ``POST /predict``, until it is interrupted.
 
     Args:
         network, examples, explain: see :func:`make_page`.
+        alpha: see :func:`find_threshold`.
         host: address to listen on.
         port: port to listen on.
         max_mb: largest file that is taken, in megabytes.
     """
-    page = make_page(network, examples, explain)
+    threshold = find_threshold(network, alpha)
+    page = make_page(network, examples, explain, threshold, alpha)
     log.info(f"The page is at http://{host}:{port}; Ctrl-C ends it.")
     page.launch(
         server_name=host,
@@ -44,6 +56,8 @@ def serve(
         max_file_size=f"{max_mb}mb",
         allowed_paths=[str(path) for path in examples.values()],
         theme=import_gradio().themes.Default(font=FONTS, font_mono="monospace"),
+        css_paths=Path(__file__).with_name("templates") / "web_demo.css",
+        app_kwargs={"routes": [endpoint(network, max_mb, threshold)]},
         share=False,
         ssr_mode=False,
         footer_links=[],
@@ -75,70 +89,102 @@ def find_examples(network: Predictor) -> dict[str, Path]:
     return {train.classes[label]: file for label, file in pairs}
 
 
-def make_page(network: Predictor, examples: Mapping[str, Path], explain: bool = True) -> Any:
+def make_page(
+    network: Predictor,
+    examples: Mapping[str, Path],
+    explain: bool = True,
+    threshold: float | None = None,
+    alpha: float = 0.1,
+) -> Any:
     """Build the page, a ``gradio.Blocks``.
 
     Args:
         network: the network.
-        examples: an image of some classes, shown beside their names.
+        examples: an image of some classes, shown beside their names, and to click.
         explain: whether to show a heat map, which needs captum.
+        threshold, alpha: see :func:`find_threshold`; without a threshold nothing is «not sure».
 
     Raises:
         UserError: if gradio is not installed.
     """
     gradio = import_gradio()
+    about = f"The {TOP} most likely of {len(network.class_names):,} classes, by {escape_markdown(network.name)}."
     with gradio.Blocks(title=f"flowers_tl: {network.name}") as page:
-        gradio.Markdown(
-            f"# What is it?\nThe {TOP} most likely of {len(network.class_names):,} classes, by {escape_markdown(network.name)}."
-        )
+        gradio.Markdown(f"# What is it?\n{about} {explain_threshold(threshold, alpha)}")
         with gradio.Row():
             with gradio.Column():
-                file = gradio.File(label="An image", file_count="single", type="filepath", elem_id="upload")
+                files = gradio.File(label="Images", file_count="multiple", type="filepath", elem_id="upload")
+                tries = gradio.Gallery(
+                    [str(file) for file in list(examples.values())[:TOP]],
+                    **GALLERY | {"label": "Or click a training image", "elem_id": "tries", "visible": bool(examples)},
+                )
                 message = gradio.Markdown(visible=False, elem_id="message")
-                classes = gradio.Label(label="Most likely classes", num_top_classes=TOP, elem_id="answers")
-            with gradio.Column(), gradio.Row():
-                options = {"height": 240, "interactive": False, "buttons": []}
+                every = gradio.Gallery(**GALLERY, label="Your images: click one", visible=False, elem_id="every")
+                verdict = gradio.Markdown(visible=False, elem_id="verdict")
+                classes = gradio.Label(label="Prediction", num_top_classes=TOP, visible=False, elem_id="answers")
+            with gradio.Column():
+                options = {"height": 240, "interactive": False, "buttons": [], "visible": False}
                 crop = gradio.Image(label="What the network sees of it", elem_id="crop", **options)
-                heat = gradio.Image(label="Evidence for the first class", visible=explain, elem_id="heat", **options)
-        gallery = gradio.Gallery(
-            label="Images of these classes",
-            columns=TOP,
-            height="auto",
-            visible=bool(examples),
-            interactive=False,
-            elem_id="gallery",
-        )
-        answer = answerer(network, examples, explain, gradio)
-        parts = [message, crop, heat, classes, gallery]
-        file.change(answer, file, parts, api_visibility="private", concurrency_limit=VISITORS)
+                heat = gradio.Image(label="Evidence for the first class", elem_id="heat", **options)
+                scale = gradio.HTML(visible=False, elem_id="scale")
+        gallery = gradio.Gallery(**GALLERY, label="Training images of these classes", visible=False, elem_id="gallery")
+        answer, paths = answerer(network, examples, explain, gradio, threshold), list(map(str, examples.values()))
+
+        def choose(chosen: list[str] | None, event: gradio.SelectData) -> list[Any]:
+            return answer(chosen, event.index)
+
+        def try_one(event: gradio.SelectData) -> list[Any]:
+            return answer(paths[event.index])
+
+        parts = [message, every, verdict, classes, crop, heat, scale, gallery]
+        how = {"api_visibility": "private", "concurrency_limit": VISITORS}
+        files.change(answer, files, parts, **how)
+        every.select(choose, files, parts, **how)
+        tries.select(try_one, None, parts, **how)
     return page
 
 
 def answerer(
-    network: Predictor, examples: Mapping[str, Path], explain: bool, gradio: Any
-) -> Callable[[str | None], list[Any]]:
-    """The function that maps an uploaded file to the values of the page's parts; several threads may call it."""
+    network: Predictor, examples: Mapping[str, Path], explain: bool, gradio: Any, threshold: float | None = None
+) -> Callable[..., list[Any]]:
+    """The function that maps uploaded files, and which of the readable ones is shown, to the page's parts; several threads
+    may call it."""
     # A heat map changes the network while it is computed.
     alone = Lock()
 
-    def answer(file: str | None) -> list[Any]:
-        if file is None:
-            return [gradio.Markdown(visible=False), *[None] * 4]
-        try:
-            prepared = {Path(file): network.prepare(file)}
+    def answer(files: list[str] | str | None, place: int = 0) -> list[Any]:
+        files = [files] if isinstance(files, str) else files or []
+        errors: list[UserError] = []
+        prepared = prepare_first(network, map(Path, files), MOST, errors.append)
+        message = " ".join(map(str, errors))
+        # Where it lies on this machine is not the visitor's business.
+        for file in files:
+            message = message.replace(file, Path(file).name)
+        values: list[Any] = [escape_markdown(message) or None, *[None] * 7]
+        if prepared:
             with alone:
-                (explanation,) = explain_images(network, prepared, TOP, heat=explain)
-        except UserError as error:
-            # Where it lies on this machine is not the visitor's business.
-            sentence = str(error).replace(file, Path(file).name)
-            return [gradio.Markdown(escape_markdown(sentence), visible=True), *[None] * 4]
-        crop, heat, top = explanation.pixels, None, explanation.top
-        if explain:
-            heat = blend(crop, HEAT(heat_norm([explanation])(explanation.evidence)))
-        gallery = [(str(examples[name]), name) for name, _ in top if name in examples]
-        return [gradio.Markdown(visible=False), (255 * crop).astype(np.uint8), heat, dict(top), gallery]
+                every = explain_images(network, prepared, TOP)
+                shown = list(prepared)[place]
+                (one,) = (
+                    explain_images(network, {shown: prepared[shown]}, TOP, heat=True) if explain else [every[place]]
+                )
+            crops = [((255 * each.pixels).astype(np.uint8), describe(each.top[:1])) for each in every]
+            training = [(str(examples[name]), name) for name, _ in one.top if name in examples]
+            values[1:5] = [crops if len(crops) > 1 else None, judge(one.top, threshold), dict(one.top), crops[place][0]]
+            if explain:
+                norm = heat_norm([one])
+                values[5:7] = [blend(one.pixels, HEAT(norm(one.evidence))), heat_scale(norm.vmax)]
+            values[7] = training or None
+        return [gradio.update(value=value, visible=value is not None) for value in values]
 
     return answer
+
+
+def heat_scale(most: float) -> str:
+    """The colours of a heat map from 0 to ``most``, as HTML."""
+    colours = ", ".join(to_hex(HEAT(k / 8)) for k in range(9))
+    bar = f'<span class="bar" style="background: linear-gradient(90deg, {colours})"></span>'
+    return f"0 {bar} {most:.1f}<br>evidence for the class, in multiples of the mean"
 
 
 def import_gradio() -> Any:

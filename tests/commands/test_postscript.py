@@ -102,7 +102,7 @@ def test_commands_that_ask_a_network_tell_of_it(bait, run_folder, tmp_path, caps
 def test_the_page_tells_of_it(bait, run_folder):
     from flowers_tl.inference.web_demo import answerer
 
-    gradio = SimpleNamespace(Markdown=lambda text="", visible=True: text)
+    gradio = SimpleNamespace(update=lambda value, visible: value)
     answer = answerer(flowers_tl.load(run_folder), {}, False, gradio)
     assert answer(str(bait / "aster" / "bait.jpg"))[0].startswith("bait.jpg can't be read as an image (it is none of")
 

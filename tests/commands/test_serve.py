@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
@@ -130,6 +130,8 @@ def test_a_bad_file_gets_a_sentence(page, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
     page.upload(tmp_path / "bad.jpg")
     page.wait(lambda: "bad.jpg can't be read as an image" in page.text("message"))
+    style = "return getComputedStyle(document.getElementById('message')).backgroundColor"
+    assert page.execute_script(style) == "rgb(253, 236, 234)"
     assert "%" not in page.text("answers")
     assert "/" not in page.text("message")
 
@@ -151,6 +153,13 @@ def test_nothing_is_asked_from_the_network(page, address, flower):
             asked.append(message["params"]["request"]["url"])
     assert asked
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_a_program_is_answered_as_the_docs_say(address, flower):
+    file, logits = flower
+    request = Request(f"{address}/predict", file.read_bytes(), {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = json.loads(urlopen(request, timeout=60).read())
+    assert answer["classes"][0]["class"] == f"drawn species {logits.argmax()}"
 
 
 def test_only_this_machine_can_open_it(address):
