@@ -51,7 +51,7 @@ def test_the_threshold_is_that_of_prediction_sets_by_val(run):
     # Of six images one may be missed: floor(7 * 0.2).
     assert threshold == np.sort(true)[0]
     assert (true >= threshold).mean() >= 0.8
-    with pytest.raises(UserError, match="conformal=1.5 must lie between 0 and 1"):
+    with pytest.raises(UserError, match=r"conformal=1\.5 must lie between 0 and 1"):
         find_threshold(flowers_tl.load(folder, "cpu"), 1.5)
 
 

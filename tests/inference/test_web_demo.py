@@ -3,7 +3,7 @@
 import socket
 import sys
 from threading import Event, Thread
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
@@ -29,7 +29,7 @@ def network():
     return Predictor(StagedNetwork("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
 
 
-def ask(network, files, examples={}, place=0, **more) -> dict:
+def ask(network, files, examples=MappingProxyType({}), place=0, **more) -> dict:
     """The values of the parts; what has none is not visible."""
     pairs = answerer(network, examples, False, PAIRS, **more)(files, place)
     assert all(visible == (value is not None) for value, visible in pairs)
