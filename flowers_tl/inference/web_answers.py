@@ -32,8 +32,8 @@ def find_threshold(network: Predictor, alpha: float) -> float | None:
         return None
     folder = trained.path.parent if trained.path.name == "head.pt" else trained.path.parent.parent
     with suppress(UserError, OSError, ValueError, KeyError, BadZipFile):
-        if read_result(folder).get("id") == trained.record.get("id"):
-            val = Predictions.read(folder).splits["val"]
+        if (kept := Predictions.read(folder)) and read_result(folder).get("id") == trained.record.get("id"):
+            val = kept.splits["val"]
             return conformal_threshold(val.logits / network.temperature, val.labels, alpha)
     return None
 

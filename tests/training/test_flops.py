@@ -11,7 +11,9 @@ RESNET18 = 2 * 1.814e9
 @pytest.fixture
 def flops(config):
     """Count the FLOPs of a strategy over so many images."""
-    return lambda *words, epochs=1, images=1: count_flops(config(["data=synthetic", *words]), 102, epochs, images)
+    return lambda *words, epochs=1, images=1: count_flops(
+        config(["data=synthetic", "data.image_size=224", *words]), 102, epochs, images
+    )
 
 
 def test_forward_is_what_is_published(flops):

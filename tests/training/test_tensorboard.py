@@ -51,7 +51,9 @@ def test_a_run_of_an_earlier_version_that_goes_on_keeps_its_tags(tmp_path, old):
 
 
 def test_charts_of_train_and_validation_are_laid_out(tmp_path):
-    TensorBoard(tmp_path).experiment.add_custom_scalars(LAYOUT)
+    logger = TensorBoard(tmp_path)
+    logger.experiment.add_custom_scalars(LAYOUT)
+    logger.finalize("success")
     content = read(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     (category,) = layout_pb2.Layout.FromString(content).category
     charts = {chart.title: list(chart.multiline.tag) for chart in category.chart}
