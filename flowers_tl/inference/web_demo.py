@@ -130,10 +130,11 @@ def make_page(
         gallery = gradio.Gallery(**GALLERY, label="Training images of these classes", visible=False, elem_id="gallery")
         answer, paths = answerer(network, examples, explain, gradio, threshold), list(map(str, examples.values()))
 
-        def choose(chosen: list[str] | None, event: gradio.SelectData) -> list[Any]:
+        # gradio reads the annotations: it passes the event to an argument of this type.
+        def choose(chosen: list[str] | None, event: gradio.SelectData) -> list[Any]:  # type: ignore[name-defined]
             return answer(chosen, event.index)
 
-        def try_one(event: gradio.SelectData) -> list[Any]:
+        def try_one(event: gradio.SelectData) -> list[Any]:  # type: ignore[name-defined]
             return answer(paths[event.index])
 
         parts = [message, every, verdict, classes, crop, heat, scale, gallery]
@@ -173,7 +174,7 @@ def answerer(
             values[1:5] = [crops if len(crops) > 1 else None, judge(one.top, threshold), dict(one.top), crops[place][0]]
             if explain:
                 norm = heat_norm([one])
-                values[5:7] = [blend(one.pixels, HEAT(norm(one.evidence))), heat_scale(norm.vmax)]
+                values[5:7] = [blend(one.pixels, HEAT(norm(one.evidence))), heat_scale(norm.vmax or 0.0)]
             values[7] = training or None
         return [gradio.update(value=value, visible=value is not None) for value in values]
 
