@@ -45,7 +45,7 @@ class ArticleOptions:
     check: bool = False
     """Check the article's four accuracies: exit code 1 unless each is within the tolerance that the seeds' spread gives."""
     out: Path = Path("outputs/article")
-    """Folder of article.json, article.md and article.png; the same command goes on with what is there."""
+    """Folder of article.json, article.md and article.png; the same command continues with what is there."""
     runs: Path | None = None
     """Folder of the runs; default: runs in out."""
     overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Job(NamedTuple):
         return words.replace(",", "").replace(" ", "_")
 
 
-@command(resume=lambda options: "; the same command goes on")
+@command(resume=lambda options: "; the same command continues")
 def main(options: ArticleOptions) -> int | None:
     """Run all jobs, the most important first; write article.json as they come, then the tables and the figure."""
     seeds = [word.strip() for word in options.seeds.split(",")]

@@ -49,12 +49,12 @@ class BusyOptions:
     repeats: int = 3
     """Measure all so many times; the median counts."""
     out: Path = Path("outputs/busy")
-    """Folder of busy.json, the logs and the cache; the same command goes on with what is there."""
+    """Folder of busy.json, the logs and the cache; the same command continues with what is there."""
     overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
     """What all runs get besides: backbone=..., data.limit=..."""
 
 
-@command(resume=lambda options: "; the same command goes on")
+@command(resume=lambda options: "; the same command continues")
 def main(options: BusyOptions) -> None:
     """Measure each combination, the settings in turn, and write the JSON as the results come."""
     from benchmarks.measure import describe_machine

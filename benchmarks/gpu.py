@@ -1,6 +1,6 @@
 """Measure on one machine what docs/speed.md says of a GPU: ``python -m benchmarks.gpu``; benchmarks/gpu.sh does all of it.
 
-Every result is kept as it comes, so that a stop after any minute leaves what was measured; the same command goes on.
+Every result is kept as it comes, so that a stop after any minute leaves what was measured; the same command continues.
 """
 
 import csv
@@ -46,7 +46,7 @@ class GpuOptions:
     """What train takes: data=..., data.limit=..., trainer.max_epochs=..."""
 
 
-@command(resume=lambda options: "; the same command goes on with what was measured")
+@command(resume=lambda options: "; the same command continues with what was measured")
 def main(options: GpuOptions) -> None:
     """Measure all, the most important first; write the JSON after each."""
     from flowers_tl.runs.record import versions

@@ -132,7 +132,7 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
     """The dataclass with what the command line says.
 
     Raises:
-        UserError: for an option that there is not, one that is named twice, a value that can't be, or one that is missing.
+        UserError: for an option that there is not, one that is given twice, a value that can't be, or one that is missing.
     """
     options = read_options(schema)
     by_key = {option.key: option for option in options if not option.words}
@@ -143,7 +143,7 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
             placeholders = {key: option.placeholder for key, option in by_key.items()}
             raise UserError(explain_flag(key, text or " ".join(arguments[number + 1 : number + 2]), placeholders))
         if word in by_key:
-            raise UserError(f"{word} names nothing: say {by_key[word].typed}.")
+            raise UserError(f"{word} has no value: write {by_key[word].typed}.")
         option = by_key.get(key) if equals else None
         if option:
             value = option.read(text)
@@ -156,7 +156,7 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
         if option.repeatable:
             values.setdefault(option.name, []).append(value)
         elif option.name in values:
-            raise UserError(f"{option.typed if option.words else option.key} is named twice: name it once.")
+            raise UserError(f"{option.typed if option.words else option.key} is given twice: give it once.")
         else:
             values[option.name] = value
     for option in options:
@@ -172,7 +172,7 @@ def explain_flag(flag: str, value: str, known: Mapping[str, str]) -> str:
         key, value = key.removeprefix("no_"), "false"
     if key not in known:
         return f"There is no option '{flag}': {suggest(key, known, most=20)}."
-    return f"Options are typed key=value: say {key}={value or known[key]} instead of {flag}."
+    return f"Options are written key=value: use {key}={value or known[key]} instead of {flag}."
 
 
 def command(

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
+from traceback import walk_tb
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -38,6 +39,9 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
         return f"{error}: {path_remedy}."
     if "Config group override must be" in str(error):
         return "A choice must be a name, as in strategy=fine_tuning: --help lists the choices."
+    # OmegaConf counts a list's items, and meets a name where a number must be.
+    if (match := re.fullmatch(r"invalid literal for int\(\) with base 10: '(.*)'", str(error))) and in_omegaconf(error):
+        return f"'{match[1]}' is no row of the table: rows are counted from 0, as in strategy.table.0.lr=1e-3."
     if not isinstance(error, COMPOSE_ERRORS):
         text = first_line(str(error) or "no message")
         return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where it came from)."
@@ -69,6 +73,12 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
                 return f"{key}{f'={value[1]}' if value else ''} {ours}."
         return f"{key}: {text}."
     return f"{first_line(str(error))}."
+
+
+def in_omegaconf(error: Exception) -> bool:
+    """Say whether OmegaConf's own code raised the error."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("omegaconf.")
 
 
 def unknown_key(key: str, schema: Any) -> str:

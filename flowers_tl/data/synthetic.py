@@ -43,7 +43,7 @@ class SyntheticDataModule(TorchvisionDataModule):
 
     Args:
         root: folder under which a folder for these drawings is made; by default ``data``.
-        num_classes: species.
+        num_classes: species; None draws 8.
         train_per_class, val_per_class, test_per_class: images of each species in the three splits.
         image_size: side of the crop, in pixels.
         first_species: number of the first species; ranges that do not meet give different flowers.
@@ -53,7 +53,7 @@ class SyntheticDataModule(TorchvisionDataModule):
     def __init__(
         self,
         root: str | None = None,
-        num_classes: int = 8,
+        num_classes: int | None = 8,
         train_per_class: int = 10,
         val_per_class: int = 10,
         test_per_class: int = 20,
@@ -62,6 +62,7 @@ class SyntheticDataModule(TorchvisionDataModule):
         num_workers: int | None = 0,
         **others: Any,
     ) -> None:
+        num_classes = 8 if num_classes is None else num_classes
         sizes = {"num_classes": num_classes, "image_size": image_size, "num_workers": num_workers}
         super().__init__("flowers", root or "data", **sizes, **others)
         self.name, self.reader, self.default_num_classes = "synthetic", DrawnFlowers, num_classes

@@ -73,7 +73,7 @@ def validate_address(host: str, port: int) -> None:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         raise UserError(
-            f"{host}:{port} can't be used ({error}): name another port=N, or a host= of this machine."
+            f"{host}:{port} can't be used ({error}): use another port=N, or a host= of this machine."
         ) from error
 
 

@@ -93,10 +93,10 @@ def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
     file = find_file(entry.url.rsplit("/", 1)[-1] if entry else weights)
     if file is not None:
         state, key = read_file(file)
-        fitted, told = fit_names(state, backbone.name, backbone.network.state_dict())
+        fitted, changes = fit_names(state, backbone.name, backbone.network.state_dict())
         # The checkpoints of this project and of Lightning have this key.
-        if told := [*([f"its {key}"] if key not in (None, "state_dict") else []), *told]:
-            log_note(f"{weights} is read as weights of {backbone.name}: {', '.join(told)}.")
+        if changes := [*([f"its {key}"] if key not in (None, "state_dict") else []), *changes]:
+            log_note(f"{weights} is read as weights of {backbone.name}: {', '.join(changes)}.")
         return fitted
     if entry is None:
         folder = os.environ.get("FLOWERS_TL_WEIGHTS")

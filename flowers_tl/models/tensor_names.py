@@ -102,17 +102,17 @@ def fit_names(
     }
     # The first, and so the shortest, of those that fit equally.
     prefix = max(below, key=lambda one: len(known.keys() & set(below[one].values())))
-    names, told = below[prefix], []
+    names, changes = below[prefix], []
     if prefix and prefix != CHECKPOINT_PREFIX:
-        told.append(f"without the prefix {prefix}")
+        changes.append(f"without the prefix {prefix}")
         if left := sorted(state.keys() - names.keys()):
-            told.append(f"without {shorten(left)}")
+            changes.append(f"without {shorten(left)}")
     if any(key.removeprefix(prefix) != name for key, name in names.items()):
-        told.append("renamed from timm's names")
+        changes.append("renamed from timm's names")
     if half := {str(state[key].dtype).removeprefix("torch.") for key in names} & {"float16", "bfloat16"}:
-        told.append(f"converted from {' and '.join(sorted(half))}")
+        changes.append(f"converted from {' and '.join(sorted(half))}")
     fitted = {name: state[key] for key, name in names.items()}
     # timm's has one axis.
     scales = {name for name in fitted.keys() & known.keys() if name.endswith("layer_scale")}
     fitted |= {name: fitted[name].reshape(-1, 1, 1) for name in scales}
-    return fitted, told
+    return fitted, changes

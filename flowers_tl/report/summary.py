@@ -178,8 +178,8 @@ def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions 
             first_value, first = known.setdefault(what, (value, run))
             if value != first_value:
                 raise UserError(
-                    f"{first.folder} and {run.folder} have different {what}, so one report can't compare them: name "
-                    "runs of one protocol only."
+                    f"{first.folder} and {run.folder} have different {what}, so one report can't compare them: "
+                    "compare only runs of the same data and classes."
                 )
 
 

@@ -75,6 +75,7 @@ train optimizer.lr=1e-3 -> strategy.table.0.lr
 train strategy.lr=1e-3 -> 'strategy.lr'
 train strategy.table.0.rate=1e-3 -> 'strategy.table.0.rate'
 train strategy.table.5.lr=1e-3 -> strategy.table
+train strategy.table.lr=1e-3 -> strategy.table.0.lr
 train model=resnet18 -> 'model'
 train seeds=3 -> heads.seeds
 train output=there -> 'output'

@@ -60,7 +60,7 @@ def test_overrides_are_handed_on_as_they_are():
 
 def test_only_what_may_be_repeated_is_named_twice():
     assert read("images=y").images == [Path("x"), Path("y")]
-    with pytest.raises(UserError, match="top is named twice"):
+    with pytest.raises(UserError, match="top is given twice"):
         read("top=3", "top=3")
 
 
@@ -72,12 +72,12 @@ def test_only_what_may_be_repeated_is_named_twice():
         ("top=many", "top=many is not a whole number"),
         ("share=half", "share=half is not a number"),
         ("top=", "top= is empty: give it a value, or leave it out."),
-        ("top", "top names nothing: say top=N."),
+        ("top", "top has no value: write top=N."),
         ("format=xml", "format=xml must be table or csv"),
         ("explain=yes", "explain=yes must be true or false"),
         ("trainer.devices=1", "There is no option 'trainer.devices'"),
-        ("--top=3", "say top=3 instead of --top"),
-        ("--no-explain", "say explain=false instead of --no-explain"),
+        ("--top=3", "use top=3 instead of --top"),
+        ("--no-explain", "use explain=false instead of --no-explain"),
         ("--frmat=csv", "There is no option '--frmat': did you mean 'format'"),
         ("-m", "-m can't be read as key=value"),
     ],
@@ -90,7 +90,7 @@ def test_what_can_not_be_is_one_sentence(word, sentence):
 
 
 def test_a_flag_with_its_value_in_the_next_word_is_explained_with_it():
-    with pytest.raises(UserError, match="say top=20 instead of --top"):
+    with pytest.raises(UserError, match="use top=20 instead of --top"):
         read("--top", "20")
 
 

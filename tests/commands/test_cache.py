@@ -26,12 +26,12 @@ def test_the_command_lists_and_clears(run_command, tmp_path):
     ("words", "sentence"),
     [
         (["folder=x"], "There is no option 'folder'"),
-        (["dir"], "dir names nothing"),
+        (["dir"], "dir has no value"),
         (["dir="], "dir= is empty"),
         (["dir=nowhere"], "dir=nowhere is no folder"),
         (["unused_days=-1"], "unused_days=-1 must be a number of days"),
         (["unused_days=nan"], "unused_days=nan must be a number of days"),
-        (["unused_days=1", "unused_days=2"], "unused_days is named twice"),
+        (["unused_days=1", "unused_days=2"], "unused_days is given twice"),
     ],
 )
 def test_nothing_is_cleared_by_a_slip(words, sentence, tmp_path, monkeypatch, capsys):

@@ -101,7 +101,7 @@ def test_a_wrong_key_is_told_with_the_nearest_right_one(name, capsys):
     key = next(option.key for option in reversed(options(name)) if not option.words)
     for word, sentence in (
         (f"{key[:-1]}x=1", f"did you mean '{key}'"),
-        (f"--{key}=1", f"say {key}=1 instead of --{key}"),
+        (f"--{key}=1", f"use {key}=1 instead of --{key}"),
     ):
         with pytest.raises(SystemExit) as end:
             import_module(f"flowers_tl.{name}").main([word])

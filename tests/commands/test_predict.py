@@ -121,7 +121,7 @@ def test_imagenets_classes_are_asked_without_a_checkpoint(photos, tmp_path, caps
         (["images={photos}", "ckpt=nowhere"], "ckpt=nowhere is not there"),
         (["images={photos}", "backbone=resnet81"], "did you mean 'resnet18'"),
         (["images={photos}", "backbone=resnet18", "backbone.weights=null"], "would predict at random"),
-        (["images={photos}", "ckpt={run}", "ckpt={run}"], "ckpt is named twice"),
+        (["images={photos}", "ckpt={run}", "ckpt={run}"], "ckpt is given twice"),
         (["images={photos}", "ckpt={run}", "top=0"], "top=0"),
         (["images={photos}", "ckpt={run}", "device=gpu"], "device=gpu is unknown"),
         (["images={photos}", "ckpt={run}", "devce=cpu"], "did you mean 'device'"),

@@ -46,9 +46,9 @@ def test_help_is_quick():
 
 def test_a_flag_of_version_0_1_is_explained(capsys):
     for words, sentence in (
-        (["--trials", "20"], "say trials=20 instead of --trials"),
-        (["--no-pruning"], "say pruning=false instead of --no-pruning"),
-        (["--confirm-seeds=2"], "say confirm_seeds=2 instead of --confirm-seeds"),
+        (["--trials", "20"], "use trials=20 instead of --trials"),
+        (["--no-pruning"], "use pruning=false instead of --no-pruning"),
+        (["--confirm-seeds=2"], "use confirm_seeds=2 instead of --confirm-seeds"),
         (["--seed", "1"], "There is no option '--seed': did you mean 'search_seed'?"),
     ):
         with pytest.raises(SystemExit):

@@ -174,7 +174,7 @@ def test_only_this_machine_can_open_it(address):
 def test_a_port_that_is_taken_is_told(run_folder, address, run_command):
     done = run_command("serve", f"ckpt={run_folder}", f"port={address.rsplit(':', 1)[1]}")
     assert done.returncode == 1
-    assert "name another port=N" in done.stderr
+    assert "use another port=N" in done.stderr
 
 
 @pytest.mark.parametrize("word", ["port=70000", "max_mb=0"])

@@ -99,3 +99,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"can't be written to .*data.root=DIR"):
         SyntheticDataModule(root=str(tmp_path / "file"), **SMALL).prepare_data()
+
+
+def test_without_a_number_of_classes_eight_species_are_drawn(tmp_path):
+    data = SyntheticDataModule(root=str(tmp_path), **SMALL | {"num_classes": None})
+    data.prepare_data()
+    data.setup()
+    assert len(data.class_names) == data.num_classes == 8
