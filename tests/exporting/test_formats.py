@@ -47,7 +47,7 @@ def test_torchvision_takes_the_state_dict_of_every_network_strictly(name, tmp_pa
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_network_answers_alike_in_every_format_at_any_batch_size(name, tmp_path):
     network, inputs = living(name), torch.randn(3, 3, 224, 224)
-    metadata = {"backbone": json.dumps(name), "class_names": json.dumps(list("abcde"))}
+    metadata = {"backbone": json.dumps(name), "arguments": "{}", "class_names": json.dumps(list("abcde"))}
     files = {}
     for one in FORMATS.values():
         one.write(network, 224, metadata, tmp_path / one.file)
