@@ -71,7 +71,7 @@ class StagedNetwork(nn.Module):
             self.network = get_model(name, weights=None, **({"image_size": image_size} if family == "vit" else {}))
         except AssertionError as error:
             raise UserError(
-                f"data.image_size={image_size} does not fit {name} (it is no multiple of its patches): take 224, or another backbone."
+                f"data.image_size={image_size} does not fit {name} (it is no multiple of its patches): use 224, or another backbone."
             ) from error
         self.final = replace_final_layer(self.network, num_classes)
         self.stages: tuple[Stage, ...] = tuple(FAMILIES[family](self.network, *starts))

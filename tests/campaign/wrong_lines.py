@@ -102,7 +102,7 @@ train data.image_size=8 -> data.image_size=8
 train data.image_size=1000000 -> data.image_size=1000000
 train data.image_size=224x224 -> data.image_size
 train data.image_size=[224,224] -> data.image_size
-train backbone=vit_b_16 data.image_size=64 -> data.image_size
+train backbone=vit_b_16 data.image_size=72 -> data.image_size
 train data.num_workers=-1 -> data.num_workers=-1
 train data.num_workers=all -> data.num_workers
 train data.limit=0 -> data.limit=0

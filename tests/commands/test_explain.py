@@ -72,7 +72,7 @@ def test_a_sheet_has_twelve_images_and_says_what_it_leaves_out(run_folder, tmp_p
         )
         assert code == 1
         assert "00.png can't be read" in told
-        assert "sheet.svg, the first 12 of 13 images" in told
+        assert "sheet.svg, with the first 12 of 13 images" in told
         assert "01.png" in titles(figures[-1])
         assert "12.png" in titles(figures[-1])
         assert "13.png" not in titles(figures[-1])
