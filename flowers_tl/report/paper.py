@@ -31,10 +31,10 @@ def paper_files(summary: ComparisonSummary, differences: Sequence[PairedDifferen
 
 def run_row(label: str, run: Run, summary: ComparisonSummary) -> dict[str, object]:
     """The numbers of a run, shares from 0 to 1, seconds and FLOPs, and its command; an empty cell is not on record."""
-    result, flops = run.result, run.result.get("flops") or {}
-    row = {"strategy": label, "seed": result["seed"], "folder": run.folder.name, "epochs": result["epochs"]}
+    result, flops, seconds = run.result, run.result.get("flops") or {}, run.result.get("seconds") or {}
+    row = {"strategy": label, "seed": result["seed"], "folder": run.folder.name, "epochs": result.get("epochs", "")}
     row |= {f"{split}_{name}": number(value) for split in ("val", "test") for name, value in result[split].items()}
-    row |= {"seconds": result["seconds"].get("total", ""), "device": result.get("device", "")}
+    row |= {"seconds": seconds.get("total", ""), "device": result.get("device", "")}
     row |= {f"{kind}_flops": flops.get(kind, "") for kind in ("forward", "training")}
     words = run.result.get("command")
     command = " ".join(["python -m flowers_tl.train", *words]) if words else ""

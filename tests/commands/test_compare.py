@@ -56,7 +56,11 @@ def test_figures_are_written_beside_the_comparison(write, tmp_path):
     main(words)
     names = {"accuracy", "cost_parameters", "curves"}
     files = {f"{name}.{kind}" for name in names for kind in ("svg", "pdf")}
-    assert {path.name for path in (tmp_path / "there").iterdir()} == {"comparison.md", "comparison.png"} | files
+    assert {path.name for path in (tmp_path / "there").iterdir()} == {
+        "comparison.md",
+        "comparison.png",
+        "report",
+    } | files
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["out=x"], ["figures=jpg", "."]])
