@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flowers_tl.models.preprocessing import with_preprocessing
+
 # What Python runs first in each process: a job that is to be killed dies, the others say at their end what they saw.
 WITNESS = """
 import atexit, json, os, signal, sys, time
@@ -68,7 +70,8 @@ def test_jobs_run_at_the_same_time_each_on_a_device_of_its_own(run_command, tiny
     assert first["threads"] == second["threads"] == cores
     for seed in (0, 1):
         folder = tmp_path / "my sweep" / f"{seed}_feature_extraction_seed{seed}"
-        assert yaml.safe_load((folder / "config.yaml").read_text()) == config(tiny(seed=seed))
+        expected = with_preprocessing(config(tiny(seed=seed)))
+        assert yaml.safe_load((folder / "config.yaml").read_text()) == expected
         assert "Run folder: " in (folder / "log.txt").read_text()
         accuracy = json.loads((folder / "result.json").read_text())["val"]["accuracy"]
         assert f"seed={seed}  val accuracy {accuracy:.1%}" in process.stdout

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from flowers_tl.data.synthetic import SyntheticDataModule
+from flowers_tl.data.registry import make_data
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.training.callbacks import GroupCurves, MovingAverage
@@ -126,8 +126,7 @@ def test_what_is_kept_and_tested_is_the_average(config, tiny, tmp_path):
     assert result["best"]["epoch"] == 2
     assert result["val"]["loss"] == pytest.approx(float(rows[-1]["val/loss"]), abs=1e-6)
     assert result["best"]["val"]["loss"] == result["val"]["loss"]
-    arguments = {key: value for key, value in config(tiny(**keys))["data"].items() if key != "name"}
-    data = SyntheticDataModule(**arguments)
+    data = make_data(config(tiny(**keys)))
     data.setup()
     loader = data.test_dataloader()
     model = TransferClassifier.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt").eval()

@@ -41,14 +41,13 @@ def test_another_seed_is_another_run(run):
 
 
 def test_the_test_is_run_with_the_final_weights(run, config, tiny):
-    from flowers_tl.data.synthetic import SyntheticDataModule
+    from flowers_tl.data.registry import make_data
     from flowers_tl.data.transforms import normalise
     from flowers_tl.models.classifier import TransferClassifier
 
     folder = run(strategy="from_scratch", trainer__max_epochs=3)
     model = TransferClassifier.load_from_checkpoint(folder / "checkpoints" / "last.ckpt", map_location="cpu").eval()
-    arguments = {key: value for key, value in config(tiny())["data"].items() if key != "name"}
-    data = SyntheticDataModule(**arguments)
+    data = make_data(config(tiny()))
     data.prepare_data()
     data.setup()
     with torch.no_grad():
