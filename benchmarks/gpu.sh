@@ -37,7 +37,8 @@ if $rehearse; then
     backbones=resnet18:null
     drawings=$(mktemp -d)
     few=(data=synthetic "data.root=$drawings" data.num_classes=3 data.train_per_class=4 data.val_per_class=2
-        data.test_per_class=2 data.image_size=32 trainer.max_epochs=2 sweep=2 workers=0 large=mobilenet_v3_small)
+        data.test_per_class=2 data.image_size=32 trainer.max_epochs=2 sweep=2 workers=0 large=mobilenet_v3_small
+        minutes=600)
 else
     nvidia-smi > "$out/machine.txt" 2>&1
 fi
