@@ -109,7 +109,7 @@ train data.limit=0 -> data.limit=0
 train data.limit=-5 -> data.limit=-5
 train data.limit=0.5 -> data.limit
 train data.per_class=0 -> data.per_class=0
-train data.augmentation=none -> data.augmentation=none
+train data.augmentation=off -> data.augmentation=off
 train data.augmentation=trivialaugment -> 'trivial_augment'
 train data.balance=weight -> 'weights'
 train data.protocol=train -> 'trainval'

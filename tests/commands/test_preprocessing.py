@@ -56,7 +56,9 @@ def test_predict_and_evaluate_prepare_images_as_training_did(padded, tmp_path):
     assert (other - logits).abs().max() > 1e-2
     measured = evaluate(padded, out=tmp_path / "out")
     assert measured.predictions.logits == pytest.approx(kept["test_logits"], rel=1e-4, abs=1e-5)
-    with pytest.raises(UserError, match=r"data\.fit can't differ from that of the network's training, pad: leave it out"):
+    with pytest.raises(
+        UserError, match=r"data\.fit can't differ from that of the network's training, pad: leave it out"
+    ):
         evaluate(padded, overrides=["data.fit=crop"])
 
 

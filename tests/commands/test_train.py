@@ -157,7 +157,7 @@ BAD_LATER = [
     (["trainer.max_epochs=0"], "must be at least 1"),
     (["data.test_per_class=0"], "data.test_per_class=0 must be at least 1"),
     (["seed=-1"], "seed=-1 must be at least 0"),
-    (["backbone=vit_b_16"], "Wrong image height"),
+    (["backbone=vit_b_16", "data.image_size=72"], "data.image_size=72 does not fit vit_b_16"),
     (["strategy.name='a,b'"], "can't be a folder's name"),
 ]
 

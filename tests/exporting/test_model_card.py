@@ -183,7 +183,7 @@ def test_the_code_on_the_card_agrees_on_the_cases(out, calibrated):
     images = {file.name: file for file in files if not file.name.startswith("thin")}
     agreed, refused = same_answers(images, out, Predictor.load(calibrated.path, "cpu"))
     assert refused == {"int32_255.tif"}
-    assert len(agreed) == 5
+    assert agreed >= {"float01.tif", "grey_alpha.png", "sixteen.png", "white_is_zero_16.tif"}
 
 
 def test_the_card_says_what_it_is_and_how_good(out, calibrated):
