@@ -9,6 +9,7 @@ from flowers_tl.utils.errors import UserError, suggest
 
 COMMANDS = {
     "train": "Train and test one strategy, and record the run; with -m many runs (a sweep).",
+    "audit": "Look for copies, wrong labels and unusable files in a data set.",
     "compare": "Compare finished runs: table, curves, advice, report.",
     "search": "Search for good settings by validation accuracy.",
     "evaluate": "Measure a trained network on any split, or on other images.",

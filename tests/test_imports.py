@@ -18,10 +18,14 @@ ORDER = (
     "training",
     "report",
     "inference",
+    "auditing",
     "tuning",
     "exporting",
 )
-NOT = {("report", "training"), ("tuning", "inference"), ("exporting", "report"), ("exporting", "tuning")}
+NOT = {
+    *(("report", "training"), ("tuning", "inference"), ("exporting", "report"), ("exporting", "tuning")),
+    *(("tuning", "auditing"), ("exporting", "auditing")),
+}
 ALLOWED = {
     folder: {*ORDER[:place]} - {other for one, other in NOT if one == folder} for place, folder in enumerate(ORDER)
 }

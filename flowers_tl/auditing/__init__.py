@@ -1,0 +1,1 @@
+"""What is wrong with a data set: copies, labels, files; and the page that shows it."""

@@ -1,0 +1,48 @@
+"""Flipped labels come first among the suspects, and copies of an image do not hide that its label is wrong."""
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from flowers_tl.auditing.labels import find_suspects, out_of_fold, unit_features
+
+
+def blobs(count=150, classes=3, seed=0):
+    """Features around one centre a class, and the classes."""
+    random = np.random.default_rng(seed)
+    truth = np.arange(count) % classes
+    features = 5 * np.eye(16)[truth] + random.normal(size=(count, 16))
+    return normalize(torch.tensor(features, dtype=torch.float32)), truth
+
+
+def test_flipped_labels_are_the_first_suspects():
+    features, truth = blobs()
+    flipped = np.arange(0, 150, 15)
+    labels = truth.copy()
+    labels[flipped] = (truth[flipped] + 1) % 3
+    suspects = find_suspects(out_of_fold(features, labels, np.arange(150)), labels)
+    first = suspects[:10]
+    assert len({one[0] for one in first} & {*flipped.tolist()}) >= 9
+    assert all(one[1] == truth[one[0]] for one in first if one[0] in flipped)
+    assert [one[2] for one in suspects] == sorted((one[2] for one in suspects), reverse=True)
+
+
+def test_a_copy_with_the_same_wrong_label_does_not_vouch_for_it():
+    features, truth = blobs()
+    features = torch.cat([features, features[:1].expand(5, -1)])
+    labels = np.concatenate([truth, truth[:1].repeat(5)])
+    labels[[0, *range(150, 155)]] = 1
+    apart, together = np.arange(155), np.concatenate([np.arange(150), np.zeros(5, int)])
+    assert out_of_fold(features, labels, together)[0, 1] < out_of_fold(features, labels, apart)[0, 1]
+
+
+def test_of_a_class_with_too_few_images_nothing_is_said():
+    features, truth = blobs()
+    labels = truth.copy()
+    labels[:3] = 3
+    assert not {one[0] for one in find_suspects(out_of_fold(features, labels, np.arange(150)), labels)} & {0, 1, 2}
+
+
+def test_features_with_places_are_averaged_over_them():
+    features = torch.randn(6, 4, 3, 3)
+    torch.testing.assert_close(unit_features(features), unit_features(features.mean((2, 3))))
