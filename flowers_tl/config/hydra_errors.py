@@ -51,8 +51,12 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
         return f"Slurm's launcher needs submitit: {how_to_install('sweep')}."
     if isinstance(error, MissingConfigException) and error.options is not None:
         _, group, choice = re.split(r"^((?:hydra/)?[^/]*)/", error.missing_cfg_file or "/", maxsplit=1)
-        advice = "; data=folder data.root=DIR reads your own images" if group == "data" else ""
-        return f"There is no {'data set' if advice else group} '{choice}': {suggest(choice, error.options)}{advice}."
+        advice = {
+            "data": "; data=folder data.root=DIR reads your own images",
+            "backbone": "; backbone=timm/NAME is any network of timm",
+        }.get(group, "")
+        kind = "data set" if group == "data" else group
+        return f"There is no {kind} '{choice}': {suggest(choice, error.options)}{advice}."
     if isinstance(error, OverrideParseException):
         return (
             f"'{error.override}' can't be read as key=value: a value with '=', commas, brackets or spaces needs quotes within "

@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torchvision.models import get_model
 
 from flowers_tl.exporting.verify import LogitsFunction
+from flowers_tl.models.timm_networks import PREFIX, is_timm, library
 from flowers_tl.utils.errors import UserError, how_to_install, suggest
 
 # Holds example code for each.
@@ -87,7 +88,7 @@ def read_torch(file: Path) -> LogitsFunction:
 
 
 def write_safetensors(network: nn.Module, image_size: int, metadata: Mapping[str, str], file: Path) -> None:
-    """The state dict alone, under torchvision's names."""
+    """The state dict alone, under the names of torchvision or timm."""
     from safetensors.torch import save
 
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -101,7 +102,9 @@ def read_safetensors(file: Path) -> LogitsFunction:
 
     with safe_open(file, framework="pt") as content:
         metadata = {key: json.loads(text) for key, text in content.metadata().items()}
-    network = get_model(metadata["backbone"], num_classes=len(metadata["class_names"]), **metadata["arguments"])
+    name = metadata["backbone"]
+    make = library(name).create_model if is_timm(name) else get_model
+    network = make(name.removeprefix(PREFIX), num_classes=len(metadata["class_names"]), **metadata["arguments"])
     network.load_state_dict(load_file(file))
     return network.eval()
 

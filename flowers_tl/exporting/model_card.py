@@ -31,8 +31,8 @@ def describe_model(trained: TrainedModel) -> dict[str, Any]:
     how = trained.model.how
     return {
         "backbone": hparams.backbone,
-        # Of torchvision's function for this network.
-        "arguments": {"image_size": hparams.image_size} if hparams.backbone.startswith("vit") else {},
+        # Of the library's function for this network.
+        "arguments": trained.model.backbone.arguments,
         "class_names": trained.class_names,
         "preprocessing": {
             "colours": "RGB",

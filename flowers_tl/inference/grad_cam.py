@@ -44,7 +44,7 @@ def grad_cam(backbone: StagedNetwork, inputs: Tensor, classes: Sequence[int], st
         with torch.no_grad():
             # A copy: no gradient flows to tensors of inference mode.
             features = backbone.run(inputs.clone(), stop=behind)
-        grid, features_of = as_grid(features)
+        grid, features_of = as_grid(features, backbone)
 
         def scores(grid: Tensor) -> Tensor:
             logits = backbone.run(features_of(places(grid)), start=behind)
@@ -72,7 +72,7 @@ def choose_stage(backbone: StagedNetwork, stage: str | None = None) -> str:
         UserError: if there is no such stage, or it has no such places.
     """
     names = backbone.feature_stage_names
-    if hasattr(backbone.network, "class_token"):
+    if hasattr(backbone.network, "class_token") or getattr(backbone.network, "global_pool", None) == "token":
         # Of the last layer the head reads the class token alone: no gradient flows to the patches.
         names = names[:-1]
     if stage is None or stage in names:
@@ -94,13 +94,25 @@ def in_eval_mode(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def as_grid(features: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def as_grid(features: Tensor, backbone: StagedNetwork) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """A stage's output as channels over places (n, c, h, w), and the function that turns it back.
 
-    A ViT's tokens (n, 1 + h * w, c) are the class token, which has no place, and the patches row by row.
+    A ViT's tokens (n, k + h * w, c) are k without a place, such as the class token, and the patches row by row. timm says
+    how many these are, and which networks have their channels last.
+
+    Raises:
+        UserError: if the output is no grid of places.
     """
+    if features.ndim == 4 and getattr(backbone.network, "output_fmt", None) == "NHWC":
+        return features.permute(0, 3, 1, 2), lambda grid: grid.permute(0, 2, 3, 1)
     if features.ndim == 4:
         return features, lambda grid: grid
-    token, patches = features[:, :1], features[:, 1:].transpose(1, 2)
-    side = math.isqrt(patches.shape[2])
-    return patches.unflatten(2, (side, side)), lambda grid: torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
+    count = features.shape[1] if features.ndim == 3 else 0
+    others = getattr(backbone.network, "num_prefix_tokens", count - math.isqrt(count) ** 2)
+    side = math.isqrt(max(0, count - others))
+    if not side or side**2 + others != count:
+        raise UserError(
+            f"The outputs {tuple(features.shape[1:])} of {backbone.name} have no places: use another stage."
+        )
+    tokens, patches = features[:, :others], features[:, others:].transpose(1, 2)
+    return patches.unflatten(2, (side, side)), lambda grid: torch.cat([tokens, grid.flatten(2).transpose(1, 2)], dim=1)

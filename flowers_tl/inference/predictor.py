@@ -121,7 +121,8 @@ class Predictor:
             raise UserError(
                 f"backbone.weights={weights} does not fit {backbone}: use weights of this network."
             ) from error
-        names = get_model_weights(backbone).DEFAULT.meta["categories"]
+        # ImageNet's classes have the same order in all networks, of timm too.
+        names = get_model_weights("resnet18").DEFAULT.meta["categories"]
         return cls(network, names, how.crop, device=device, name=f"ImageNet's {backbone}", how=how)
 
     def predict(

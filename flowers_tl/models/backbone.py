@@ -1,15 +1,17 @@
-"""A torchvision network as an ordered row of named stages.
+"""A network of torchvision or timm as an ordered row of named stages.
 
 Every network becomes ``stem | feature stages | neck | head``. A feature stage is what works at one resolution (in a
 ViT: one encoder layer). The neck is what lies between the features and the head: pooling, in some networks
 pretrained layers of the classifier, in SqueezeNet nothing. The head is the final Linear or Conv with the dropout before
-it; the final layer is replaced by one with the data's number of classes. The torchvision module stays whole, so its
-state dict has the plain torchvision names.
+it; the final layer is replaced by one with the data's number of classes. The library's module stays whole, so its
+state dict has the plain names. timm's networks are cut by the rule in :mod:`flowers_tl.models.cut`.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,11 @@ from torchvision.models import get_model
 
 from flowers_tl.config.backbones import ARCHITECTURES
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, normalise
+from flowers_tl.models.cut import Cut
+from flowers_tl.models.partial_run import run_between
+from flowers_tl.models.timm_networks import build_network, cut_network, is_timm, validate_cut
 from flowers_tl.utils.errors import UserError, suggest
+from flowers_tl.utils.notes import log_note
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -41,10 +47,10 @@ class Stage:
 
 
 class StagedNetwork(nn.Module):
-    """A torchvision network with ``num_classes`` outputs and its row of stages; ``forward`` is torchvision's own.
+    """A network with ``num_classes`` outputs and its row of stages; ``forward`` is the library's own.
 
     Args:
-        name: a row of :data:`flowers_tl.config.backbones.ARCHITECTURES`.
+        name: a row of :data:`flowers_tl.config.backbones.ARCHITECTURES`, or ``timm/NAME``.
         num_classes: outputs of the new head.
         image_size: side of its images, in pixels; only a ViT has it in its parameters, one position a patch.
         how: its images are prepared.
@@ -61,14 +67,25 @@ class StagedNetwork(nn.Module):
         how: Preprocessing = ARTICLE,
     ) -> None:
         super().__init__()
-        if name not in ARCHITECTURES:
+        if name not in ARCHITECTURES and not is_timm(name):
             raise UserError(f"There is no backbone '{name}': {suggest(name, ARCHITECTURES)}.")
         self.name, self.norm = name, (how.mean, how.std)
         # How position embeddings of another size were made to fit, where they were.
         self.positions: dict[str, str] = {}
+        # Of the library's function for this network.
+        self.arguments: dict[str, Any] = {}
+        if is_timm(name):
+            cut = cut_network(name, image_size)
+            self.network, self.arguments = build_network(name, num_classes, image_size)
+            validate_cut(name, self.network, image_size)
+            self.final, self.stages = cut.final, tuple(cut_stages(name, cut))
+            # As any new layer begins; some of timm's begin at zero.
+            self.network.get_submodule(self.final).reset_parameters()
+            return
         family, *starts = ARCHITECTURES[name]
         try:
-            self.network = get_model(name, weights=None, **({"image_size": image_size} if family == "vit" else {}))
+            self.arguments = {"image_size": image_size} if family == "vit" else {}
+            self.network = get_model(name, weights=None, **self.arguments)
         except AssertionError as error:
             raise UserError(
                 f"data.image_size={image_size} does not fit {name} (it is no multiple of its patches): use 224, or another backbone."
@@ -107,7 +124,9 @@ class StagedNetwork(nn.Module):
 
     def parameter_kinds(self) -> dict[str, dict[str, frozenset[str]]]:
         """For each stage its parameters' names, with what kinds each is: ``norm``, ``bias`` or both, else ``weight``."""
-        norms = {name for name, module in self.network.named_modules() if isinstance(module, NORMS)}
+        modules = self.network.named_modules()
+        # timm has norm layers of its own.
+        norms = {name for name, module in modules if isinstance(module, NORMS) or "Norm" in type(module).__name__}
         kinds = {}
         for name, _ in self.network.named_parameters():
             is_kind = {"norm": name.rpartition(".")[0] in norms, "bias": name.endswith("bias")}
@@ -139,6 +158,17 @@ def chain(name: str, *members: str, flatten: bool = False) -> Stage:
         return torch.flatten(x, 1) if flatten else x
 
     return Stage(name, members, run)
+
+
+def cut_stages(name: str, cut: Cut) -> Iterator[Stage]:
+    """The stages of a network that was cut; one in which nothing but the head could be told apart has an empty neck."""
+    points, members = [*cut.points], [*cut.members]
+    if len(points) < 3:
+        log_note(f"{name} has no stages that run alone: all before its head is its stem.")
+        points, members = [points[-1]] * 2, [tuple(owned for row in members[:-1] for owned in row), (), members[-1]]
+    names = ["stem", *(f"stage{k}" for k in range(1, len(points) - 1)), "neck", "head"]
+    for stage, owned, start, stop in zip(names, members, [None, *points], [*points, None], strict=True):
+        yield Stage(stage, owned, partial(run_between, start, stop))
 
 
 def resnet_stages(network: nn.Module) -> Iterator[Stage]:

@@ -19,6 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.timm_networks import is_timm
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Images at a time: few enough for what passes between layers to stay in a CPU's cache, enough for a GPU to be busy.
@@ -37,7 +38,9 @@ def find_entry_stage(model: TransferClassifier, epoch: int) -> str | None:
 
     def may_change(stage: Stage) -> bool:
         modules = list(model.backbone.modules_of(stage))
-        random = stage.name in trainable_stages and any(isinstance(module, _DropoutNd) for module in modules)
+        random = stage.name in trainable_stages and any(
+            isinstance(module, _DropoutNd) or "Drop" in type(module).__name__ for module in modules
+        )
         follows = model.strategy.frozen_batchnorm == "train" and any(isinstance(m, _BatchNorm) for m in modules)
         return stage.name == "head" or random or follows or any(stage.owns(name) for name in parameters)
 
@@ -87,7 +90,9 @@ class FrozenPrefix:
         stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
         network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
         part: nn.Module = StageChain(network, stages)
-        if any(isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage)):
+        # timm's modules can't be traced for it.
+        norms = (isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage))
+        if not is_timm(backbone.name) and any(norms):
             part = fuse(part.cpu())
         self.part = part.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
         self.fingerprint = fingerprint_stages(backbone, stages)
@@ -110,7 +115,9 @@ class FrozenPrefix:
 
 def fingerprint_stages(backbone: StagedNetwork, stages: tuple[Stage, ...]) -> str:
     """A hash of the stages' weights and statistics, and of the architecture."""
-    digest = hashlib.sha256(f"{backbone.name} {[stage.name for stage in stages]}".encode())
+    # Where the last stage of a network that was cut ends: names alone do not say it.
+    ends = [point.module for stage in stages[-1:] for point in getattr(stage.run, "args", ())[1:]]
+    digest = hashlib.sha256(" ".join([f"{backbone.name} {[stage.name for stage in stages]}", *ends]).encode())
     for name, tensor in sorted(backbone.network.state_dict().items()):
         if any(stage.owns(name) for stage in stages) and not name.endswith("num_batches_tracked"):
             digest.update(name.encode())

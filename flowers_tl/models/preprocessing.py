@@ -1,4 +1,4 @@
-"""How images are prepared belongs to the weights: torchvision says it of its own, and a config of all others."""
+"""How images are prepared belongs to the weights: torchvision and timm say it of theirs, and a config of all others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from flowers_tl.config.backbones import ARCHITECTURES
 from flowers_tl.config.keys import ARTICLE
 from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.models.pretrained import initial_weights
+from flowers_tl.models.timm_networks import find_values, is_timm
 from flowers_tl.utils.errors import UserError, suggest
 
 
@@ -30,13 +31,15 @@ def with_preprocessing(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_preprocessing(backbone: str, weights: str | None, key: str | None = None) -> dict[str, Any]:
-    """How torchvision's weights of this name expect images, as plain Python; of other weights, its first for this network.
+    """How weights of this name expect images, as plain Python; of other weights, the library's first for this network.
 
     Args:
         backbone: name of the network.
-        weights: their name; timm's names, whose ``pretrained_cfg`` says the same, would be looked up here.
+        weights: their name, or timm's tag.
         key: of the config, whose value must be such a name; None takes any weights.
     """
+    if is_timm(backbone):
+        return find_values(backbone, weights, key)
     if backbone not in ARCHITECTURES:
         return ARTICLE
     known = get_model_weights(backbone).__members__

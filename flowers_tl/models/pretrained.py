@@ -11,8 +11,9 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.tensor_names import fit_names
+from flowers_tl.models.timm_networks import convert, download, find_weights_file, is_timm
 from flowers_tl.models.weights_file import find_file, read_file
-from flowers_tl.utils.errors import UserError, shorten, suggest
+from flowers_tl.utils.errors import UserError, first_line, shorten, suggest
 from flowers_tl.utils.notes import log_note
 
 
@@ -82,22 +83,47 @@ def fit_positions(state: dict[str, Tensor], backbone: StagedNetwork, weights: st
     log_note(f"The position embeddings of {weights} are {how}, for images of {network.image_size} pixels.")
 
 
+def fit_timm(state: dict[str, Tensor], backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
+    """The state dict as timm itself reads it; ``backbone.positions`` says whether position embeddings were interpolated."""
+    try:
+        fitted = convert(backbone.name, backbone.network, state)
+    # It raises nearly anything on tensors of another network.
+    except Exception as error:
+        raise UserError(
+            f"backbone.weights={weights} does not fit {backbone.name} ({first_line(error)}): use others."
+        ) from error
+    changed = [key for key in state.keys() & fitted.keys() if "pos" in key and state[key].shape != fitted[key].shape]
+    if changed:
+        old, new = ("x".join(map(str, tensor[changed[0]].shape)) for tensor in (state, fitted))
+        backbone.positions = {"positions": f"{shorten(sorted(changed))} interpolated from {old} to {new}"}
+        log_note(
+            f"The position embeddings of {weights} are made to fit the image size: {backbone.positions['positions']}."
+        )
+    return fitted
+
+
 def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
     """Return the tensors that ``weights`` names, under the names of the backbone's network.
 
     A file may be a state dict, a checkpoint of this project, or what others' training leaves: prefixes of names and timm's
     names are changed into ours, and a note says so.
     """
-    known = get_model_weights(backbone.name).__members__
+    of_timm = is_timm(backbone.name)
+    known = {} if of_timm else get_model_weights(backbone.name).__members__
     entry = known.get(weights)
-    file = find_file(entry.url.rsplit("/", 1)[-1] if entry else weights)
+    if of_timm:
+        file = find_weights_file(backbone.name, weights)
+    else:
+        file = find_file(entry.url.rsplit("/", 1)[-1] if entry else weights)
     if file is not None:
         state, key = read_file(file)
         fitted, changes = fit_names(state, backbone.name, backbone.network.state_dict())
         # The checkpoints of this project and of Lightning have this key.
         if changes := [*([f"its {key}"] if key not in (None, "state_dict") else []), *changes]:
             log_note(f"{weights} is read as weights of {backbone.name}: {', '.join(changes)}.")
-        return fitted
+        return fit_timm(fitted, backbone, weights) if of_timm else fitted
+    if of_timm:
+        return fit_timm(download(backbone.name, weights), backbone, weights)
     if entry is None:
         folder = os.environ.get("FLOWERS_TL_WEIGHTS")
         raise UserError(

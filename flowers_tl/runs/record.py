@@ -232,4 +232,5 @@ def command_words() -> list[str]:
 
 def versions() -> dict[str, str]:
     """Versions of what a result may depend on."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    packages = (*PACKAGES, "timm") if "timm" in sys.modules else PACKAGES
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}

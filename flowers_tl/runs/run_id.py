@@ -14,6 +14,7 @@ from flowers_tl.data.image_io import RANGE_READER_VERSION
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
+from flowers_tl.models.timm_networks import architecture, find_tag, is_timm
 from flowers_tl.models.weights_file import find_file
 
 # Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
@@ -59,10 +60,12 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
 
 
 def fingerprint_weights(backbone: str, weights: str | None) -> str:
-    """A name for weights by their content: a file's hash, the file name (with a hash) of torchvision's, or ``random``."""
+    """A name for weights by their content: a file's hash, torchvision's file name (with a hash), timm's tag, or ``random``."""
     if weights is None:
         return "random"
-    known = get_model_weights(backbone).__members__
+    if is_timm(backbone) and (tag := find_tag(backbone, weights)) is not None:
+        return f"{architecture(backbone)}.{tag}"
+    known = {} if is_timm(backbone) else get_model_weights(backbone).__members__
     if weights in known:
         return known[weights].url.rsplit("/", 1)[-1]
     file = find_file(weights)

@@ -10,7 +10,10 @@ from torchvision.transforms import v2
 
 with safe_open("model.safetensors", framework="pt") as file:
     about = {key: json.loads(text) for key, text in file.metadata().items()}
-network = get_model(about["backbone"], num_classes=len(about["class_names"]), **about["arguments"]).eval()
+if about["backbone"].startswith("timm/"):
+    from timm import create_model as get_model
+name = about["backbone"].removeprefix("timm/")
+network = get_model(name, num_classes=len(about["class_names"]), **about["arguments"]).eval()
 network.load_state_dict(load_file("model.safetensors"))
 how = about["preprocessing"]
 
