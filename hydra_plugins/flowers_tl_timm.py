@@ -4,6 +4,8 @@ Hydra finds both classes wherever it composes a config: in a command, a sweep, a
 devices. timm is not imported here, so ``--help`` stays quick and works without it.
 """
 
+from collections.abc import Sequence
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
@@ -36,7 +38,7 @@ class TimmSource(ConfigSource):
     def available(self) -> bool:
         return True
 
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+    def list(self, config_path: str, results_filter: ObjectType | None) -> Sequence[str]:
         return []
 
 

@@ -125,7 +125,7 @@ def find_users(network: nn.Module, points: Sequence[Point], images: Tensor) -> t
     In one forward each stage begins from a tensor without history. A stage with a gradient to what entered an earlier one
     takes something past the points between.
     """
-    entering, leaving = [images.detach().requires_grad_()], []
+    entering, leaving = [images.detach().requires_grad_()], list[Tensor]()
     counts = {point.module: -1 for point in points}
 
     def renew(x: Tensor) -> Tensor:
@@ -141,11 +141,11 @@ def find_users(network: nn.Module, points: Sequence[Point], images: Tensor) -> t
 
     with replaced(network, {*counts}, forward):
         leaving.append(network(entering[0]))
-    named, users, wrong = dict(network.named_parameters()), {}, set()
+    named, users, wrong = dict(network.named_parameters()), dict[str, int](), set[int]()
     for stage, output in enumerate(leaving):
         tensors = [*entering[:stage], *named.values()]
         # What passes a point is a part of several stages' graphs, which must stay.
-        gradients = [None] * len(tensors)
+        gradients: Sequence[Any] = [None] * len(tensors)
         if output.grad_fn:
             gradients = torch.autograd.grad(output.sum(), tensors, allow_unused=True, retain_graph=True)
         wrong |= {k for start in range(stage) if gradients[start] is not None for k in range(start, stage)}

@@ -76,7 +76,7 @@ def record_calls(network: nn.Module, images: Tensor) -> list[Call]:
         begun, taken, leaf = running.pop()
         calls.append(Call(name, begun, next(times), taken, output, leaf))
 
-    handles = []
+    handles: list[Any] = []
     for name, module in list(network.named_modules())[1:]:
         handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(partial(end, name))]
     with torch.no_grad():

@@ -65,7 +65,7 @@ def find_values(backbone: str, weights: str | None, key: str | None = None) -> d
     tags, tag = find_tags(backbone), find_tag(backbone, weights)
     if key and tag is None:
         raise UserError(f"{key}={weights} is no weights tag of {backbone}: {suggest(str(weights), tags)}.")
-    cfg = tags.get(find_tag(backbone, "DEFAULT") if tag is None else tag)
+    cfg = tags.get((find_tag(backbone, "DEFAULT") if tag is None else tag) or "")
     if cfg is None:
         return ARTICLE
     side = cfg.input_size[-1]
@@ -140,13 +140,14 @@ def download(backbone: str, weights: str) -> dict[str, Tensor]:
         UserError: if the weights are unknown, or can't be had.
     """
     tags, tag = find_tags(backbone), find_tag(backbone, weights)
-    hub = weights.removeprefix("hf-hub:") if weights.startswith("hf-hub:") else None
-    if tag is None and hub is None:
+    hub, url = weights.removeprefix("hf-hub:") if weights.startswith("hf-hub:") else None, None
+    if tag is not None:
+        hub, url = tags[tag].hf_hub_id, tags[tag].url
+    elif hub is None:
         raise UserError(
             f"backbone.weights={weights} is no file and no weights tag of {backbone}: {suggest(weights, tags)}; hf-hub:OWNER/NAME "
             "is a repository of Hugging Face, and null means random weights."
         )
-    hub, url = hub or tags[tag].hf_hub_id, tags[tag].url if tag is not None else None
     if not hub and not url:
         raise UserError(f"timm has no weights for {backbone}: use a file with backbone.weights=PATH, or null (random).")
     try:
