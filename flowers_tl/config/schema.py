@@ -115,8 +115,7 @@ class BackboneConfig:
     name: str = MISSING
     """Name of the network; timm/NAME.TAG is one of timm's."""
     weights: str | None = "IMAGENET1K_V1"
-    """A weights name of torchvision, a tag of timm, hf-hub:OWNER/NAME, a file or a run's checkpoint (also searched in
-    FLOWERS_TL_WEIGHTS), or null: random."""
+    """A weights name or tag, a file or a run's checkpoint (also searched in FLOWERS_TL_WEIGHTS), hf-hub:OWNER/NAME, or null: random."""
     preprocessing: Any = None
     """How images are prepared: a weights name or tag, or values such as {resize: 232}; null: as the weights expect."""
 
