@@ -74,6 +74,7 @@ class StagedNetwork(nn.Module):
         self.positions: dict[str, str] = {}
         # Of the library's function for this network.
         self.arguments: dict[str, Any] = {}
+        self.stages: tuple[Stage, ...]
         if is_timm(name):
             cut = cut_network(name, image_size)
             self.network, self.arguments = build_network(name, num_classes, image_size)
@@ -91,7 +92,7 @@ class StagedNetwork(nn.Module):
                 f"data.image_size={image_size} does not fit {name} (it is no multiple of its patches): use 224, or another backbone."
             ) from error
         self.final = replace_final_layer(self.network, num_classes)
-        self.stages: tuple[Stage, ...] = tuple(FAMILIES[family](self.network, *starts))
+        self.stages = tuple(FAMILIES[family](self.network, *starts))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, 3, height, width), normalised float, to logits (n, num_classes)."""

@@ -95,7 +95,7 @@ def find_ends(network: nn.Module, calls: Sequence[Call]) -> list[tuple[Call, boo
     ends: list[tuple[Call, bool]] = []
     if not features:
         return ends
-    first, second = features[0], (features[1:] or [None])[0]
+    first, second = features[0], features[1] if len(features) > 1 else None
     if has_matrix(network, first) and any(call.end < first.begin for call in weighted):
         ends.append((first, True))
     # A pooling behind the stem belongs to it.
