@@ -108,6 +108,19 @@ def run_folder(tiny, config, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def resnet18_weights(tmp_path_factory) -> Path:
+    """A file of ResNet18's own weights: random, with a head of 1,000 classes."""
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = resnet18()
+    file = tmp_path_factory.mktemp("weights") / "drawn.pth"
+    torch.save(network.state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="session")
 def gpu() -> str:
     """The accelerator that tests marked gpu compare with a CPU: the GPU, or in a rehearsal the CPU itself."""
     return "gpu" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import article, article_summary, measure
 from benchmarks.article import STRATEGIES, VARIANTS, Job, list_jobs, train_command
@@ -22,17 +21,6 @@ from flowers_tl.training.run_once import train_once
 ROOT = Path(__file__).parents[2]
 MEASURED = ROOT / "benchmarks" / "2026-11-26_article.json"
 FIRST = CLAIMS[0]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """ResNet18's own weights: random, with a head of 1,000 classes."""
-    from torchvision.models import resnet18
-
-    torch.manual_seed(7)
-    file = tmp_path_factory.mktemp("weights") / "drawn.pth"
-    torch.save(resnet18().state_dict(), file)
-    return file
 
 
 @pytest.fixture
@@ -49,9 +37,9 @@ def here(monkeypatch):
     return started
 
 
-def words(tiny, weights, out, *more):
+def words(tiny, resnet18_weights, out, *more):
     given = [word for word in tiny() if not word.startswith("backbone.")]
-    return [f"weights={weights}", "seeds=0,1", f"out={out}", *given, *more]
+    return [f"weights={resnet18_weights}", "seeds=0,1", f"out={out}", *given, *more]
 
 
 def rows_of(strategy, accuracies, mode="train", images=2000):
@@ -75,8 +63,8 @@ def groups(better, worse):
     return find_groups({"runs": rows}, "dir/w.pth")
 
 
-def test_the_two_strategies_are_run_and_summarized_and_run_only_once(tiny, weights, tmp_path, here, capsys):
-    given = words(tiny, weights, tmp_path / "a", "claims=false", "check=true")
+def test_the_two_strategies_are_run_and_summarized_and_run_only_once(tiny, resnet18_weights, tmp_path, here, capsys):
+    given = words(tiny, resnet18_weights, tmp_path / "a", "claims=false", "check=true")
     with pytest.raises(SystemExit) as stop:
         article.main(given)
     # Three species of drawn flowers, and weights that know nothing.
@@ -107,7 +95,7 @@ def test_the_two_strategies_are_run_and_summarized_and_run_only_once(tiny, weigh
     assert capsys.readouterr().out == page.split("\n\nThe article's accuracies")[0] + "\n"
 
 
-def test_a_run_that_fails_costs_only_itself_and_is_told(tiny, weights, tmp_path, monkeypatch, capsys, here):
+def test_a_run_that_fails_costs_only_itself_and_is_told(tiny, resnet18_weights, tmp_path, monkeypatch, capsys, here):
     good = measure.run
 
     def run(command, log):
@@ -117,27 +105,27 @@ def test_a_run_that_fails_costs_only_itself_and_is_told(tiny, weights, tmp_path,
 
     monkeypatch.setattr(measure, "run", run)
     with pytest.raises(SystemExit):
-        article.main(words(tiny, weights, tmp_path / "a", "claims=false"))
+        article.main(words(tiny, resnet18_weights, tmp_path / "a", "claims=false"))
     assert "2 of 4 runs failed; feature_extraction_drawn_train_seed1: It broke; see " in capsys.readouterr().err
     assert [row["seed"] for row in json.loads((tmp_path / "a" / "article.json").read_text())["runs"]] == [0, 0]
 
 
-def test_a_folder_of_other_settings_is_refused(tiny, weights, tmp_path, capsys, here):
+def test_a_folder_of_other_settings_is_refused(tiny, resnet18_weights, tmp_path, capsys, here):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "article.json").write_text('{"overrides": ["other=1"], "runs": []}')
     with pytest.raises(SystemExit):
-        article.main(words(tiny, weights, tmp_path / "a"))
+        article.main(words(tiny, resnet18_weights, tmp_path / "a"))
     assert "article.json is there already" in capsys.readouterr().err
     assert not here
 
 
 @pytest.mark.slow
-def test_what_was_killed_goes_on(tiny, weights, tmp_path):
+def test_what_was_killed_goes_on(tiny, resnet18_weights, tmp_path):
     command = [
         sys.executable,
         "-m",
         "benchmarks.article",
-        *words(tiny, weights, tmp_path / "a", "claims=false", "jobs=2"),
+        *words(tiny, resnet18_weights, tmp_path / "a", "claims=false", "jobs=2"),
     ]
     file = tmp_path / "a" / "article.json"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}

@@ -7,20 +7,10 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torchvision.models import resnet18
 
 from flowers_tl.audit import main
 from flowers_tl.data.synthetic import Species, draw_flower
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.save(resnet18().state_dict(), file)
-    return file
 
 
 def flower(species, number, size=120):
@@ -52,15 +42,15 @@ def contents(root):
     return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in root.rglob("*") if file.is_file()}
 
 
-def keys(photos, weights):
-    return ["data=folder", f"data.root='{photos}'", "data.image_size=64", f"backbone.weights='{weights}'"]
+def keys(photos, resnet18_weights):
+    return ["data=folder", f"data.root='{photos}'", "data.image_size=64", f"backbone.weights='{resnet18_weights}'"]
 
 
 @pytest.fixture(scope="module")
-def audited(photos, weights, tmp_path_factory):
+def audited(photos, resnet18_weights, tmp_path_factory):
     """The folder of an audit, and what the files of the data were before it."""
     out, before = tmp_path_factory.mktemp("audits") / "audit", contents(photos)
-    main([f"out={out}", *keys(photos, weights)])
+    main([f"out={out}", *keys(photos, resnet18_weights)])
     return out, before
 
 
@@ -115,9 +105,11 @@ def test_the_page_needs_no_other_file_and_escapes_names(audited):
         (["strategy=fine_tuning"], "There is no option 'strategy'"),
     ],
 )
-def test_bad_input_ends_in_one_sentence(photos, weights, capsys, tmp_path, monkeypatch, words, sentence):
+def test_bad_input_ends_in_one_sentence(photos, resnet18_weights, capsys, tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
-    given = [word for word in keys(photos, weights) if word.split("=")[0] not in {w.split("=")[0] for w in words}]
+    given = [
+        word for word in keys(photos, resnet18_weights) if word.split("=")[0] not in {w.split("=")[0] for w in words}
+    ]
     with pytest.raises(SystemExit) as stop:
         main([*given, *words])
     error = capsys.readouterr().err
@@ -127,9 +119,9 @@ def test_bad_input_ends_in_one_sentence(photos, weights, capsys, tmp_path, monke
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_folder_with_files_is_not_written_into(photos, weights, capsys, tmp_path):
+def test_a_folder_with_files_is_not_written_into(photos, resnet18_weights, capsys, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SystemExit):
-        main([f"out={tmp_path}", *keys(photos, weights)])
+        main([f"out={tmp_path}", *keys(photos, resnet18_weights)])
     assert "not empty" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == [tmp_path / "mine.txt"]
