@@ -32,7 +32,7 @@ class ArchitectureOptions:
     """Cut timm's architectures into stages, compare the stages with the whole networks, and print how many are equal."""
 
     out: Path = Path("outputs/timm_architectures.json")
-    """The JSON file; the same command goes on with what is there."""
+    """The JSON file; the same command continues with what is there."""
     seconds: float = 1e9
     """Begin no further network after so many seconds."""
     match: str = ""
@@ -74,7 +74,7 @@ def shuffled(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-@command(resume=lambda options: "; the same command goes on")
+@command(resume=lambda options: "; the same command continues")
 def main(options: ArchitectureOptions) -> None:
     """Measure one architecture after the other, and write the JSON after each."""
     rows = json.loads(options.out.read_text()) if options.out.is_file() else {}

@@ -53,6 +53,11 @@ class TrainedModel:
         return list(parameters.class_names) or [f"class {k}" for k in range(parameters.num_classes)]
 
     @property
+    def run_folder(self) -> Path:
+        """That of the run which wrote the file, while it lies where the run put it."""
+        return self.path.parent if self.path.name == "head.pt" else self.path.parent.parent
+
+    @property
     def value_range(self) -> tuple[float, ...] | None:
         """Of its training images, see :func:`flowers_tl.data.image_io.to_rgb`."""
         return tuple(self.record.get("data", {}).get("value_range") or ()) or None
@@ -141,7 +146,7 @@ def keep_temperature(trained: TrainedModel, temperature: float) -> None:
     """
     if trained.path.name == "head.pt":
         raise UserError(f"{trained.path} can't hold a temperature: train this head as a separate run to calibrate it.")
-    folder = trained.path.parent.parent
+    folder = trained.run_folder
     in_run = (folder / "config.yaml").is_file()
     with lock_or_fail(FileLock(folder / ".lock"), f"the run in {folder}") if in_run else nullcontext():
         content = torch.load(trained.path, map_location="cpu", weights_only=True)

@@ -98,10 +98,8 @@ def explain_images(
     shares = network.probabilities(inputs)
     classes = shares.argmax(dim=1).tolist() if targets is None else [class_index(network, name) for name in targets]
     maps = compute_heat(network, inputs, classes, stage) if heat else [None] * len(inputs)
-    pixels, best = (
-        denormalise(inputs, *network.backbone.norm).permute(0, 2, 3, 1).numpy(),
-        network.top_classes(shares, top),
-    )
+    pixels = denormalise(inputs, *network.backbone.norm).permute(0, 2, 3, 1).numpy()
+    best = network.top_classes(shares, top)
     return [
         Explanation(file.name, pixels[k], best[k], (network.class_names[c], shares[k, c].item()), maps[k])
         for k, (file, c) in enumerate(zip(prepared, classes, strict=True))

@@ -30,7 +30,7 @@ def find_threshold(network: Predictor, alpha: float) -> float | None:
     trained = network.trained
     if trained is None or trained.path.name == "best.ckpt":
         return None
-    folder = trained.path.parent if trained.path.name == "head.pt" else trained.path.parent.parent
+    folder = trained.run_folder
     with suppress(UserError, OSError, ValueError, KeyError, BadZipFile):
         if (kept := Predictions.read(folder)) and read_result(folder).get("id") == trained.record.get("id"):
             val = kept.splits["val"]
