@@ -165,13 +165,29 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it, so that a kill leaves the old one or the new one.
 
     Lightning makes two copies in memory first, and takes twice as long. Only the run's checkpoints are there to be
-    overwritten: see FILES in runs/record.py.
+    overwritten: see FILES in runs/record.py. An epoch whose weights are the best so far is written once, under both names:
+    neither file is ever changed, only replaced.
     """
 
+    # What was written last: the moment of training with the kinds of its content, and the file.
+    written: tuple[Any, Path] | None = None
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        moment, (earlier, file) = (
+            [checkpoint["epoch"], checkpoint["global_step"], *checkpoint],
+            self.written or (None, path),
+        )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as beside:
-            torch.save(checkpoint, beside)
+            # Some file systems have no links.
+            try:
+                if moment != earlier:
+                    raise OSError
+                beside.unlink(missing_ok=True)
+                os.link(file, beside)
+            except OSError:
+                torch.save(checkpoint, beside)
+        self.written = moment, Path(path)
 
 
 @contextmanager
