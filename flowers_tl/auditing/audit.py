@@ -28,7 +28,7 @@ from flowers_tl.training.factory import initial_model, make_cache
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.files import atomic_folder, dumps, format_csv, new_folder, validate_new_folder
+from flowers_tl.utils.files import atomic_folder, dumps, format_csv, names_below, new_folder, validate_new_folder
 from flowers_tl.utils.notes import log, log_table, track
 from flowers_tl.utils.templates import render
 
@@ -49,7 +49,7 @@ class Images:
 
     def __init__(self, splits: Mapping[str, ImageSplit], root: Path) -> None:
         self.files = [file for split in SPLITS for file in splits[split].files]
-        self.names = [file.relative_to(root).as_posix() for file in self.files]
+        self.names = names_below(self.files, root)
         self.splits = [split for split in SPLITS for _ in splits[split].files]
         self.labels = np.array([label for split in SPLITS for label in splits[split].labels])
         self.classes = splits["train"].classes

@@ -15,8 +15,8 @@ from flowers_tl.data.image_io import Limits, Undecodable, read_image
 from flowers_tl.utils.notes import track
 from flowers_tl.utils.threads import map_on_all_cores
 
-# Sides of the small grey copies, in pixels, and images at a time.
-SIDE, BATCH = 64, 64
+# Sides of the small grey copies, in pixels.
+SIDE = 64
 
 
 class Scan(NamedTuple):
@@ -29,9 +29,8 @@ class Scan(NamedTuple):
 
 def scan_images(files: Sequence[Path], value_range: Limits) -> Scan:
     """Decode all images, on all cores."""
-    look, rows = partial(scan_image, value_range=value_range), list[tuple[np.ndarray, dict[str, Any]]]()
-    for start in track(range(0, len(files), BATCH), f"Reading {len(files):,} images"):
-        rows += map_on_all_cores(look, files[start : start + BATCH])
+    look = partial(scan_image, value_range=value_range)
+    rows = list(map_on_all_cores(look, track(files, f"Reading {len(files):,} images")))
     return Scan(torch.tensor(np.stack([small for small, _ in rows])), [facts for _, facts in rows])
 
 

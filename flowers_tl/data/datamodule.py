@@ -1,10 +1,8 @@
 """A data set of labelled images as a LightningDataModule: its splits, orders and batches."""
 
 import math
-import multiprocessing
 import os
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import lightning as L
@@ -21,6 +19,7 @@ from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_we
 from flowers_tl.data.splits import SPLITS, ImageSplit, add_missing_splits, name_classes
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.parent import end_with_parent
 from flowers_tl.utils.phase_timer import PhaseTimer
 
 
@@ -246,9 +245,3 @@ class ImageDataModule(L.LightningDataModule):
 
 def unchanged(batch: Any) -> Any:
     return batch
-
-
-def end_with_parent(worker: int) -> None:
-    """End a worker whose run was killed; PyTorch looks at the process that forked it: under forkserver that is a server."""
-    parent: Any = multiprocessing.parent_process()
-    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

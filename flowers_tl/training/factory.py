@@ -18,6 +18,7 @@ from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule, RunData
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import names_below
 
 
 def make_cache(config: Mapping[str, Any]) -> Cache | None:
@@ -120,7 +121,7 @@ def describe_run(
     if data.value_range:
         images["value_range"] = list(data.value_range)
     if data.left_out:
-        images["left_out"] = [file.relative_to(data.root).as_posix() for file in data.left_out]
+        images["left_out"] = names_below(data.left_out, data.root)
     return {
         "strategy": config["strategy"]["name"],
         "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},

@@ -12,6 +12,7 @@ from flowers_tl.data.splits import SPLITS
 from flowers_tl.results.images import confusion_image, mistakes_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.runs.record import RunFolder
+from flowers_tl.utils.files import names_below
 
 # Charts that show train and validation together, for the page CUSTOM SCALARS.
 LAYOUT = {
@@ -56,7 +57,7 @@ def collect_predictions(data: ImageDataModule, logits: Mapping[str, np.ndarray |
     for name, values in logits.items():
         if values is not None:
             images, count = data.images[name], len(values)
-            files = [file.relative_to(data.root).as_posix() for file in images.files[:count]]
+            files = names_below(images.files[:count], data.root)
             splits[name] = SplitPredictions(values, np.array(images.labels[:count]), files)
     return Predictions(list(data.class_names), splits)
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,6 +100,15 @@ def hidden_folder(parent: Path) -> Iterator[Path]:
         before_end(lambda number: shutil.rmtree(name, ignore_errors=True)),
     ):
         yield Path(name)
+
+
+def names_below(files: Iterable[Path], folder: Path) -> list[str]:
+    """The files' paths from a folder that they are below, with slashes; for thousands of files, as pathlib takes its time."""
+    above = f"{folder.as_posix()}/"
+    return [
+        name.removeprefix(above) if (name := file.as_posix()).startswith(above) else file.relative_to(folder).as_posix()
+        for file in files
+    ]
 
 
 def new_folder(kind: str) -> Path:

@@ -23,12 +23,15 @@ def in_terminal() -> bool:
     return get_console().is_terminal or get_console().is_jupyter
 
 
-def track(items: Iterable[Any], title: str, shown: bool = True) -> Iterable[Any]:
-    """The items, with a progress bar while they are taken, if it is to be shown and this is a terminal."""
+def track(items: Iterable[Any], title: str, shown: bool = True, total: int | None = None) -> Iterable[Any]:
+    """The items, with a progress bar while they are taken, if it is to be shown and this is a terminal.
+
+    ``total`` says how many there are where their ``len`` does not.
+    """
     from rich.markup import escape
     from rich.progress import track
 
-    return track(items, escape(title), transient=True, disable=not (shown and in_terminal()))
+    return track(items, escape(title), total, transient=True, disable=not (shown and in_terminal()))
 
 
 def log_table(

@@ -1,15 +1,35 @@
 """Work on all cores of this machine."""
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Results that wait for whoever takes them, by core: enough for no core to wait, few enough for the memory of large images.
+AHEAD = 4
 
 
-def map_on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The function's result for each item, in their order; for functions that give Python's lock back, as decoders do."""
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        return list(pool.map(function, items))
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The function's result for each item, in their order; for functions that give Python's lock back, as decoders do.
+
+    Threads compute the next results while a result is used.
+    """
+    cores, waiting = count_cores(), deque[Future[Result]]()
+    pool = ThreadPoolExecutor(cores)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > AHEAD * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

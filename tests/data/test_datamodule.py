@@ -31,7 +31,7 @@ def reads(monkeypatch):
         counted.append(file)
         return read_image(file, **options)
 
-    monkeypatch.setattr("flowers_tl.data.cached.decoded_images.read_image", counting)
+    monkeypatch.setattr("flowers_tl.data.cached.decode_files.read_image", counting)
     return counted
 
 

@@ -17,6 +17,8 @@ from flowers_tl.data.image_io import FORMATS, RANGE_READER_VERSION, READER_VERSI
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.files import names_below
+from flowers_tl.utils.notes import track
 from flowers_tl.utils.threads import map_on_all_cores
 
 State = tuple[int, ...]
@@ -45,9 +47,8 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
         what = f"hashes of {len(files):,} images' files"
 
         def build(writer: Writer) -> None:
-            for some in cache.batches(list(zip(files, states, strict=True)), what):
-                for content in hash_unknown(*zip(*some, strict=True)):
-                    writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+            for content in hash_unknown(files, states, what, cache.progress):
+                writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
         stamp = hashlib.sha256(repr(states).encode()).hexdigest()
         entry = cache.get("contents", what, {"files": stamp, "hash": "sha256"}, "decode", build)
@@ -56,10 +57,13 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
     return hash_unknown(files, states)
 
 
-def hash_unknown(files: Sequence[Path], states: Sequence[State]) -> list[bytes]:
-    """SHA-256 of the files, of which those that are not known are read."""
+def hash_unknown(
+    files: Sequence[Path], states: Sequence[State], title: str = "", progress: bool = False
+) -> list[bytes]:
+    """SHA-256 of the files, of which those that are not known are read, with a progress bar if it is wanted."""
     unknown = {state: file for state, file in zip(states, files, strict=True) if state not in _known}
-    _known.update(zip(unknown, map_on_all_cores(hash_file, unknown.values()), strict=True))
+    hashes = map_on_all_cores(hash_file, track(list(unknown.values()), title, progress))
+    _known.update(zip(unknown, hashes, strict=True))
     return [_known[state] for state in states]
 
 
@@ -74,9 +78,10 @@ def hash_file(file: Path) -> bytes:
 def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None) -> str:
     """Hash a split: names below ``root``, labels and content of the images, in their order, so that unlike splits differ."""
     digest = hashlib.sha256()
-    for file, label, content in zip(images.files, images.labels, hash_files(images.files, cache), strict=True):
+    names, contents = names_below(images.files, root), hash_files(images.files, cache)
+    for name, label, content in zip(names, images.labels, contents, strict=True):
         # A name that is no UTF-8 has the bytes that it has on disk.
-        digest.update(f"{file.relative_to(root).as_posix()} {label} ".encode(errors="surrogateescape") + content)
+        digest.update(f"{name} {label} ".encode(errors="surrogateescape") + content)
     return digest.hexdigest()[:16]
 
 

@@ -1,31 +1,28 @@
 """Decoded images, out of the cache or decoded whenever they are needed; they keep their shape, (height, width, 3) uint8."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from flowers_tl.data.cached.content_hash import describe_images
+from flowers_tl.data.cached.decode_files import decode, decode_all
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.cached.unreadable import find_undecodable
-from flowers_tl.data.image_io import Limits, Undecodable, read_image, read_image_size
+from flowers_tl.data.image_io import Limits, read_image, read_image_size
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
-from flowers_tl.utils.notes import log_note
+from flowers_tl.utils.notes import log_note, track
 from flowers_tl.utils.threads import map_on_all_cores
 
 Files = Sequence[Path]
 Kept = Sequence[Tensor] | None
 # Headers that are read to estimate how much a set takes.
 SAMPLED = 256
-# In the place of an image that can't be decoded.
-UNREADABLE = torch.empty(0, 0, 3, dtype=torch.uint8)
 
 
 class DecodedImages:
@@ -79,7 +76,7 @@ class DecodedImages:
         """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
         if self.kept is not None or get_worker_info() is not None:
             return [self[index] for index in indices]
-        return map_on_all_cores(self.__getitem__, indices)
+        return list(map_on_all_cores(self.__getitem__, indices))
 
     def part(self, files: Sequence[Path]) -> "DecodedImages":
         """Some of the images, in the order of these files; the bytes are shared."""
@@ -109,19 +106,6 @@ def has_room(device: torch.device, size: int) -> bool:
 def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     """Views of tensors that lie one after another."""
     return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
-
-
-def decode(
-    file: Path, short_side: int | None, value_range: Limits = None, lenient: bool = False, how: Preprocessing = ARTICLE
-) -> Tensor:
-    """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields UNREADABLE of a damaged one."""
-    try:
-        image = read_image(file, value_range=value_range)
-    except Undecodable:
-        if lenient:
-            return UNREADABLE
-        raise
-    return torch.from_numpy(np.array(how.resized(image, short_side) if short_side else image))
 
 
 def open_images(
@@ -155,10 +139,8 @@ def open_images(
         return afresh
 
     def build(writer: Writer) -> None:
-        for some in cache.batches(files, what):
-            read = partial(decode, short_side=side, lenient=lenient, value_range=value_range, how=how)
-            for image in map_on_all_cores(read, some):
-                writer.write(image)
+        for image in track(decode_all(files, side, value_range, lenient, how), what, cache.progress, len(files)):
+            writer.write(image)
 
     description = describe_images(files, side, cache, value_range, how)
     entry = cache.get("pictures", what, description, "decode", build)

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from flowers_tl.config.ranges import RANGES
-from flowers_tl.data.cached import content_hash, decoded_images
+from flowers_tl.data.cached import content_hash, decode_files
 from flowers_tl.data.cached.decoded_images import decoded_size, has_room, open_images
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.image_crops import ImageCrops
@@ -125,7 +125,7 @@ def test_a_changed_image_is_decoded_again_and_no_other_time(files, tmp_path, mon
         read.append(file.name)
         return read_image(file, **options)
 
-    monkeypatch.setattr(decoded_images, "read_image", counting)
+    monkeypatch.setattr(decode_files, "read_image", counting)
     copies = [tmp_path / file.name for file in files]
     for file, copy in zip(files, copies, strict=True):
         copy.write_bytes(file.read_bytes())
@@ -162,7 +162,7 @@ def test_a_copy_of_the_images_is_not_decoded_again(files, tmp_path, monkeypatch)
     cache = Cache(tmp_path / "cache")
     before = open_images(cache, files, 37, "images")
     copies = [shutil.copy(file, tmp_path) for file in files]  # with other times
-    monkeypatch.setattr(decoded_images, "read_image", pytest.fail)
+    monkeypatch.setattr(decode_files, "read_image", pytest.fail)
     after = open_images(cache, [tmp_path / file.name for file in files], 37, "images")
     assert len(copies) == len(after) == len(before)
     assert all(torch.equal(after[k], before[k]) for k in range(5))

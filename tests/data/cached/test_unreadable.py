@@ -34,7 +34,7 @@ def reads(monkeypatch):
         counted.append(Path(file).name)
         return read_image(file, **options)
 
-    monkeypatch.setattr("flowers_tl.data.cached.decoded_images.read_image", counting)
+    monkeypatch.setattr("flowers_tl.data.cached.decode_files.read_image", counting)
     monkeypatch.setattr(readable, "read_image", counting)
     readable.decode_all.cache_clear()
     return counted
