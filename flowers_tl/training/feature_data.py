@@ -22,7 +22,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.data.transforms import ARTICLE, FLIPPED_AXES
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import BATCH, PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint_stages
+from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint_stages
 
 # An epoch whose crops and flips are shown, or `centre` and its mirror images: a key of FLIPPED_AXES.
 CropView = int | str
@@ -131,8 +131,7 @@ class FeatureDataModule(LightningDataModule):
             def build(writer: Writer) -> None:
                 images = self.images(split, random)
                 keys: list[Key] = [(view, k) if random else k for k in range(len(images))]
-                at_once = BATCH["cuda"] if self.device.type == "cuda" else 64
-                for batch in self.data.cache.batches(keys, what, at_once):
+                for batch in self.data.cache.batches(keys, what):
                     pixels, _ = images.__getitems__(batch)
                     writer.write(self.prefix(stage)(pixels if random else pixels.flip(FLIPPED_AXES[view])))
 

@@ -94,9 +94,9 @@ class Cache:
         # Entries that this process uses, and their bytes.
         self.used: dict[Path, int] = {}
 
-    def batches(self, items: Sequence[Any], title: str, size: int = 64) -> Iterable[Sequence[Any]]:
-        """The items, so many at a time, with a progress bar while they are taken."""
-        batches = [items[start : start + size] for start in range(0, len(items), size)]
+    def batches(self, items: Sequence[Any], title: str) -> Iterable[Sequence[Any]]:
+        """The items, 64 at a time, with a progress bar while they are taken."""
+        batches = [items[start : start + 64] for start in range(0, len(items), 64)]
         return track(batches, title, self.progress)
 
     def fits(self, size: float) -> bool:
