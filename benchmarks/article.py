@@ -4,6 +4,7 @@ Each run is a command ``flowers_tl.train experiment=article ...``: a finished on
 """
 
 import base64
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -106,8 +107,16 @@ def measure(options: ArticleOptions, weights: Sequence[str], jobs: Sequence[Job]
 
     folder, file = options.runs or options.out / "runs", options.out / FILES[0]
     data = {"overrides": options.overrides, "command": " ".join(["python -m benchmarks.article", *sys.argv[1:]])}
-    data |= {"machine": describe_machine(), "versions": versions(), "weights": list(weights), "imagenet": {}}
+    earlier = (
+        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"weights": [], "imagenet": {}, "runs": []}
+    )
+    data |= {"machine": describe_machine(), "versions": versions(), "imagenet": earlier["imagenet"]}
+    data |= {"weights": list(dict.fromkeys([*weights, *earlier["weights"]]))}
     logs, rows, failed = options.out / "logs", {job: read(folder, job) for job in jobs}, []
+    # With other weights or seeds than before: their rows stay, with the machine that they were made on.
+    made = {key: earlier.get(key) for key in ("machine", "versions")}
+    names = {job.name for job in jobs}
+    others = [made | row for row in earlier["runs"] if Job(*(row[key] for key in Job._fields)).name not in names]
     logs.mkdir(exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
     pool = ThreadPoolExecutor(options.jobs)
@@ -127,12 +136,12 @@ def measure(options: ArticleOptions, weights: Sequence[str], jobs: Sequence[Job]
             except UserError as error:
                 failed.append(f"{job.name}: {error}")
                 print(f"[{number}/{len(jobs)}] {failed[-1]}", flush=True)
-            write(file, data | {"runs": [row for row in rows.values() if row]})
+            write(file, data | {"runs": [*others, *filter(None, rows.values())]})
     finally:
         pool.shutdown(cancel_futures=True)
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; {failed[0].rstrip('.')}; see {logs}.")
-    return data | {"runs": list(rows.values())}
+    return data | {"runs": [*others, *rows.values()]}
 
 
 def train_command(job: Job, folder: Path, overrides: Sequence[str]) -> list[str]:

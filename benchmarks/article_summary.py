@@ -17,6 +17,7 @@ from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.paired_tests import points
 from flowers_tl.results.load_runs import Run, RunGroup, mean_and_spread, percent
 from flowers_tl.results.statistics import Interval, paired_difference
+from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.templates import markdown_table
 
@@ -78,7 +79,14 @@ class SummaryOptions:
 @command
 def main(options: SummaryOptions) -> int | None:
     """Print the summary of a file."""
-    return report(json.loads(options.file.read_text(encoding="utf-8")), None, options.figure, options.check)
+    try:
+        data = json.loads(options.file.read_text(encoding="utf-8"))
+        _ = data["weights"], data["runs"], data["imagenet"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{options.file} can't be read as what benchmarks.article writes: give its article.json."
+        ) from error
+    return report(data, None, options.figure, options.check)
 
 
 def report(data: Mapping[str, Any], page: Path | None, figure: Path | None, check: bool) -> int | None:

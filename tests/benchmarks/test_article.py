@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import article, article_summary, measure
 from benchmarks.article import STRATEGIES, VARIANTS, Job, list_jobs, train_command
@@ -236,3 +237,26 @@ def test_readme_and_results_show_what_follows_from_the_measured_runs(capsys):
         # A sentence may run over two lines.
         assert len({line for line in measured if " ".join(line.split()) in " ".join(text.split())}) >= fewest
     assert all(claim.text in readme for claim in CLAIMS if "BatchNorm" not in claim.text)
+
+
+def test_weights_without_a_head_are_measured_and_rows_of_earlier_weights_stay(tiny, resnet18_weights, tmp_path, here):
+    bare = {name: value for name, value in torch.load(resnet18_weights).items() if not name.startswith("fc.")}
+    torch.save(bare, tmp_path / "bare.pth")
+    for file in (tmp_path / "bare.pth", resnet18_weights):
+        article.main(words(tiny, file, tmp_path / "a", "claims=false", "seeds=0"))
+    data = json.loads((tmp_path / "a" / "article.json").read_text())
+    assert data["weights"] == [str(resnet18_weights), str(tmp_path / "bare.pth")]
+    assert [row["weights"] for row in data["runs"]] == ["bare.pth"] * 2 + ["drawn.pth"] * 2
+    assert data["imagenet"]["bare.pth"] is None
+    assert data["imagenet"]["drawn.pth"]["images"] == 6
+    assert data["runs"][0]["machine"] == data["machine"]
+    page = (tmp_path / "a" / "article.md").read_text()
+    assert "## bare.pth" in page
+    assert "## drawn.pth" in page
+
+
+def test_a_file_that_is_no_article_json_is_refused_in_one_sentence(tmp_path, capsys):
+    (tmp_path / "other.json").write_text('{"runs": []}')
+    with pytest.raises(SystemExit):
+        article_summary.main([str(tmp_path / "other.json")])
+    assert f"{tmp_path / 'other.json'} can't be read as what benchmarks.article writes" in capsys.readouterr().err
