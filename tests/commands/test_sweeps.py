@@ -145,3 +145,19 @@ def test_every_sweep_runs(run_command, tiny, tmp_path, name):
         trainable = [run["parameters"]["trainable"] for run in runs]
         assert len(set(trainable)) == 5
         assert max(trainable) == runs[0]["parameters"]["total"]
+
+
+@pytest.mark.slow
+def test_a_sweep_is_trained_longer_and_one_with_nothing_to_continue_ends_before_its_first_job(
+    run_command, tiny, tmp_path
+):
+    sweep = ["-m", *tiny(), "seed=0,1", "hydra.sweep.dir=sweep", "runs=sweep"]
+    refused = run_command("train", *sweep, "ckpt_path=last", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: ckpt_path=last finds no checkpoint below the sweep's folder sweep:")
+    assert not list(tmp_path.iterdir())
+    assert run_command("train", *sweep, "trainer.max_epochs=1", cwd=tmp_path).returncode == 0
+    longer = run_command("train", *sweep, "trainer.max_epochs=3", "ckpt_path=last", cwd=tmp_path)
+    assert longer.returncode == 0, longer.stderr
+    runs = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("result.json"))]
+    assert [(run["seed"], run["epochs"]) for run in runs] == [(0, 3), (1, 3)]
