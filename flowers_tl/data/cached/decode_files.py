@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +47,21 @@ def decode(
 
 
 def decode_all(
-    files: Sequence[Path], short_side: int | None, value_range: Limits, lenient: bool, how: Preprocessing
+    files: Sequence[Path],
+    short_side: int | None,
+    value_range: Limits,
+    lenient: bool,
+    how: Preprocessing,
+    in_processes: bool = False,
 ) -> Iterator[Tensor]:
-    """The images of files in their order, as :func:`decode` yields each.
+    """The images of files in their order, as :func:`decode` yields each; ``in_processes``, or with threads.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
+        RuntimeError: if the system ends one of the processes; at any time until the last image is taken.
     """
     read = partial(decode, short_side=short_side, value_range=value_range, lenient=lenient, how=how)
-    # Images that keep their size may be too large to wait for each other in shared memory.
-    if short_side is None or len(files) < FEW_IMAGES or not processes_are_faster():
+    if not in_processes:
         yield from map_on_all_cores(read, files)
         return
     loader = DataLoader(
@@ -71,15 +77,23 @@ def decode_all(
     for pixels, shapes, error in loader:
         if error:
             raise error
-        for row, shape in zip(pixels.split([height * width * 3 for height, width, _ in shapes]), shapes, strict=True):
-            yield row.view(shape)
+        yield from split_rows(pixels, shapes)
 
 
-def processes_are_faster() -> bool:
-    """Whether this machine has many cores, and processes start and share memory quickly."""
+def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Views of tensors that lie one after another."""
+    return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
+
+
+def processes_are_faster(files: Sequence[Path], short_side: int | None) -> bool:
+    """Whether processes decode these images faster than threads: on many cores, where processes start quickly.
+
+    Images that keep their size may be too large to wait for each other in shared memory.
+    """
+    if short_side is None or len(files) < FEW_IMAGES or count_cores() <= MOST_THREADS or sys.platform != "linux":
+        return False
     with suppress(OSError):
-        many = count_cores() > MOST_THREADS
-        return many and sys.platform == "linux" and shutil.disk_usage("/dev/shm").free > SHARED_MEMORY
+        return shutil.disk_usage("/dev/shm").free > SHARED_MEMORY
     return False
 
 

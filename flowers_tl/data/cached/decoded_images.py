@@ -1,6 +1,7 @@
 """Decoded images, out of the cache or decoded whenever they are needed; they keep their shape, (height, width, 3) uint8."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from flowers_tl.data.cached.content_hash import describe_images
-from flowers_tl.data.cached.decode_files import decode, decode_all
+from flowers_tl.data.cached.decode_files import decode, decode_all, processes_are_faster, split_rows
 from flowers_tl.data.cached.disk_cache import Cache, Writer
 from flowers_tl.data.cached.unreadable import find_undecodable
 from flowers_tl.data.image_io import Limits, read_image, read_image_size
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
+from flowers_tl.utils.errors import first_line
 from flowers_tl.utils.notes import log_note, track
 from flowers_tl.utils.threads import map_on_all_cores
 
@@ -103,11 +105,6 @@ def has_room(device: torch.device, size: int) -> bool:
     return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 4
 
 
-def split_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Views of tensors that lie one after another."""
-    return [row.view(*shape) for row, shape in zip(flat.split([prod(s) for s in shapes]), shapes, strict=True)]
-
-
 def open_images(
     cache: Cache | None,
     files: Files,
@@ -138,12 +135,20 @@ def open_images(
         log_note(f"Decoded again each time, since half of cache.max_gb is too small: {what}.")
         return afresh
 
-    def build(writer: Writer) -> None:
-        for image in track(decode_all(files, side, value_range, lenient, how), what, cache.progress, len(files)):
+    def build(writer: Writer, in_processes: bool) -> None:
+        images = decode_all(files, side, value_range, lenient, how, in_processes)
+        for image in track(images, what, cache.progress, len(files)):
             writer.write(image)
 
-    description = describe_images(files, side, cache, value_range, how)
-    entry = cache.get("pictures", what, description, "decode", build)
+    description, in_processes = describe_images(files, side, cache, value_range, how), processes_are_faster(files, side)
+    try:
+        entry = cache.get("pictures", what, description, "decode", partial(build, in_processes=in_processes))
+    # Mostly for lack of memory.
+    except RuntimeError as error:
+        if not in_processes:
+            raise
+        log_note(f"The system ended a process that decodes images ({first_line(error)}); threads decode them now.")
+        entry = cache.get("pictures", what, description, "decode", partial(build, in_processes=False))
     mapped = cache.path("pictures", description) / "data.bin"
     images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes), value_range, mapped)
     # A lenient run may have kept them.
