@@ -5,7 +5,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,21 +173,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
     written: tuple[Any, Path] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        moment, (earlier, file) = (
-            [checkpoint["epoch"], checkpoint["global_step"], *checkpoint],
-            self.written or (None, path),
-        )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        moment, path = [checkpoint["epoch"], checkpoint["global_step"], *checkpoint], Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as beside:
-            # Some file systems have no links.
-            try:
-                if moment != earlier:
-                    raise OSError
-                beside.unlink(missing_ok=True)
-                os.link(file, beside)
-            except OSError:
+            # To rename one of two links to the other does nothing, so a file is not linked to itself.
+            if self.written and self.written[0] == moment and self.written[1] != path:
+                # Some file systems have no links.
+                with suppress(OSError):
+                    os.link(self.written[1], beside)
+            if not beside.exists():
                 torch.save(checkpoint, beside)
-        self.written = moment, Path(path)
+        self.written = moment, path
 
 
 @contextmanager

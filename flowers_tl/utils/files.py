@@ -57,6 +57,8 @@ def atomic_write(file: str | Path) -> Iterator[Path]:
             named_if_unwritable(file, (OSError, RuntimeError)),
             before_end(lambda number: beside.unlink(missing_ok=True)),
         ):
+            # What a killed process left there may be a link to a file that stays.
+            beside.unlink(missing_ok=True)
             yield beside
             os.replace(beside, file)
     except BaseException:

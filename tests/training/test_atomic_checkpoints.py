@@ -42,6 +42,21 @@ def test_another_content_of_the_same_moment_is_another_file(places):
     assert "optimizer_states" not in torch.load(best, weights_only=True)
 
 
+def test_a_link_that_a_kill_has_left_does_not_lead_into_the_best_epoch(places):
+    best, last = places
+    AtomicCheckpoints().save_checkpoint(content(1), best)
+    os.link(best, f"{last}.new")
+    AtomicCheckpoints().save_checkpoint(content(2), last)
+    assert steps(best, last) == [1, 2]
+
+
+def test_one_place_is_written_twice_in_one_moment_without_a_trace(places):
+    plugin, (best, _) = AtomicCheckpoints(), places
+    plugin.save_checkpoint(content(1), best)
+    plugin.save_checkpoint(content(1), best)
+    assert os.listdir(best.parent) == ["best.ckpt"]
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_it_is_written_where_no_link_can_be(places, monkeypatch, gone):
     def refuse(*_):
