@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from flowers_tl.utils.errors import validate_count
 from flowers_tl.utils.interruption import before_end
+from flowers_tl.utils.threads import count_cores
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class ParallelLauncher(Launcher):
         """Run the jobs; an interruption is passed on to those that run, and no other begins."""
         setup_globals()
         devices = [str(device) for device in (find_devices(self.config) if self.devices is None else self.devices)]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = count_cores()
         n_jobs = self.n_jobs or len(devices) or max(2, cores // 4)
         self.slots: Queue[str | None] = Queue()
         for k in range(n_jobs):

@@ -1,4 +1,5 @@
-"""Hydra's callback before Hydra makes a folder: it refuses empty values and a sweep that has nothing to continue from."""
+"""Hydra's callback before Hydra makes a folder: it refuses empty values and a sweep with nothing to continue, and
+knows which folders are made."""
 
 from pathlib import Path
 from typing import Any, ClassVar

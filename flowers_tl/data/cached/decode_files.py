@@ -52,7 +52,7 @@ def decode_all(
     value_range: Limits,
     lenient: bool,
     how: Preprocessing,
-    in_processes: bool = False,
+    in_processes: bool,
 ) -> Iterator[Tensor]:
     """The images of files in their order, as :func:`decode` yields each; ``in_processes``, or with threads.
 
