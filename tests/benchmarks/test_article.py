@@ -38,9 +38,9 @@ def here(monkeypatch):
     return started
 
 
-def words(tiny, resnet18_weights, out, *more):
+def words(tiny, resnet18_weights, out, *more, seeds="0,1"):
     given = [word for word in tiny() if not word.startswith("backbone.")]
-    return [f"weights={resnet18_weights}", "seeds=0,1", f"out={out}", *given, *more]
+    return [f"weights={resnet18_weights}", f"seeds={seeds}", f"out={out}", *given, *more]
 
 
 def rows_of(strategy, accuracies, mode="train", images=2000):
@@ -243,7 +243,7 @@ def test_weights_without_a_head_are_measured_and_rows_of_earlier_weights_stay(ti
     bare = {name: value for name, value in torch.load(resnet18_weights).items() if not name.startswith("fc.")}
     torch.save(bare, tmp_path / "bare.pth")
     for file in (tmp_path / "bare.pth", resnet18_weights):
-        article.main(words(tiny, file, tmp_path / "a", "claims=false", "seeds=0"))
+        article.main(words(tiny, file, tmp_path / "a", "claims=false", seeds="0"))
     data = json.loads((tmp_path / "a" / "article.json").read_text())
     assert data["weights"] == [str(resnet18_weights), str(tmp_path / "bare.pth")]
     assert [row["weights"] for row in data["runs"]] == ["bare.pth"] * 2 + ["drawn.pth"] * 2
