@@ -1,7 +1,6 @@
 """A data set of labelled images as a LightningDataModule: its splits, orders and batches."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.parent import end_with_parent
 from flowers_tl.utils.phase_timer import PhaseTimer
+from flowers_tl.utils.threads import count_cores
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -37,7 +37,7 @@ class ImageDataModule(L.LightningDataModule):
         num_classes: outputs wanted; by default as many as the data has names for. Fewer than labels is an error.
         image_size: side of the images that the network takes, in pixels; None: as ``how`` says.
         batch_size: images a step, counted over all devices.
-        num_workers: processes that decode; None: one a core, 8 at most, or none where batches are made faster without.
+        num_workers: processes that decode; None: one a core that it may use, 8 at most, or none where batches are made faster without.
         seed: from which order, crops and flips of the training images follow.
         augmentation, flip: of training images, see :func:`flowers_tl.data.transforms.augment`; ``none`` changes nothing at random.
         how: all images are prepared.
@@ -219,7 +219,7 @@ class ImageDataModule(L.LightningDataModule):
         """Batches of this process, which the dataset makes whole."""
         workers = self.num_workers if workers is None else workers
         if workers is None:
-            workers = 0 if dataset.ready else min(8, os.cpu_count() or 1)
+            workers = 0 if dataset.ready else min(8, count_cores())
         return DataLoader(
             dataset,
             sampler=sampler,
