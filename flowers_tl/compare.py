@@ -22,6 +22,8 @@ class CompareOptions:
     """Folder of the runs' images, for the report; by default their data.root. Only images with the same content are shown."""
     figures: str = ""
     """Also write the figures of the report into the folder of comparison.md: png, svg or pdf, separated by commas."""
+    exclude: Path | None = None
+    """An audit.csv: also say what accuracy is without the test images that it leaves out, and whether the order changes."""
     allow_mixed: bool = False
     """true: also accept runs that can't be compared with one another; each kind gets its own table."""
 

@@ -20,6 +20,8 @@ class EvaluateOptions:
     """true: fit a temperature on val and keep it in the checkpoint, for the probabilities of predict, serve and export."""
     conformal: float | None = None
     """Also measure prediction sets, of which this share may miss the true class (0.1: one in ten); val sets the threshold."""
+    exclude: Path | None = None
+    """An audit.csv: also say what accuracy is without the images that it leaves out."""
     out: Path | None = None
     """Folder of the files; by default a new one in outputs."""
     overrides: Annotated[list[str], Positional("[data.KEY=...] [cache.KEY=...]", is_override("data", "cache"))] = field(

@@ -13,10 +13,11 @@ from markupsafe import Markup
 from torch import Tensor
 
 from flowers_tl.auditing.copies import BLANK, find_copies
-from flowers_tl.auditing.labels import find_suspects, out_of_fold, unit_features
+from flowers_tl.auditing.labels import find_inseparable, find_outliers, find_suspects, out_of_fold, unit_features
 from flowers_tl.auditing.scan import Scan, scan_images
 from flowers_tl.data.cached.unreadable import find_missing
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.exclusions import FIELDS
 from flowers_tl.data.registry import make_data
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.inference.evaluate import make_trainer
@@ -32,9 +33,7 @@ from flowers_tl.utils.files import atomic_folder, dumps, format_csv, names_below
 from flowers_tl.utils.notes import log, log_table, track
 from flowers_tl.utils.templates import render
 
-KINDS = ("exact", "near", "suspect", "unreadable", "blank", "tiny", "huge", "grey")
-# Of audit.csv, a row a finding: images as paths below the data's root. ``other_label`` of a suspect is the likely class.
-FIELDS = ("kind", "image", "other", "split", "other_split", "label", "other_label", "score")
+KINDS = ("exact", "near", "burst", "suspect", "inseparable", "outlier", "unreadable", "blank", "tiny", "huge", "grey")
 Finding = dict[str, Any]
 # How many times smaller or larger than the median side tiny and huge images are.
 SIZE_FACTOR = 4
@@ -54,8 +53,10 @@ class Images:
         self.labels = np.array([label for split in SPLITS for label in splits[split].labels])
         self.classes = splits["train"].classes
 
-    def finding(self, kind: str, score: float | str, place: int, other: int | None = None, likely: str = "") -> Finding:
-        """A finding about one image, or about two; ``likely`` is a class."""
+    def finding(
+        self, kind: str, score: float | str, place: int | None, other: int | None = None, likely: str = ""
+    ) -> Finding:
+        """A finding about one image, two, or none, but classes; ``likely`` is a class."""
         first, second = (
             ("", "", likely) if k is None else (self.names[k], self.splits[k], self.classes[self.labels[k]])
             for k in (place, other)
@@ -95,7 +96,7 @@ def audit(config: dict[str, Any], out: Path | None = None) -> list[Finding]:
 
 def validate(config: Mapping[str, Any]) -> None:
     """Raise UserError for keys that hide images, or leave nothing to compare by."""
-    for key in ("protocol", "per_class"):
+    for key in ("protocol", "per_class", "exclude"):
         if config["data"][key] not in ("official", None):
             raise UserError(f"data.{key}={config['data'][key]} hides images from an audit: leave it out.")
     if not config["cache"]["enabled"] or config["backbone"]["weights"] is None:
@@ -134,8 +135,16 @@ def check_content(images: Images, scan: Scan, features: Tensor) -> Iterator[Find
     copies, groups = find_copies(scan, units)
     for kind, first, second, score in sorted(copies, key=lambda pair: -pair[3]):
         yield images.finding(kind, score, first, second)
-    for place, likely, score in find_suspects(out_of_fold(units, images.labels, groups), images.labels):
+    answers = out_of_fold(units, images.labels, groups)
+    for place, likely, score in find_suspects(answers, images.labels):
         yield images.finding("suspect", score, place, likely=images.classes[likely])
+    for first, second, score in find_inseparable(answers, images.labels):
+        yield images.finding("inseparable", score, None) | {
+            "label": images.classes[first],
+            "other_label": images.classes[second],
+        }
+    for place, score in find_outliers(units, images.labels):
+        yield images.finding("outlier", score, place)
 
 
 def is_leak(one: Finding) -> bool:

@@ -1,7 +1,10 @@
-"""Copies of images: exact ones by a hash of their pixels; near ones by features and a perceptual hash, and then by pixels."""
+"""Copies of images: exact ones by a hash of their pixels; near ones by features and a perceptual hash, and then by pixels.
 
-from collections.abc import Iterator
-from itertools import combinations
+Photographs of one burst are no copies, but nearly as bad in two splits.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -27,12 +30,17 @@ MOST_IN_GROUP = 10
 BLANK = 2.0
 
 
-# Kind (``exact``, ``near``), the places of two images, the lower one first, and the correlation of their fine details.
+# Most seconds between one photograph of a burst and the next.
+BURST = 3.0
+
+
+# Kind (``exact``, ``near``, ``burst``), the places of two images, the lower one first, and the correlation of their fine
+# details; of a burst the seconds between them.
 Pair = tuple[str, int, int, float]
 
 
 def find_copies(scan: Scan, features: Tensor) -> tuple[list[Pair], np.ndarray]:
-    """Pairs of copies among n readable images, and for each image the number of its group of copies, int64 (n,).
+    """Pairs of copies among n readable images, then of bursts, and the number of each image's group of both, int64 (n,).
 
     ``features`` are of unit length, float32 (n, d).
     """
@@ -46,14 +54,35 @@ def find_copies(scan: Scan, features: Tensor) -> tuple[list[Pair], np.ndarray]:
     scores = register(scan.small, candidates)
     near = candidates[scores >= SURE].numpy()
     links = np.concatenate([np.stack([firsts[exact], np.arange(len(exact))], 1), near])
-    graph = coo_array((np.ones(len(links), dtype=bool), tuple(links.T)), shape=(len(exact), len(exact)))
-    groups = connected_components(graph)[1]
+    groups = connect(len(exact), links)
     pairs, known = [*pairs_within(groups)], dict(zip(map(tuple, candidates.tolist()), scores.tolist(), strict=True))
     # Images may be linked by a third one only.
     linked = [pair for pair in pairs if pair not in known]
     known |= dict(zip(linked, register(scan.small, torch.tensor(linked).view(-1, 2).long()).tolist(), strict=True))
     known |= {pair: 1.0 for pair in pairs if exact[pair[0]] == exact[pair[1]]}
-    return [("exact" if exact[a] == exact[b] else "near", a, b, known[a, b]) for a, b in pairs], groups
+    copies = [("exact" if exact[a] == exact[b] else "near", a, b, known[a, b]) for a, b in pairs]
+    taken = [facts["taken"] for facts in scan.facts]
+    together = find_bursts(taken)
+    bursts = [("burst", a, b, abs(taken[a][1] - taken[b][1])) for a, b in pairs_within(connect(len(exact), together))]
+    apart = [pair for pair in bursts if pair[1:3] not in {*pairs}]
+    return [*copies, *apart], connect(len(exact), np.concatenate([links, together]))
+
+
+def connect(count: int, links: np.ndarray) -> np.ndarray:
+    """For each of so many images the number of its group, int64 (count,); links (m, 2) are between members of one."""
+    graph = coo_array((np.ones(len(links), dtype=bool), tuple(links.T)), shape=(count, count))
+    return connected_components(graph)[1]
+
+
+def find_bursts(taken: Sequence[tuple[str, float] | None]) -> np.ndarray:
+    """Pairs of images that one camera took one after the other within seconds, int64 (m, 2)."""
+    known = {place: one for place, one in enumerate(taken) if one is not None}
+    pairs = [
+        (a, b)
+        for a, b in pairwise(sorted(known, key=lambda place: known[place]))
+        if known[a][0] == known[b][0] and known[b][1] - known[a][1] <= BURST
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def find_candidates(small: Tensor, features: Tensor) -> Tensor:

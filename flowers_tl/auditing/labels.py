@@ -1,19 +1,22 @@
-"""Labels that heads doubt, which are solved on features that are kept."""
+"""Labels that heads doubt, classes that they do not tell apart, and images like no class, by features that are kept."""
+
+from itertools import combinations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss, normalize
-from torch.optim import LBFGS
 
+from flowers_tl.models.linear_probe import descend
 from flowers_tl.utils.notes import track
 
 FOLDS = 5
 # Of a class with fewer images nothing is said.
 FEWEST = 5
+# Deviations below the median from which on an image is like no class; share of right answers below which two classes are one.
+FAR, APART = 5.0, 0.75
 # Of the first held-out fold the one with the least loss is taken.
 WEIGHT_DECAYS, ITERATIONS = (1e-2, 1e-3, 1e-4), 60
-
 
 # An image's place, the class that is likelier than its label, and by how much.
 Suspect = tuple[int, int, float]
@@ -37,28 +40,17 @@ def out_of_fold(features: Tensor, labels: np.ndarray, groups: np.ndarray) -> np.
     target, answers = torch.from_numpy(labels), torch.zeros(len(labels), int(labels.max()) + 1)
 
     def held_out(k: int, decay: float) -> Tensor:
-        weight, bias = solve(features[fold != k], target[fold != k], answers.shape[1], decay)
-        return (features[fold == k] @ weight.T + bias).log_softmax(1)
+        head, inputs, known = nn.Linear(features.shape[1], answers.shape[1]), features[fold != k], target[fold != k]
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        descend(lambda: cross_entropy(head(inputs), known), head, decay, max_iter=ITERATIONS)
+        with torch.no_grad():
+            return head(features[fold == k]).log_softmax(1)
 
     decay = min(WEIGHT_DECAYS, key=lambda one: nll_loss(held_out(0, one), target[fold == 0]).item())
     for k in track(range(FOLDS), "Solving heads without a fifth of the images"):
         answers[fold == k] = held_out(k, decay).exp()
     return answers.numpy()
-
-
-def solve(features: Tensor, labels: Tensor, classes: int, decay: float) -> tuple[Tensor, Tensor]:
-    """A linear head, (classes, d) and (classes,), near the least mean cross-entropy with some weight decay."""
-    weight, bias = torch.zeros(classes, features.shape[1], requires_grad=True), torch.zeros(classes, requires_grad=True)
-    optimizer = LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimizer.zero_grad()
-        loss = cross_entropy(features @ weight.T + bias, labels) + decay / 2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(objective)
-    return weight.detach(), bias.detach()
 
 
 def find_suspects(probabilities: np.ndarray, labels: np.ndarray) -> list[Suspect]:
@@ -72,3 +64,36 @@ def find_suspects(probabilities: np.ndarray, labels: np.ndarray) -> list[Suspect
     likely, margin = known.argmax(1), known.max(1) - stated
     doubted = np.flatnonzero((margin > 0) & (likely != labels) & many[labels])
     return [(int(k), int(likely[k]), float(margin[k])) for k in doubted[np.argsort(-margin[doubted])]]
+
+
+def find_outliers(features: Tensor, labels: np.ndarray) -> list[tuple[int, float]]:
+    """Images that are like no class, the least alike first, and by how many deviations they are less like one than others.
+
+    An image is as like a class as it is to the mean of the class's other images. Median and median deviation stand for mean
+    and standard deviation, which outliers would change. Images of classes with fewer than FEWEST images are not looked at.
+    """
+    target = torch.from_numpy(labels)
+    sums = torch.zeros(int(labels.max()) + 1, features.shape[1]).index_add_(0, target, features)
+    similar = features @ normalize(sums).T
+    similar[torch.arange(len(labels)), target] = (normalize(sums[target] - features) * features).sum(1)
+    best = similar.amax(1).numpy()
+    below = np.median(best) - best
+    scores = below / (1.4826 * np.median(np.abs(below)) + 1e-6)
+    many = np.bincount(labels)[labels] >= FEWEST
+    return [(int(k), float(scores[k])) for k in np.argsort(-scores) if scores[k] >= FAR and many[k]]
+
+
+def find_inseparable(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[int, int, float]]:
+    """Pairs of classes that heads hardly tell apart, and the balanced accuracy if an image must be one of the two.
+
+    Equal probabilities count as half.
+    """
+    known = [label for label, count in enumerate(np.bincount(labels)) if count >= FEWEST]
+    wins = np.full((len(probabilities[0]),) * 2, np.nan)
+    for label in known:
+        own = probabilities[labels == label]
+        stated = own[:, [label]]
+        wins[label] = (stated > own).mean(0) + (stated == own).mean(0) / 2
+    both = (wins + wins.T) / 2
+    pairs = [(a, b, float(both[a, b])) for a, b in combinations(known, 2) if both[a, b] < APART]
+    return sorted(pairs, key=lambda pair: pair[2])

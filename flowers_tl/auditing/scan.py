@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
 from torch import Tensor
 
-from flowers_tl.data.image_io import Limits, Undecodable, read_image
+from flowers_tl.data.image_io import FORMATS, Limits, Undecodable, read_image
 from flowers_tl.utils.notes import track
 from flowers_tl.utils.threads import map_on_all_cores
 
@@ -21,7 +24,8 @@ SIDE = 64
 
 class Scan(NamedTuple):
     """Grey copies of n images, uint8 (n, SIDE, SIDE), and facts: none of one that can't be read, else ``pixels`` (a hash),
-    ``width``, ``height``, ``spread`` (standard deviation of the grey values) and ``grey`` (whether there is no colour)."""
+    ``width``, ``height``, ``spread`` (standard deviation of the grey values), ``grey`` (whether there is no colour) and
+    ``taken`` (see :func:`when_taken`)."""
 
     small: Tensor
     facts: list[dict[str, Any]]
@@ -42,8 +46,24 @@ def scan_image(file: Path, value_range: Limits) -> tuple[np.ndarray, dict[str, A
         return np.zeros((SIDE, SIDE), np.uint8), {}
     colours = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
     small = np.asarray(colours.convert("L"))
-    size = {"pixels": hash_pixels(np.asarray(image)), "width": image.width, "height": image.height}
-    return small, size | {"spread": float(small.std()), "grey": bool(np.ptp(np.asarray(colours), axis=-1).max() <= 8)}
+    facts = {"pixels": hash_pixels(np.asarray(image)), "width": image.width, "height": image.height}
+    facts["taken"] = when_taken(file)
+    return small, facts | {"spread": float(small.std()), "grey": bool(np.ptp(np.asarray(colours), axis=-1).max() <= 8)}
+
+
+def when_taken(file: Path) -> tuple[str, float] | None:
+    """The camera that took an image, and the second, as EXIF says; None where it does not say both."""
+    # Whatever a file has in the place of EXIF.
+    with suppress(Exception), Image.open(file, formats=FORMATS) as image:
+        # Pillow decodes a PNG to look for EXIF, and no camera writes one.
+        if image.format == "PNG":
+            return None
+        exif = image.getexif()
+        more = exif.get_ifd(Base.ExifOffset)
+        camera = f"{exif[Base.Make]} {exif[Base.Model]} {more.get(Base.BodySerialNumber, '')}"
+        second = datetime.strptime(more[Base.DateTimeOriginal], "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+        return camera, second.timestamp() + float(f"0.{more.get(Base.SubsecTimeOriginal, 0)}")
+    return None
 
 
 def hash_pixels(pixels: np.ndarray) -> str:

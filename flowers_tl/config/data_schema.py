@@ -42,6 +42,8 @@ class DataConfig:
     """Maximum number of training images per class, chosen at random by `seed`; null: all."""
     balance: str = "none"
     """`weights`: classes count equally in the training loss; `sampler`: classes are used equally often; `none`: neither."""
+    exclude: str | None = None
+    """An `audit.csv`: without the images that are copies of others in a later split, have two labels, or are confirmed there."""
     value_range: list[float] | None = None
     """The pixel values of black and white in signed, 32-bit or float TIFFs; null: those of the file, or 0 and 1 for float from 0
     to 1."""

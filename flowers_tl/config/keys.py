@@ -37,6 +37,7 @@ LATER_KEYS: dict[str, Any] = {
     "data.value_range": None,
     "data.fit": "crop",
     "data.flip": "horizontal",
+    "data.exclude": None,
     "backbone.preprocessing": ARTICLE,
 }
 

@@ -12,6 +12,7 @@ from flowers_tl.data.cached.content_hash import describe_images, fingerprint_spl
 from flowers_tl.data.cached.decoded_images import DecodedSplits
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_missing, leave_out
+from flowers_tl.data.exclusions import note_copies, read_exclusions
 from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_io import Limits
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
@@ -29,7 +30,7 @@ class ImageDataModule(L.LightningDataModule):
     Batches are uint8 images (n, 3, image_size, image_size), which the network normalises on its device, and int64 labels (n,).
 
     After :meth:`setup` it has ``num_classes``, ``class_names``, ``images`` and ``sizes`` by split, ``cut_splits``: those that the
-    data set lacks, and ``left_out``: the files that can't be read. Where ``unsplit`` is set before, splits that the data set
+    data set lacks, and ``left_out``: the files that can't be read, and ``excluded``: names of images that an audit leaves out. Where ``unsplit`` is set before, splits that the data set
     lacks are empty instead of cut out of train. Its ``clock`` counts the time of what is made with it.
 
     Args:
@@ -48,6 +49,7 @@ class ImageDataModule(L.LightningDataModule):
         val_fraction, test_fraction, split_seed: for missing splits, see :func:`flowers_tl.data.splits.add_missing_splits`.
         strict: whether an image that can't be read is an error of :meth:`setup` (True), is left out (False), or is an error
             where it is needed (None).
+        exclude: an audit.csv, whose copies and doubly labelled images are left out, see :mod:`flowers_tl.data.exclusions`.
         value_range: the numbers that are black and white, see :func:`flowers_tl.data.image_io.to_rgb`.
         cache: where decoded images are kept; None decodes them in every epoch.
     """
@@ -74,28 +76,28 @@ class ImageDataModule(L.LightningDataModule):
         test_fraction: float = 0.15,
         split_seed: int = 0,
         strict: bool | None = None,
+        exclude: str | None = None,
         value_range: Limits = None,
         cache: Cache | None = None,
     ) -> None:
         super().__init__()
         ends = list(value_range or (0, 1))
         if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
-            raise UserError(
-                f"data.value_range={ends} must be two numbers, the value of black and a larger one of white, as in [0,255]."
-            )
+            wrong = f"data.value_range={ends} must be two numbers"
+            raise UserError(f"{wrong}, the value of black and a larger one of white, as in [0,255].")
         # A tuple: it is a part of keys.
         self.value_range = value_range and tuple(ends)
         self.root, self.strict, self.cache = Path(root).expanduser(), strict, cache
         self.clock = cache.clock if cache else PhaseTimer()
-        self.num_classes = num_classes
-        self.class_names: list[str] = []
+        self.num_classes, self.class_names = num_classes, list[str]()
         self.image_size, self.how, self.flip = image_size or how.crop, how, flip
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
         self.protocol, self.balance = protocol, balance
         self.shares, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
         self.images: dict[str, ImageSplit] = {}
-        self.unsplit = False
+        self.exclusions = read_exclusions(exclude, "data.exclude") if exclude else None
+        self.unsplit, self.excluded = False, list[str]()
         self.cut_splits: set[str] = set()
         self.left_out: list[Path] = []
 
@@ -118,6 +120,8 @@ class ImageDataModule(L.LightningDataModule):
         splits = self.plan_splits()
         # Before any image is read: once here, and below for those that are left.
         name_classes(splits, self.num_classes, self.root)
+        if self.exclusions:
+            splits, self.excluded = self.exclusions.leave_out(splits, self.root)
         splits = self._without_unreadable(splits)
         if self.protocol == "trainval" and not self.unsplit:
             splits["train"] += splits["val"]
@@ -154,7 +158,8 @@ class ImageDataModule(L.LightningDataModule):
         return leave_out(splits, self.left_out, self.value_range) if bad else splits
 
     def split_fingerprints(self) -> dict[str, str]:
-        """Hashes of the splits as the protocol has them: with all training images, whatever ``per_class`` is."""
+        """Hashes of the splits as the protocol has them: with all training images, whatever ``per_class`` is; copies are noted."""
+        note_copies(self.all_images, self.root, self.cache)
         return {split: fingerprint_split(images, self.root, self.cache) for split, images in self.all_images.items()}
 
     @property
@@ -165,9 +170,8 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def class_weights(self) -> list[float] | None:
         """Weights of the classes in the training loss; None where all count alike."""
-        return (
-            balancing_weights(self.images["train"].labels, len(self.class_names)) if self.balance == "weights" else None
-        )
+        labels, weighted = self.images["train"].labels, self.balance == "weights"
+        return balancing_weights(labels, len(self.class_names)) if weighted else None
 
     def train_dataloader(self) -> DataLoader:
         return self.loader(self.crops("train", self.seed), self.sampler("train", shuffled=True))
@@ -237,9 +241,8 @@ class ImageDataModule(L.LightningDataModule):
         """Rank of this process and how many there are. Raises UserError where a batch can't be shared out evenly."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if self.batch_size % world:
-            raise UserError(
-                f"data.batch_size={self.batch_size} can't be divided among {world} devices: use a multiple of {world}."
-            )
+            wrong = f"data.batch_size={self.batch_size} can't be divided among {world} devices"
+            raise UserError(f"{wrong}: use a multiple of {world}.")
         return rank, world
 
 

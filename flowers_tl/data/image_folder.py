@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import ENDINGS, is_image_file, match_images
 from flowers_tl.data.splits import SPLITS, ImageSplit
@@ -40,25 +39,6 @@ class FolderDataModule(ImageDataModule):
 
     def count_classes(self) -> int:
         return self.num_classes or len(next(iter(self.find_splits().values())).classes)
-
-    def split_fingerprints(self) -> dict[str, str]:
-        """As of every data set; a note names all copies of an image in other splits or classes, and what they do."""
-        copies: dict[bytes, dict[Path, tuple[str, int]]] = {}
-        for split in SPLITS:
-            images = self.all_images[split]
-            contents = hash_files(images.files, self.cache)
-            for content, file, label in zip(contents, images.files, images.labels, strict=True):
-                copies.setdefault(content, {}).setdefault(file, (split, label))
-        kinds = (
-            "The same images are in two splits, which makes the scores too good; keep one of each",
-            "The same images are in two classes, and one of these is wrong; keep the right one",
-        )
-        for place, what in enumerate(kinds):
-            groups = [group for group in copies.values() if len({where[place] for where in group.values()}) > 1]
-            if groups:
-                listed = [" = ".join(str(file.relative_to(self.root)) for file in reversed(group)) for group in groups]
-                log_note(f"{what}: {shorten(listed, 20)}.")
-        return super().split_fingerprints()
 
 
 def read_folder(root: Path, allow_one_class: bool = False) -> dict[str, ImageSplit]:

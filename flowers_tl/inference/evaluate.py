@@ -13,9 +13,11 @@ import torch
 from flowers_tl.config.compose import compose_config
 from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.datamodule import ImageDataModule
+from flowers_tl.data.exclusions import read_exclusions
 from flowers_tl.data.registry import find_data, make_data
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load_trained
+from flowers_tl.report.excluded_images import describe_without
 from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, SplitPredictions
@@ -38,6 +40,7 @@ def evaluate(
     split: str = "test",
     calibrate: bool = False,
     conformal: float | None = None,
+    exclude: str | Path | None = None,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> Evaluation:
@@ -48,6 +51,7 @@ def evaluate(
         split: of :data:`flowers_tl.data.splits.SPLITS`, or ``all``, every image of the data.
         calibrate: fit a temperature on val, and keep it in the checkpoint.
         conformal: the share of prediction sets that may miss the true class; None measures no such sets.
+        exclude: an audit.csv; also say what accuracy is without the images that it leaves out.
         out: a new folder; None makes one in outputs.
         overrides: of ``data`` and ``cache``, as the command ``train`` takes them.
 
@@ -57,6 +61,9 @@ def evaluate(
     trained = load_trained(ckpt)
     if conformal is not None:
         validate_alpha(conformal)
+    if exclude and split == "all":
+        raise UserError("exclude is about copies in other splits, and split=all has no others: use split=test.")
+    exclusions = read_exclusions(exclude) if exclude else None
     validate_new_folder(out)
     config = evaluation_config(trained, overrides)
     uses_of_val = [key for key, value in (("calibrate", calibrate), ("conformal", conformal)) if value]
@@ -75,7 +82,8 @@ def evaluate(
     reported = trained.measured.get(split) if fingerprint == data.split_fingerprints().get(split) else None
     for note in notes(trained, config, split, data, reported is not None):
         log.warning(f"Note: {note}")
-    result = Evaluation(trained.path, split, measured, predictions.class_names, reported, temperature, sets)
+    without = describe_without(exclusions, split, measured) if exclusions else []
+    result = Evaluation(trained.path, split, measured, predictions.class_names, reported, temperature, sets, without)
     print_evaluation(result, MOST_CLASSES)
     # Measuring takes minutes, in which another command may have written there.
     validate_new_folder(out)

@@ -141,6 +141,28 @@ def validate_solvable(train: Tensor, val: Tensor, weight_decays: Sequence[float]
         )
 
 
+def descend(measure: Callable[[], Tensor], final: nn.Module, decay: float, **options: Any) -> tuple[Tensor, int]:
+    """Minimise a loss plus half the weight decay times the squared weights over a layer's parameters, by L-BFGS.
+
+    Returns:
+        The loss at the end, whose gradient with the decay's is left in the parameters, and how many iterations there were.
+    """
+    optimizer = LBFGS(final.parameters(), line_search_fn="strong_wolfe", **options)
+    loss = torch.zeros(())
+
+    def objective() -> Tensor:
+        nonlocal loss
+        optimizer.zero_grad()
+        loss = measure()
+        total = loss + decay / 2 * final.weight.square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(objective)
+    objective()
+    return loss.detach(), optimizer.state[next(iter(final.parameters()))]["n_iter"]
+
+
 def minimise(
     backbone: StagedNetwork,
     train: tuple[Tensor, Tensor],
@@ -152,27 +174,16 @@ def minimise(
     final, (inputs, labels) = backbone.network.get_submodule(backbone.final), train
     # LBFGS stops by the largest slope. With this one the gap ends well below 1e-6, and val losses differ after four digits.
     slope = (2 * decay * 1e-6) ** 0.5 / 100
-    optimizer = LBFGS(
-        final.parameters(), max_iter=MOST_ITERATIONS, history_size=20, tolerance_grad=slope, tolerance_change=0,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
-    loss = torch.zeros(())
     weights = None if class_weights is None else class_weights.to(labels.device, torch.float64)
 
-    def objective() -> Tensor:
-        nonlocal loss
-        optimizer.zero_grad()
+    def measure() -> Tensor:
         # The weights' mean over the training images is 1, so to divide by their sum is to take the plain mean.
-        loss = cross_entropy(backbone.run(inputs, "head"), labels, weights)
-        total = loss + decay / 2 * final.weight.square().sum()
-        total.backward()
-        return total
+        return cross_entropy(backbone.run(inputs, "head"), labels, weights)
 
-    optimizer.step(objective)
-    objective()
+    options = {"max_iter": MOST_ITERATIONS, "history_size": 20, "tolerance_grad": slope, "tolerance_change": 0}
+    loss, iterations = descend(measure, final, decay, **options)
     gap = sum(parameter.grad.square().sum().item() for parameter in final.parameters()) / (2 * decay)
-    iterations = optimizer.state[next(iter(final.parameters()))]["n_iter"]
-    optimizer.zero_grad()
+    final.zero_grad()
     with torch.no_grad():
         logits, answers = backbone.run(val[0], "head"), val[1]
     val_loss, accuracy = cross_entropy(logits, answers).item(), (logits.argmax(1) == answers).double().mean().item()

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
+from flowers_tl.data.exclusions import read_exclusions
 from flowers_tl.report import FILES, REPORT_MARK, recommendation_lines, summarize, write_report
 from flowers_tl.report.curves import draw_curves
+from flowers_tl.report.excluded_images import describe_exclusion
 from flowers_tl.report.figures import read_formats, write_figures
 from flowers_tl.report.render import render_comparison
 from flowers_tl.results.load_runs import find_runs, group_runs
@@ -22,6 +24,7 @@ def compare_runs(
     root: Path | None = None,
     allow_mixed: bool = False,
     figures: str = "",
+    exclude: Path | None = None,
 ) -> None:
     """Compare the runs in or below the folders: log a table for each protocol, and write it with the curves.
 
@@ -31,6 +34,7 @@ def compare_runs(
         report: where the report goes; None is the folder ``report`` in ``out``.
         root: of the images in the report; None is the folder that a run names.
         allow_mixed: whether runs of unlike protocols are shown, in tables of their own.
+        exclude: an audit.csv; notes say what accuracy is without the test images that it leaves out.
         figures: formats of the figures that are written beside comparison.md, separated by commas.
 
     Raises:
@@ -38,7 +42,7 @@ def compare_runs(
     """
     runs, unfinished = find_runs(folders)
     protocols = by_protocol(runs, allow_mixed)
-    formats = read_formats(figures)
+    formats, exclusions = read_formats(figures), read_exclusions(exclude) if exclude else None
     curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
     out = out or (Path(folders[0]) if len(folders) == 1 else None)
     if out:
@@ -56,6 +60,8 @@ def compare_runs(
             if len(protocols) > 1:
                 log.info(f"Under {protocol}:")
             summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated])
+            if exclusions:
+                summary.notes.extend(describe_exclusion(summary, exclusions))
             print_comparison(groups, summary.best.label if summary.best else None)
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
                 # A command is to be copied, so it stays in one line.

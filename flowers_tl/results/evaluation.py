@@ -1,7 +1,7 @@
 """The result of an evaluation, printed and as files: scores, coverage of prediction sets, and the errors of every class."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ class Evaluation:
         reported: scores that training measured on the same images; None if it measured none.
         temperature: by which logits are divided before they become probabilities.
         sets: coverage of prediction sets; None if none were measured.
+        without: what accuracy is without the images that an audit leaves out, in sentences.
     """
 
     checkpoint: Path
@@ -39,6 +40,7 @@ class Evaluation:
     reported: Mapping[str, float] | None = None
     temperature: float = 1.0
     sets: Coverage | None = None
+    without: Sequence[str] = ()
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -72,6 +74,7 @@ class Evaluation:
             "temperature": self.temperature,
             "scores_with_temperature": self.calibrated,
             "prediction_sets": asdict(self.sets) if self.sets else None,
+            "without_excluded": list(self.without),
             "classes": self.classes,
         }
 
@@ -93,6 +96,8 @@ def print_evaluation(result: Evaluation, most: int) -> None:
     log_table("", ["", *columns], rows)
     if result.sets:
         log.info(result.sets.describe())
+    for line in result.without:
+        log.info(line)
     rows = []
     for row in result.classes[:most]:
         taken_for = f"{row['taken_for']} ({row['times']})" if row["times"] else ""

@@ -40,11 +40,9 @@ def describe_protocol(run: Run) -> str:
         return "no recorded protocol"
     sizes = [size for split in SPLITS if (size := run.result.get("data", {}).get(split)) is not None]
     cut = isinstance(limit, int) and limit <= max(sizes, default=0)
-    return (
-        f"a subset (data.limit={limit}) of the {protocol['name']} protocol"
-        if cut
-        else f"the {protocol['name']} protocol"
-    )
+    subset = f"a subset (data.limit={limit}) of " if cut else ""
+    without = f" without {excluded:,} images" if (excluded := protocol.get("excluded")) else ""
+    return f"{subset}the {protocol['name']} protocol{without}"
 
 
 def split_sizes(data: Mapping[str, Any]) -> str:

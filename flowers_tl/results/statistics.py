@@ -76,6 +76,17 @@ def paired_difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = No
     return _difference([a - b], weights, level)
 
 
+def change_without(hits: ArrayLike, kept: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean accuracy of ``hits`` (seeds, images) on the images that are ``kept`` (images,), less that on all.
+
+    The mean over the kept ones is a ratio of two means, of which each image has its linear part (Taylor's linearisation,
+    Cochran 1977): so which images are kept is as random as the images are.
+    """
+    hits, kept = np.atleast_2d(np.asarray(hits, dtype=np.float64)), np.asarray(kept, dtype=bool)
+    mean = hits[:, kept].mean(axis=1, keepdims=True)
+    return paired_difference(mean + kept * (hits - mean) / kept.mean(), hits, level=level)
+
+
 def difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
     """Mean accuracy of ``a`` less that of ``b``, both (seeds, images): the same images, but other seeds."""
     (a, b), weights = _checked([a, b], weights)

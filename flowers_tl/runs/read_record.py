@@ -26,6 +26,7 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("data.name", "data.root", "protocol.name", "protocol.metric"), str),
     **dict.fromkeys(("protocol.splits.*", "versions.*", "heads_of.run"), str),
     **dict.fromkeys(("seed", "epochs", "parameters.*", "data.train", "data.val", "data.test", "measured.*"), int),
+    "protocol.excluded": int,
     **dict.fromkeys(("learning_rates.*", "seconds.*", "val.*", "test.*", "data.value_range.*"), NUMBER),
     **dict.fromkeys(("learning_rates", "parameters", "data", "protocol", "protocol.splits", "seconds"), dict),
     **dict.fromkeys(("versions", "measured", "val", "test", "heads_of"), dict),

@@ -17,8 +17,8 @@ from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.models.timm_networks import architecture, find_tag, is_timm
 from flowers_tl.models.weights_file import find_file
 
-# Keys that stand for something else: the weights file for its content. A record with `best` is another than one without.
-KEYS_NOT_IN_ID = (*(key for key in KEYS_WITHOUT_EFFECT if key != "test_best"), "backbone.weights")
+# Keys that stand for something else: the weights file for its content, the audit's for the images that it leaves out. A record with `best` is another than one without.
+KEYS_NOT_IN_ID = (*(key for key in KEYS_WITHOUT_EFFECT if key != "test_best"), "backbone.weights", "data.exclude")
 # Version 0.1.0 put its own number into the hash. It stays, so that runs of all versions have the same ids.
 HASHED_VERSION = "0.1.0"
 # In the words of version 0.1.0, since it is part of every id.
@@ -47,7 +47,9 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     # And read such images wrongly.
     if any_needs_range(file for images in data.all_images.values() for file in images.files):
         settings["ranges"] = RANGE_READER_VERSION
-    protocol = {"name": data.protocol, "splits": data.split_fingerprints(), "metric": METRIC_IN_ID}
+    protocol: dict[str, Any] = {"name": data.protocol, "splits": data.split_fingerprints(), "metric": METRIC_IN_ID}
+    if data.excluded:
+        protocol["excluded"] = len(data.excluded)
     how = config["backbone"]["preprocessing"] | {"fit": config["data"]["fit"]}
     if Preprocessing(**how) != ARTICLE:
         protocol["preprocessing"] = how

@@ -122,6 +122,8 @@ def describe_run(
         images["value_range"] = list(data.value_range)
     if data.left_out:
         images["left_out"] = names_below(data.left_out, data.root)
+    if data.excluded:
+        images["excluded"] = data.excluded
     return {
         "strategy": config["strategy"]["name"],
         "learning_rates": {group.name: group.lr for group, _ in model.parameters_by_group()},

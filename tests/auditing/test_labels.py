@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from flowers_tl.auditing.labels import find_suspects, out_of_fold, unit_features
+from flowers_tl.auditing.labels import find_inseparable, find_outliers, find_suspects, out_of_fold, unit_features
 
 
 def blobs(count=150, classes=3, seed=0):
@@ -46,3 +46,28 @@ def test_of_a_class_with_too_few_images_nothing_is_said():
 def test_features_with_places_are_averaged_over_them():
     features = torch.randn(6, 4, 3, 3)
     torch.testing.assert_close(unit_features(features), unit_features(features.mean((2, 3))))
+
+
+def test_an_image_like_no_class_is_an_outlier_and_no_other_is():
+    features, truth = blobs()
+    strange = normalize(
+        -features[truth == 0].mean(0) - features[truth == 1].mean(0) - features[truth == 2].mean(0), dim=0
+    )
+    features[7] = strange
+    (one,) = find_outliers(features, truth)
+    assert one[0] == 7
+    # Nor one of a class with too few images, which has no mean to be like.
+    truth = truth.copy()
+    truth[7] = 3
+    assert find_outliers(features, truth) == []
+
+
+def test_two_names_of_one_class_are_inseparable():
+    features, truth = blobs(200)
+    labels = np.where((truth == 0) & (np.arange(200) % 2 == 0), 3, truth)
+    ((first, second, score),) = find_inseparable(out_of_fold(features, labels, np.arange(200)), labels)
+    assert (first, second) == (0, 3)
+    assert score < 0.75
+    # Heads that give both the same probability tell nothing apart.
+    assert find_inseparable(np.full((10, 2), 0.5), np.arange(10) % 2) == [(0, 1, 0.5)]
+    assert find_inseparable(np.full((8, 2), 0.5), np.arange(8) % 2) == []

@@ -9,6 +9,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from flowers_tl.data.exclusions import FIELDS
 from flowers_tl.data.transforms import normalise
 from flowers_tl.evaluate import main
 from flowers_tl.inference.checkpoint import keep_temperature, load_trained
@@ -54,6 +55,19 @@ def test_answers_are_the_very_ones_that_training_measured(strategy, config, tiny
         kept, again = (Predictions.read(tmp_path / name).splits[split] for name in ("run", f"{split}_last"))
         assert np.array_equal(again.logits, kept.logits)
         assert again.images == kept.images
+
+
+def test_images_that_an_audit_leaves_out_are_told(run_folder, tested, tmp_path, capsys):
+    split, _ = tested
+    wrong = split.logits.argmax(1) != split.labels
+    image, other = split.images[int(wrong.argmax())], "jpg/of_train.jpg"
+    (tmp_path / "audit.csv").write_text(f"{','.join(FIELDS)}\nexact,{other},{image},train,test,x,x,1\n")
+    evaluate(run_folder, exclude=tmp_path / "audit.csv", out=tmp_path / "out")
+    first, second = found(tmp_path / "out")["without_excluded"]
+    assert first == f"1 of {len(wrong)} test images are left out by audit.csv: 1 with a copy in train."
+    share = 100 * (1 - wrong.mean()), 100 * (1 - wrong.sum() / len(wrong)) * len(wrong) / (len(wrong) - 1)
+    assert second.endswith(f"from {share[0]:.2f} % to {share[1]:.2f} %.")
+    assert second in capsys.readouterr().out
 
 
 def test_train_images_are_answered_as_they_are_once(config, tiny, tmp_path, monkeypatch):
@@ -281,6 +295,8 @@ def test_real_flowers_are_measured_as_in_training_and_sets_keep_their_promise(fl
         (["split=tset"], "split=tset must be train or val or test or all"),
         (["ckpt={run}", "data=flwers"], "There is no data set 'flwers'"),
         (["ckpt={run}", "data.image_size=64"], "data.image_size can't differ from that of the network's training, 32"),
+        (["ckpt={run}", "exclude=no.csv"], "exclude=no.csv can't be read"),
+        (["ckpt={run}", "exclude=no.csv", "split=all"], "split=all has no others: use split=test"),
         (["ckpt={run}", "conformal=2"], "conformal=2.0 must lie between 0 and 1"),
     ],
 )

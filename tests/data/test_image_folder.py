@@ -164,7 +164,7 @@ def test_a_image_that_is_in_two_splits_is_told(photos, tmp_path, capsys, kept):
     shutil.copy(root / "train" / "rose" / "1.jpg", root / "test" / "rose" / "copy.jpg")
     shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "rose" / "beside.jpg")  # no harm
     open_folder(root, cache=data.cache).split_fingerprints()
-    told = "Note: The same images are in two splits, which makes the scores too good; keep one of each:"
+    told = "Note: The same images are in two splits, which makes the scores too good; keep one of each, or use data.exclude:"
     assert capsys.readouterr().err.strip() == f"{told} test/rose/copy.jpg = train/rose/1.jpg."
 
 
@@ -179,8 +179,13 @@ def test_all_copies_are_told_in_splits_and_in_classes(photos, capsys):
         shutil.copy(root / "train" / "rose" / "2.jpg", root / "train" / "aster" / f"also_{number}.jpg")
     open_folder(root, protocol="trainval").split_fingerprints()
     splits, classes = capsys.readouterr().err.strip().splitlines()
-    assert splits.endswith("keep one of each: test/rose/c.jpg = test/rose/b.jpg = val/rose/a.jpg = train/rose/1.jpg.")
-    assert "in two classes, and one of these is wrong; keep the right one: train/rose/2.jpg = " in classes
+    assert splits.endswith(
+        "keep one of each, or use data.exclude: test/rose/c.jpg = test/rose/b.jpg = val/rose/a.jpg = train/rose/1.jpg."
+    )
+    assert (
+        "in two classes, and one of these is wrong; keep the right one, or use data.exclude: train/rose/2.jpg = "
+        in classes
+    )
     assert all(f"train/aster/also_{number}.jpg" in classes for number in range(5))
 
 

@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from flowers_tl.results.statistics import (
     calibration_error,
+    change_without,
     class_weights,
     difference,
     mcnemar,
@@ -377,3 +378,18 @@ if __name__ == "__main__":
                 f"{100 * coverage(interval, ratio, seeds, *setting, draws=int(sys.argv[1])):.1f} %" for ratio in RATIOS
             )
             print(f"| {kind} | {seeds} |", " | ".join(row), "|", flush=True)
+
+
+def test_the_change_without_some_images_spreads_as_in_a_bootstrap_over_them():
+    random = np.random.default_rng(0)
+    kept = random.random(400) > 0.1
+    hits = random.random(400) < np.where(kept, 0.7, 0.95)
+    interval = change_without(hits, kept)
+    assert interval.value == pytest.approx(hits[kept].mean() - hits.mean())
+    again = random.integers(0, 400, (2000, 400))
+    changes = [hits[rows][kept[rows]].mean() - hits[rows].mean() for rows in again]
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.std(changes), rel=0.1)
+    # Where all answers are right, leaving out some changes nothing, and their share has no part in it.
+    same = change_without(np.ones(400), kept)
+    assert same.value == 0
+    assert same.high < 0.01

@@ -8,6 +8,7 @@ import torch
 from torchvision.models import resnet18
 
 from flowers_tl.config.keys import LATER_KEYS
+from flowers_tl.data.exclusions import FIELDS
 from flowers_tl.data.registry import make_data
 from flowers_tl.runs.run_id import fingerprint_weights, identify
 from flowers_tl.training.factory import make_cache
@@ -128,6 +129,19 @@ def test_fewer_training_images_are_another_run_of_the_same_protocol(identity):
     assert identity(data__per_class=1)["protocol"] == identity()["protocol"]
     assert identity(data__limit=3)["protocol"] != identity()["protocol"]
     assert identity(data__protocol="trainval")["protocol"] != identity()["protocol"]
+
+
+def test_an_audit_is_known_by_the_images_that_it_leaves_out(identity, tmp_path):
+    plain, pair = identity(), [f"flowers-102/jpg/image_{k:05d}.jpg" for k in (1, 2)]
+    rows = f"near,{pair[0]},{pair[1]},train,test,x,y,1\n"
+    ids = {}
+    for name, text in (("one.csv", rows), ("two.csv", rows), ("none.csv", "")):
+        (tmp_path / name).write_text(",".join(FIELDS) + "\n" + text)
+        ids[name] = identity(data__exclude=tmp_path / name)
+    assert ids["one.csv"] == ids["two.csv"]
+    assert ids["none.csv"] == plain
+    assert ids["one.csv"]["id"] != plain["id"]
+    assert (ids["one.csv"]["protocol"]["excluded"], plain["protocol"].get("excluded")) == (2, None)
 
 
 def test_a_later_key_enters_the_id_only_where_it_differs_from_its_default(config, tiny, monkeypatch):
