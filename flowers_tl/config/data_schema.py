@@ -86,12 +86,32 @@ class FolderConfig(WithoutSplitsConfig):
 
 
 @dataclass
+class ManifestConfig(FolderConfig):
+    file: str | None = None
+    """Table with a line for each image: .csv, .tsv, .jsonl or .parquet. Its paths start from data.root; null: from its own folder."""
+    path_column: str = "path"
+    """Name of the column of paths."""
+    label_column: str = "label"
+    """Name of the column of classes."""
+    split_column: str | None = "split"
+    """Name of the column of splits; without it, or with null, val and test are taken from all images."""
+
+
+@dataclass
 class DTDConfig(DataConfig):
     partition: int = 1
     """Which of the ten official splits, 1 to 10."""
 
 
-DATA_SCHEMAS = (DataConfig, SyntheticConfig, WithoutValConfig, WithoutSplitsConfig, FolderConfig, DTDConfig)
+DATA_SCHEMAS = (
+    DataConfig,
+    SyntheticConfig,
+    WithoutValConfig,
+    WithoutSplitsConfig,
+    FolderConfig,
+    ManifestConfig,
+    DTDConfig,
+)
 
 
 def schema_fields(
@@ -122,6 +142,7 @@ store.store(name="synthetic_schema", node=SyntheticConfig)
 store.store(name="without_val_schema", node=WithoutValConfig)
 store.store(name="without_splits_schema", node=WithoutSplitsConfig)
 store.store(name="folder_schema", node=FolderConfig)
+store.store(name="manifest_schema", node=ManifestConfig)
 store.store(name="dtd_schema", node=DTDConfig)
 
 # torchvision's data sets are choices without a file in conf/data: their rows are all that they need.

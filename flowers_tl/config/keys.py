@@ -14,6 +14,7 @@ KEYS_WITHOUT_EFFECT = (
     "runs",
     "force",
     "data.root",
+    "data.file",
     "data.num_workers",
     "data.strict",
     "cache.dir",

@@ -8,6 +8,7 @@ from typing import Any
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_folder import FolderDataModule
+from flowers_tl.data.manifest import ManifestDataModule
 from flowers_tl.data.synthetic import SyntheticDataModule
 from flowers_tl.data.torchvision_sets import TABLE, TorchvisionDataModule
 from flowers_tl.data.transforms import Preprocessing
@@ -17,6 +18,7 @@ DATA: dict[str, Callable[..., ImageDataModule]] = {
     **{name: partial(TorchvisionDataModule, name) for name in TABLE},
     "synthetic": SyntheticDataModule,
     "folder": FolderDataModule,
+    "manifest": ManifestDataModule,
 }
 
 

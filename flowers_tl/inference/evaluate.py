@@ -138,7 +138,9 @@ def validate_val_use(key: str, split: str, trained: TrainedModel, config: Mappin
 def trained_on_val(trained: TrainedModel, config: Mapping[str, Any]) -> bool:
     """Whether the network was trained on these data's val images."""
     measured, trained_on = config["data"], (trained.config or config)["data"]
-    return trained_on["protocol"] == "trainval" and all(measured[key] == trained_on[key] for key in ("name", "root"))
+    return trained_on["protocol"] == "trainval" and all(
+        measured.get(key) == trained_on.get(key) for key in ("name", "root", "file")
+    )
 
 
 def notes(

@@ -68,10 +68,11 @@ def answer(summary: ComparisonSummary) -> Answer:
 
 
 def describe_task(strategy: StrategySummary) -> str:
-    """The data set, by the name of its folder if it has no other, and the network."""
-    result = strategy.group.runs[0].result
-    data = result.get("data", {})
-    name = Path(data["root"]).name if data.get("name") == "folder" and data.get("root") else data.get("name")
+    """The data set, by the name of its folder or table if it has no other, and the network."""
+    run = strategy.group.runs[0]
+    result, data = run.result, run.result.get("data", {})
+    place = {"folder": data.get("root"), "manifest": run.config.get("data.file")}.get(data.get("name"))
+    name = Path(place).name if place else data.get("name")
     return f"{name or 'unnamed data'} with {result.get('backbone', 'an unnamed network')}"
 
 

@@ -49,7 +49,7 @@ def print_classes(root: Path, splits: Mapping[str, ImageSplit]) -> None:
     """Print how many images each class has in each split."""
     names, counts = next(iter(splits.values())).classes, [Counter(images.labels) for images in splits.values()]
     rows = [[name, *(f"{count[label]:,}" for count in counts)] for label, name in enumerate(names)]
-    log.info(f"Class folders in {root}")
+    log.info(f"Classes in {root}")
     totals = [f"{len(names):,} classes", *(f"{count.total():,}" for count in counts)]
     log_table("", ["class", *splits], rows, totals)
 

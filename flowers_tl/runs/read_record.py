@@ -30,8 +30,8 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("learning_rates.*", "seconds.*", "val.*", "test.*", "data.value_range.*"), NUMBER),
     **dict.fromkeys(("learning_rates", "parameters", "data", "protocol", "protocol.splits", "seconds"), dict),
     **dict.fromkeys(("versions", "measured", "val", "test", "heads_of"), dict),
-    **dict.fromkeys(("heads", "data.value_range", "command"), list),
-    **{"device": str, "flops": dict, "flops.*": int, "command.*": str},
+    **dict.fromkeys(("heads", "data.value_range", "command", "classes"), list),
+    **{"device": str, "flops": dict, "flops.*": int, "command.*": str, "classes.*": str},
 }
 # A note in the folder of a sweep's job whose run was made before: the path of that run from there.
 ELSEWHERE = "elsewhere.json"

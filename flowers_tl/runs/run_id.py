@@ -11,6 +11,7 @@ from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, LATER_KEYS, flatten
 from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import RANGE_READER_VERSION
+from flowers_tl.data.manifest import ManifestDataModule
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
@@ -30,7 +31,7 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
 
     Returns:
         For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
-        splits' fingerprints and what is measured; ``weights_fingerprint``.
+        splits' fingerprints and what is measured; ``weights_fingerprint``; of a manifest also ``classes``, in their order.
     """
     config, later = with_preprocessing(config), flatten(LATER_KEYS).items()
     settings = {
@@ -53,10 +54,13 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     how = config["backbone"]["preprocessing"] | {"fit": config["data"]["fit"]}
     if Preprocessing(**how) != ARTICLE:
         protocol["preprocessing"] = how
-    made_of = {
+    made_of: dict[str, Any] = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),
     }
+    # Folders are part of the images' names; in a table the same images may get classes of other names.
+    if isinstance(data, ManifestDataModule):
+        made_of["classes"] = data.class_names
     text = json.dumps(made_of | {"config": settings, "version": HASHED_VERSION}, sort_keys=True, default=str)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:12], **made_of}
 

@@ -45,7 +45,7 @@ def validate_not_empty(value: Any, key: str = "") -> None:
             validate_not_empty(part, key)
     elif isinstance(value, str) and not value.strip():
         raise UserError(f"{key}= is empty: give it a value, or leave it out.")
-    elif isinstance(value, str) and value.partition("/")[0] == "~" and key != "data.root":
+    elif isinstance(value, str) and value.partition("/")[0] == "~" and key not in ("data.root", "data.file"):
         raise UserError(f"{key}={value} would be a folder called ~ here: write the whole path of the home folder.")
 
 

@@ -96,7 +96,7 @@ def test_the_strategy_is_shown_for_them(run_command, own):
     shown = run_command("train", *keys, "print_strategy=true")
     assert shown.returncode == 0, shown.stderr
     assert "1,539" in shown.stdout  # a head for three classes
-    assert f"Class folders in {root}\n" in shown.stdout
+    assert f"Classes in {root}\n" in shown.stdout
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.stdout.splitlines() if "│" in line]
     counts = {row[0]: row[1:] for row in rows if len(row) == 4 and all(cell.isdecimal() for cell in row[1:])}
     for folder in (folder for folder in root.iterdir() if folder.is_dir()):

@@ -102,6 +102,7 @@ def test_each_choice_with_a_paper_has_its_entry():
         "from_scratch",
         "synthetic",
         "folder",
+        "manifest",
         "sgd",
         "constant",
         "none",
