@@ -22,6 +22,9 @@ class CompareOptions:
     """Folder of the runs' images, for the report; by default their data.root. Only images with the same content are shown."""
     figures: str = ""
     """Also write the figures of the report into the folder of comparison.md: png, svg or pdf, separated by commas."""
+    monitor: str | None = None
+    """By which score of the val images the best is selected, such as val/macro_f1; by default the one that all runs monitored, else
+    val/accuracy. It is computed from the kept predictions where it is not on record."""
     allow_mixed: bool = False
     """true: also accept runs that can't be compared with one another; each kind gets its own table."""
 
