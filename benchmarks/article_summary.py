@@ -15,7 +15,8 @@ from benchmarks.article import STRATEGIES
 from flowers_tl.cli.options import Positional, command
 from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.paired_tests import points
-from flowers_tl.results.load_runs import Run, RunGroup, mean_and_spread, percent
+from flowers_tl.results.load_runs import Run, RunGroup
+from flowers_tl.results.scores import mean_and_spread, percent
 from flowers_tl.results.statistics import Interval, paired_difference
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write

@@ -11,7 +11,7 @@ COMMANDS = {
     "train": "Train and test one strategy, and record the run; with -m many runs (a sweep).",
     "audit": "Look for copies, wrong labels and unusable files in a data set.",
     "compare": "Compare finished runs: table, curves, advice, report.",
-    "search": "Search for good settings by validation accuracy.",
+    "search": "Search for good settings by a validation score.",
     "evaluate": "Measure a trained network on any split, or on other images.",
     "predict": "Print the most likely classes of images.",
     "explain": "Draw heat maps: which parts of an image are evidence for a class.",

@@ -24,6 +24,9 @@ class CompareOptions:
     """Also write the figures of the report into the folder of comparison.md: png, svg or pdf, separated by commas."""
     exclude: Path | None = None
     """An audit.csv: also say what accuracy is without the test images that it leaves out, and whether the order changes."""
+    monitor: str | None = None
+    """By which score of the val images the best is selected, such as val/macro_f1; by default the one that all runs monitored, else
+    val/accuracy. It is computed from the kept predictions where it is not on record."""
     allow_mixed: bool = False
     """true: also accept runs that can't be compared with one another; each kind gets its own table."""
 

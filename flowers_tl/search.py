@@ -1,4 +1,4 @@
-"""Search for settings by val accuracy: ``python -m flowers_tl.search 'strategy.table.0.lr=tag(log,interval(1e-5,1e-2))'``."""
+"""Search for settings by a val score: ``python -m flowers_tl.search 'strategy.table.0.lr=tag(log,interval(1e-5,1e-2))'``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,8 @@ from flowers_tl.cli.options import Positional, command, is_override
 
 @dataclass(kw_only=True)
 class SearchOptions:
-    """Search for good settings with Optuna: keys with several values are searched, by the val accuracy of the final weights
-    and never by test. Give the same command again to continue, with a larger `trials` for more trials."""
+    """Search for good settings with Optuna: keys with several values are searched, by the score `monitor` of the final
+    weights on val, and never by test. Give the same command again to continue, with a larger `trials` for more trials."""
 
     overrides: Annotated[list[str], Positional("KEY=VALUES...", is_override())]
     """Any key of train; with several values: KEY=a,b  KEY=range(1,4)  KEY=interval(0,0.3)  KEY=tag(log,interval(1e-5,1e-2))"""

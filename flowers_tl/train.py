@@ -24,7 +24,8 @@ def main(cfg: DictConfig) -> float | None:
         return None
     named_keys = tuple(override.partition("=")[0].lstrip("+") for override in hydra.overrides.task)
     other_folders = [Path(hydra.sweep.dir)] if in_sweep(hydra) else []
-    return train_once(config, folder, named_keys, other_folders, continue_in)["val"]["accuracy"]
+    scores = train_once(config, folder, named_keys, other_folders, continue_in)["val"]
+    return scores[config["monitor"].removeprefix("val/")]
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def write_record(
     """Write what became of a job: its value is a number, None where it has none, or what went wrong."""
     error = str(value) or type(value).__name__ if isinstance(value, Failure | BaseException) else None
     record = {"number": number, "overrides": list(overrides), "folder": str(folder)}
-    record |= {"value": None if error else value, "error": error}
+    record |= {"value": None if error else value, "error": error, "monitor": OmegaConf.select(config, "monitor")}
     file = Path(config.hydra.sweep.dir) / JOBS / f"{number}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     # A job's number is given once in a sweep, and no other sweep runs in its folder while it holds the lock.
@@ -115,7 +115,10 @@ def describe_record(record: Mapping[str, Any]) -> str:
     """What became of a job, in a few words."""
     if record["error"]:
         return f"failed: {record['error']}"
-    return "finished" if record["value"] is None else f"val accuracy {record['value']:.1%}"
+    if record["value"] is None:
+        return "finished"
+    shown = record.get("monitor") not in (None, "val/accuracy")
+    return f"{record['monitor']} {record['value']:.4g}" if shown else f"val accuracy {record['value']:.1%}"
 
 
 def drop_common_overrides(jobs: Sequence[Sequence[str]]) -> list[list[str]]:

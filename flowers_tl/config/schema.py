@@ -13,21 +13,7 @@ from omegaconf import MISSING
 
 import flowers_tl.config.data_schema  # noqa: F401  (registers the schemas of the data)
 from flowers_tl.config.backbones import ARCHITECTURES
-from flowers_tl.utils.errors import UserError
-
-
-def find_conf(package: Path) -> Path:
-    """The folder ``conf`` of the package in this folder: a wheel has it inside, a checkout beside the package.
-
-    Beside an installed package a folder of that name is somebody else's.
-    """
-    inside, project = package / "conf", package.parent / "pyproject.toml"
-    if inside.is_dir():
-        return inside
-    if project.is_file() and 'name = "flowers_tl"' in project.read_text(encoding="utf-8"):
-        return package.parent / "conf"
-    raise UserError(f"{package} lacks its folder conf: install flowers_tl again.")
-
+from flowers_tl.utils.files import find_conf
 
 CONF = find_conf(Path(__file__).parents[1])
 
@@ -107,7 +93,7 @@ class RegularisationConfig:
     ema: float | None = None
     """Validate, test and keep an exponential moving average of the weights. The value is the decay per step; null: off."""
     early_stopping: int | None = None
-    """Stop after this many epochs without a better validation accuracy; null: never."""
+    """Stop after this many epochs without a better score of `monitor`; null: never."""
 
 
 @dataclass
@@ -234,8 +220,11 @@ class TrainConfig:
     """Folder of all runs (default: FLOWERS_TL_RUNS, or outputs). A finished run there is not repeated; a stopped one goes on."""
     force: bool = False
     """Repeat the run from the start, even if it is finished or was interrupted."""
+    monitor: str = "val/accuracy"
+    """By which score of the val images the best checkpoint, early stopping, a search and `compare` select: val/accuracy, val/loss,
+    val/balanced_accuracy, val/macro_f1, val/auroc, or another metric of `evaluate`."""
     test_best: bool = False
-    """Test the checkpoint with the best validation accuracy too, not only the final weights."""
+    """Test the best checkpoint by `monitor` too, not only the final weights."""
     ckpt_path: str | None = None
     """`last`: continue the stopped run in the folder hydra.run.dir. Path of a checkpoint: continue its run in a new folder."""
     proof: bool = True

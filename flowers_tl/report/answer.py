@@ -12,7 +12,8 @@ import numpy as np
 from flowers_tl.report.paired_tests import compare, span
 from flowers_tl.report.recommendation import by_train_images, describe_difference, seconds
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
-from flowers_tl.results.load_runs import Run, percent
+from flowers_tl.results.load_runs import Run
+from flowers_tl.results.scores import percent
 from flowers_tl.results.statistics import FEWEST_SEEDS
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.utils.errors import shorten
@@ -56,8 +57,8 @@ def answer(summary: ComparisonSummary) -> Answer:
     test = (
         f"a test accuracy of {percent(best.accuracy.values)}{ci}" if tested else "no test accuracy: it was not tested"
     )
-    which = "the best validation accuracy" if use else "a validation accuracy of"
-    val = percent(best.val.values)
+    which = f"the best {best.val_title}" if use else f"a {best.val_title} of"
+    val = best.val_text
     return Answer(
         f"{among}{use}{best.label}: {score} on {describe_task(best)}",
         decide(first.strategies, summary.level),
@@ -97,7 +98,7 @@ def decide(strategies: Sequence[StrategySummary], level: float) -> str:
     if len(others) > 1 and sum(pair.interval.low > 0 for pair in known) == len(others):
         text += f" {best.label} is significantly better than each of the {len(others)} others."
     if better := [p.second.label for p in known if p.interval.high < 0 and p.second is not rival]:
-        text += f" With lower validation accuracy, yet significantly better on the test images: {shorten(better)}."
+        text += f" With {best.metric.worse} {best.val_title}, yet significantly better on the test images: {shorten(better)}."
     return text
 
 

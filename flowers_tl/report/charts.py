@@ -14,7 +14,7 @@ from scipy.optimize import isotonic_regression
 from flowers_tl.report.palette import ACCENT, INK, LINES, MUTED, PAPER, PERCENT, SETTINGS, dot_style, line_style
 from flowers_tl.report.summary import StrategySummary
 from flowers_tl.report.svg import mark
-from flowers_tl.results.load_runs import percent
+from flowers_tl.results.scores import percent
 from flowers_tl.results.statistics import reliability
 
 # Strategies in one chart, and classes in a confusion matrix: more can't be read.

@@ -10,7 +10,7 @@ from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.excluded_images import describe_exclusion
 from flowers_tl.report.figures import read_formats, write_figures
 from flowers_tl.report.render import render_comparison
-from flowers_tl.results.load_runs import find_runs, group_runs
+from flowers_tl.results.load_runs import find_metric, find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.results.terminal_tables import print_comparison
 from flowers_tl.utils.files import atomic_folder, named_if_unwritable, new_folder, validate_overwrite
@@ -25,6 +25,7 @@ def compare_runs(
     allow_mixed: bool = False,
     figures: str = "",
     exclude: Path | None = None,
+    monitor: str | None = None,
 ) -> None:
     """Compare the runs in or below the folders: log a table for each protocol, and write it with the curves.
 
@@ -36,12 +37,13 @@ def compare_runs(
         allow_mixed: whether runs of unlike protocols are shown, in tables of their own.
         exclude: an audit.csv; notes say what accuracy is without the test images that it leaves out.
         figures: formats of the figures that are written beside comparison.md, separated by commas.
+        monitor: by what the best is selected, see :func:`flowers_tl.results.load_runs.find_metric`.
 
     Raises:
         UserError: if there are no runs, they can't be compared, or the files can't be written.
     """
     runs, unfinished = find_runs(folders)
-    protocols = by_protocol(runs, allow_mixed)
+    protocols, metric = by_protocol(runs, allow_mixed), find_metric(runs, monitor)
     formats, exclusions = read_formats(figures), read_exclusions(exclude) if exclude else None
     curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
     out = out or (Path(folders[0]) if len(folders) == 1 else None)
@@ -56,20 +58,20 @@ def compare_runs(
         out = out or new_folder("comparison")
     with atomic_folder(out) as beside:
         for number, (protocol, members) in enumerate(protocols):
-            groups, repeated = group_runs(members)
+            groups, repeated = group_runs(members, metric)
             if len(protocols) > 1:
                 log.info(f"Under {protocol}:")
-            summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated])
+            summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated], metric)
             if exclusions:
                 summary.notes.extend(describe_exclusion(summary, exclusions))
-            print_comparison(groups, summary.best.label if summary.best else None)
+            print_comparison(groups, metric, summary.best.label if summary.best else None)
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
                 # A command is to be copied, so it stays in one line.
                 log.info(line if line.startswith("python ") else fill(line, 100, subsequent_indent="    "))
             draw_curves(groups, beside / curves[number])
             write_figures(summary, beside, formats, "" if number == 0 else f"_{number + 1}")
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
-            pages.append(heading + render_comparison(groups, summary.notes, curves[number]))
+            pages.append(heading + render_comparison(groups, summary.notes, curves[number], metric))
             summaries.append(summary)
         (beside / "comparison.md").write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")
     log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")

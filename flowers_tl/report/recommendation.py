@@ -1,4 +1,4 @@
-"""Which strategy at which budget: validation accuracy selects it, the test images show what the selection is worth."""
+"""Which strategy at which budget: a validation score selects it, the test images show what the selection is worth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ import numpy as np
 
 from flowers_tl.report.paired_tests import compare, points
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
-from flowers_tl.results.load_runs import percent
+from flowers_tl.results.scores import percent
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.utils.errors import shorten
 
 
 @dataclass(frozen=True)
 class Step:
-    """From this budget on the strategy is the best by validation accuracy; ``evidence`` is what the test images show.
+    """From this budget on the strategy is the best on val; ``evidence`` is what the test images show.
 
     ``decided`` is false where the test images do not show that it is better than an earlier step.
     """
@@ -81,7 +81,7 @@ def recommend(
     cost: Callable[[StrategySummary], float],
     budget: Callable[[StrategySummary], str],
 ) -> Recommendation:
-    """Take each strategy that costs more than the steps before it and has a better validation accuracy.
+    """Take each strategy that costs more than the steps before it and has a better validation score.
 
     It is compared with the last step that was significantly better than its own reference: a step whose gain is not
     significant is no reference.
@@ -90,27 +90,30 @@ def recommend(
     no_better: list[str] = []
     best: StrategySummary | None = None
     reference: StrategySummary | None = None
-    for strategy in sorted(strategies, key=lambda strategy: (cost(strategy), -strategy.val.mean)):
-        if best is not None and strategy.val.mean <= best.val.mean:
+    for strategy in sorted(strategies, key=lambda strategy: (cost(strategy), -strategy.merit)):
+        if best is not None and strategy.merit <= best.merit:
             no_better.append(strategy.label)
             continue
         best = strategy
-        scores = f"validation {percent(strategy.val.values)}, test {percent(strategy.accuracy.values)}"
+        title = strategy.val_title.replace("validation accuracy", "validation")
+        scores = f"{title} {strategy.val_text}, test {percent(strategy.accuracy.values)}"
         evidence = "" if reference is None else f"{describe_difference(strategy, reference, level)}."
         difference = None if reference is None else compare(strategy, reference, level)
         decided = difference is None or difference.interval.low > 0
         steps.append(Step(budget(strategy), strategy.label, scores, evidence, decided))
         if reference is None or (difference is not None and decided):
             reference = strategy
-    rest = f"More expensive and no better by validation accuracy: {shorten(no_better, most=6)}." if no_better else ""
+    rest = (
+        f"More expensive and no better by {strategies[0].val_title}: {shorten(no_better, most=6)}." if no_better else ""
+    )
     return Recommendation(title, steps, rest)
 
 
 def describe_difference(better: StrategySummary, other: StrategySummary, level: float) -> str:
-    """What the test images show of two strategies, of which the first has the better validation accuracy."""
+    """What the test images show of two strategies, of which the first has the better validation score."""
     difference = compare(better, other, level)
     if difference is not None:
-        contrary = ", although the other has the better validation accuracy" if difference.interval.high < 0 else ""
+        contrary = f", although the other has the better {better.val_title}" if difference.interval.high < 0 else ""
         return difference.sentence() + contrary
     gap = better.accuracy.mean - other.accuracy.mean
     known = f"difference {points(gap)} points, no confidence interval without predictions by image"
@@ -119,11 +122,11 @@ def describe_difference(better: StrategySummary, other: StrategySummary, level: 
 
 def cautions(summary: ComparisonSummary) -> list[str]:
     """What else may differ between the groups, and how far the recommendation goes."""
-    sentences = []
-    if len(summary.strategies) > 1:
+    sentences, first = [], summary.strategies[0]
+    if title := first.val_title if len(summary.strategies) > 1 else "":
         sentences += [
-            "Validation accuracy alone selects; the test images are only reported. The validation accuracy of the best "
-            "of many is slightly too high, its test accuracy is not.",
+            f"{title.capitalize()} alone selects; the test images are only reported. The {title} of the best of many is "
+            f"slightly too {'high' if first.metric.sign > 0 else 'low'}, its test accuracy is not.",
             "Seconds are as recorded: a run that finds images and features in the cache is faster.",
         ]
     # A head that was solved has 0 epochs.

@@ -21,7 +21,8 @@ from flowers_tl.report.table import describe_intervals, table_columns
 from flowers_tl.report.thumbnails import load_thumbnails
 from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.protocol import describe_protocol, fingerprints, split_sizes
-from flowers_tl.results.terminal_tables import HEADER, table_rows
+from flowers_tl.results.scores import METRICS, Metric
+from flowers_tl.results.terminal_tables import table_header, table_rows
 from flowers_tl.utils.templates import render
 
 # All pairs of more groups than that can't be read, nor a sentence on each.
@@ -42,9 +43,12 @@ NEED_PREDICTIONS = ("classes", "confused", "mistakes", "reliability")
 NEED_RIVALS = ("tests", "recommendation", "costs")
 
 
-def render_comparison(groups: Sequence[RunGroup], notes: Sequence[str], figure: str) -> str:
+def render_comparison(
+    groups: Sequence[RunGroup], notes: Sequence[str], figure: str, metric: Metric = METRICS[0]
+) -> str:
     """The short comparison as Markdown: table, curves and notes."""
-    return render(__package__, "comparison.md.j2", header=HEADER, rows=table_rows(groups), notes=notes, figure=figure)
+    header, rows = table_header(metric), table_rows(groups, metric)
+    return render(__package__, "comparison.md.j2", header=header, rows=rows, notes=notes, figure=figure)
 
 
 def render_markdown(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
@@ -163,7 +167,7 @@ def describe_role(summary: ComparisonSummary) -> str:
     """Why the others are compared with the first group that has predictions on record."""
     if summary.best is None:
         return "which has the fewest trainable parameters, as no run was validated"
-    best = "the best by validation accuracy"
+    best = f"the best by {summary.best.val_title}"
     return best if summary.best in summary.with_predictions else f"{best} of those with predictions by image on record"
 
 

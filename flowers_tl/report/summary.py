@@ -2,18 +2,17 @@
 
 import os
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from flowers_tl.report.load_predictions import load_predictions, validate_same_images
 from flowers_tl.results import scores, statistics
 from flowers_tl.results.load_runs import Run, RunGroup
-from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.predictions import SplitPredictions
+from flowers_tl.results.scores import Metric, format_values
 from flowers_tl.utils.errors import UserError, shorten
 
 TOP, LEVEL = 5, 0.95
@@ -59,14 +58,16 @@ class StrategySummary:
     """The numbers of a group of runs.
 
     Attributes:
-        number: its rank by validation accuracy, from which its colour follows.
+        number: its rank by the metric, from which its colour follows.
         scores: on the test images, by the name of the metric.
+        metric: whose value on the val images, ``val``, selects the best.
     """
 
     group: RunGroup
     number: int
     predictions: TestPredictions
     scores: dict[str, Measure]
+    metric: Metric
     val: Measure
     seconds: Measure
     epochs: Measure
@@ -83,13 +84,26 @@ class StrategySummary:
         return self.scores["accuracy"]
 
     @property
+    def merit(self) -> float:
+        """What selects: the higher, the better."""
+        return self.metric.sign * self.val.mean
+
+    @property
+    def val_title(self) -> str:
+        return f"validation {self.metric.title}"
+
+    @property
+    def val_text(self) -> str:
+        return format_values(self.val.values, self.metric)
+
+    @property
     def seeds(self) -> list[int]:
         return [run.result["seed"] for run in self.group.runs]
 
 
 @dataclass(frozen=True, eq=False)
 class ComparisonSummary:
-    """All strategies, the best by validation accuracy first, and the test images that they share."""
+    """All strategies, the best on val first, and the test images that they share."""
 
     strategies: list[StrategySummary]
     class_names: list[str]
@@ -99,7 +113,7 @@ class ComparisonSummary:
 
     @property
     def best(self) -> StrategySummary | None:
-        """The best by validation accuracy, None if none was measured. The test images have no part in it."""
+        """The best on val, None if none was measured. The test images have no part in it."""
         return self.strategies[0] if np.isfinite(self.strategies[0].val.mean) else None
 
     @property
@@ -121,7 +135,9 @@ class ComparisonSummary:
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
 
-def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> ComparisonSummary:
+def summarize(
+    groups: Sequence[RunGroup], notes: Iterable[str] = (), metric: Metric = scores.METRICS[0]
+) -> ComparisonSummary:
     """Load the predictions of all groups, the best first as group_runs has them, and compute what the report says.
 
     Raises:
@@ -137,11 +153,23 @@ def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> Comparis
         if missing := len(of_group) - len(tests):
             without.append(group.label + (f" ({missing} of {len(of_group)} runs)" if tests else ""))
             tests = []
-        strategies.append(summarize_group(group, number, tests))
+        strategies.append(summarize_group(group, number, tests, metric))
         notes += find_contradictions(strategies[-1])
     if without:
         notes.append(
             f"Without predictions for the test images, so without confidence intervals and tests: {', '.join(without)}."
+        )
+    unscored = [
+        s.label for s in strategies if np.isnan(s.val.mean) and np.isfinite(s.group.values("val", "accuracy")).all()
+    ]
+    if len(unscored) == len(strategies):
+        raise UserError(
+            f"monitor=val/{metric.name} is not on record, and these runs have no predictions for the val images to compute it: "
+            "choose another monitor."
+        )
+    if unscored:
+        notes.append(
+            f"Without {strategies[0].val_title}, since predictions for the val images are missing: {', '.join(unscored)}."
         )
     known = [one for one in predictions if one is not None]
     tested = [one.splits["test"] for one in known if "test" in one.splits]
@@ -153,37 +181,7 @@ def summarize(groups: Sequence[RunGroup], notes: Iterable[str] = ()) -> Comparis
     )
 
 
-def load_predictions(run: Run, notes: list[str]) -> Predictions | None:
-    """A run's predictions. A damaged file gives None and a note: the other runs are still to be compared."""
-    try:
-        return run.predictions()
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        notes.append(f"predictions.npz of {run.folder.name} can't be read ({type(error).__name__}).")
-        return None
-
-
-def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions | None]) -> None:
-    """Raise UserError if a run has other classes, or other val or test images, than the runs before it."""
-    known: dict[str, tuple[Any, Run]] = {}
-    for run, of_run in zip(runs, predictions, strict=True):
-        facts: dict[str, Any] = {}
-        for name in ("val", "test"):
-            if (count := run.result.get("data", {}).get(name)) is not None:
-                facts[f"numbers of {name} images"] = count
-        if of_run is not None:
-            facts["classes"] = of_run.class_names
-            for name, split in of_run.splits.items():
-                facts |= {f"{name} images": split.images, f"labels of the {name} images": split.labels.tolist()}
-        for what, value in facts.items():
-            first_value, first = known.setdefault(what, (value, run))
-            if value != first_value:
-                raise UserError(
-                    f"{first.folder} and {run.folder} have different {what}, so one report can't compare them: "
-                    "compare only runs of the same data and classes."
-                )
-
-
-def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictions]) -> StrategySummary:
+def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictions], metric: Metric) -> StrategySummary:
     """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
     first = group.runs[0].result
     measures = {metric.name: Measure(group.values("test", metric.name)) for metric in compared_metrics()}
@@ -198,7 +196,8 @@ def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictio
         number,
         predictions,
         measures,
-        val=Measure(group.values("val", "accuracy")),
+        metric,
+        val=Measure(group.val_scores(metric)),
         seconds=Measure(group.values("seconds", "total")),
         epochs=Measure(group.values("epochs")),
         trainable=first["parameters"]["trainable"],

@@ -8,8 +8,7 @@ import numpy as np
 from flowers_tl.report.paired_tests import PairedDifference, span
 from flowers_tl.report.recommendation import seconds
 from flowers_tl.report.summary import ComparisonSummary, Measure, StrategySummary, compared_metrics
-from flowers_tl.results.load_runs import mean_and_spread, percent
-from flowers_tl.results.scores import Metric
+from flowers_tl.results.scores import Metric, format_values, mean_and_spread
 from flowers_tl.results.statistics import Interval
 from flowers_tl.results.terminal_tables import share
 from flowers_tl.utils.errors import shorten
@@ -44,17 +43,16 @@ class Column:
     hint: str = ""
 
 
-def score(measure: Measure, form: str = "%") -> Cell:
-    """Mean and spread over the seeds, in percent if ``form`` ends with it, and below them the confidence interval."""
+def score(measure: Measure, metric: Metric) -> Cell:
+    """Mean and spread of a metric over the seeds, and below them the confidence interval."""
     interval = measure.interval
     below = span(interval) if interval else ""
-    text = percent(measure.values) if form.endswith("%") else mean_and_spread(measure.values, 3)
-    return Cell(text, measure.mean, below)
+    return Cell(format_values(measure.values, metric), measure.mean, below)
 
 
 def metric_column(metric: Metric) -> Column:
     """The column of a metric on the test images."""
-    return Column(f"test {metric.title}", lambda s: score(s.scores[metric.name], metric.format), hint=metric.hint)
+    return Column(f"test {metric.title}", lambda s: score(s.scores[metric.name], metric), hint=metric.hint)
 
 
 def seconds_per_run(measure: Measure) -> Cell:
@@ -73,15 +71,6 @@ def train_images(count: int | None) -> Cell:
     return Cell("-" if count is None else f"{count:,}", count)
 
 
-FIRST = (
-    Column("strategy", lambda s: Cell(s.label), number=False),
-    Column(
-        "validation accuracy",
-        lambda s: score(s.val),
-        order="descending",
-        hint="the strategy is selected by this column",
-    ),
-)
 LAST = (
     Column(
         "trainable parameters",
@@ -101,7 +90,15 @@ OPTIONAL = (
 def table_columns(summary: ComparisonSummary) -> list[Column]:
     """The columns of this comparison."""
     optional = [c for c in OPTIONAL if len({c.cell(strategy).text for strategy in summary.strategies}) > 1]
-    return [*FIRST, *map(metric_column, compared_metrics()), *LAST, *optional]
+    first = summary.strategies[0]
+    selected = Column(
+        first.val_title,
+        lambda s: score(s.val, s.metric),
+        order="descending" if first.metric.sign > 0 else "ascending",
+        hint="the strategy is selected by this column",
+    )
+    strategy = Column("strategy", lambda s: Cell(s.label), number=False)
+    return [strategy, selected, *map(metric_column, compared_metrics()), *LAST, *optional]
 
 
 def describe_intervals(summary: ComparisonSummary) -> str:
@@ -127,7 +124,7 @@ def to_csv(summary: ComparisonSummary, differences: Sequence[PairedDifference]) 
 def csv_row(
     strategy: StrategySummary, summary: ComparisonSummary, difference: PairedDifference | None
 ) -> dict[str, object]:
-    """All numbers of a group; ``best_minus_this`` is the difference between the best by validation accuracy and this."""
+    """All numbers of a group; ``best_minus_this`` is the difference between the best on val and this."""
     row: dict[str, object] = {
         "label": strategy.label,
         "runs": len(strategy.group.runs),
@@ -139,7 +136,8 @@ def csv_row(
         "parameters": strategy.total,
     }
     scores = {CSV_NAMES.get(name, name): measure for name, measure in strategy.scores.items()}
-    for name, measure in ({"val": strategy.val} | scores | {"seconds": strategy.seconds}).items():
+    val = "val" if strategy.metric.name == "accuracy" else f"val_{strategy.metric.name}"
+    for name, measure in ({val: strategy.val} | scores | {"seconds": strategy.seconds}).items():
         row |= {f"{name}_mean": number(measure.mean), f"{name}_sd": number(measure.spread)}
         if name in ("accuracy", "balanced", "top5"):
             row |= limits(name, measure.interval)

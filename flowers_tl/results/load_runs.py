@@ -13,7 +13,8 @@ import numpy as np
 from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, flatten
 from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.splits import ImageSplit
-from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.predictions import UNREADABLE, Predictions, SplitPredictions
+from flowers_tl.results.scores import METRICS, Metric, read_monitor
 from flowers_tl.runs.read_record import ELSEWHERE, KINDS, follow_link, read_mapping, read_text
 from flowers_tl.runs.record import divergence_reason, read_config
 from flowers_tl.utils.errors import UserError
@@ -61,6 +62,16 @@ class RunGroup:
         for key in path:
             parts = [part.get(key) if isinstance(part, dict) else None for part in parts]
         return np.array(parts, dtype=float)
+
+    def val_scores(self, metric: Metric) -> np.ndarray:
+        """A metric of the val images, one number per run: as recorded, else of the kept predictions, else NaN."""
+        values = self.values("val", metric.name)
+        for number in np.flatnonzero(np.isnan(values)):
+            with suppress(*UNREADABLE):
+                kept = self.runs[number].predictions()
+                if kept and (val := kept.splits.get("val")):
+                    values[number] = metric.function(val.logits, val.labels)
+        return values
 
     def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Epochs, mean and standard deviation (0 for one run) of a history column, up to the last epoch of all runs.
@@ -174,8 +185,15 @@ def validate_complete(result: Mapping[str, Any]) -> None:
         raise ValueError("result.json is not complete")
 
 
-def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
-    """Put repetitions together; return the groups, the best first, and a sentence for each run that repeats a seed.
+def find_metric(runs: Sequence[Run], monitor: str | None = None) -> Metric:
+    """The metric of ``monitor``, else the one that all runs monitored, else accuracy. Raises UserError for an unknown one."""
+    named = {str(run.config.get("monitor")) for run in runs}
+    known = [name for name in named if any(name == f"val/{metric.name}" for metric in METRICS)]
+    return read_monitor(monitor or (known[0] if len(named) == len(known) == 1 else "val/accuracy"))
+
+
+def group_runs(runs: Sequence[Run], metric: Metric = METRICS[0]) -> tuple[list[RunGroup], list[str]]:
+    """Put repetitions together; return the groups, the best by ``metric`` first, and a sentence for each run that repeats a seed.
 
     Of several runs with one config and one seed the newest is taken: counting it twice would make seeds look alike.
     """
@@ -203,13 +221,13 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[RunGroup], list[str]]:
             f"The seeds of {names} share their crops and flips (cache.view_seed), so their deviation is less than that of "
             "runs with different crops."
         )
-    return sorted(groups, key=rank), notes
+    return sorted(groups, key=lambda group: rank(group, metric)), notes
 
 
-def rank(group: RunGroup) -> tuple[float, ...]:
-    """Sort key: validation accuracy; of equals the one with fewer trainable parameters, then the faster one."""
+def rank(group: RunGroup, metric: Metric) -> tuple[float, ...]:
+    """Sort key: the metric of the val images; of equals the one with fewer trainable parameters, then the faster one."""
     trainable = group.runs[0].result["parameters"]["trainable"]
-    keys = (-group.values("val", "accuracy").mean(), trainable, group.values("seconds", "total").mean())
+    keys = (-metric.sign * group.val_scores(metric).mean(), trainable, group.values("seconds", "total").mean())
     return tuple(np.inf if np.isnan(key) else key for key in keys)
 
 
@@ -229,17 +247,3 @@ def label_groups(groups: Sequence[Sequence[Run]]) -> list[str]:
                 settings.append(f"{key.removeprefix('strategy.')}={config[key]}")
         labels.append(" ".join([config["strategy.name"], *settings]))
     return labels
-
-
-def percent(shares: np.ndarray) -> str:
-    """:func:`mean_and_spread` in percent."""
-    text = mean_and_spread(100 * shares, 1)
-    return text if text == "-" else f"{text} %"
-
-
-def mean_and_spread(values: np.ndarray, digits: int) -> str:
-    """``mean ± standard deviation`` (of the sample, n - 1), the one value, or a dash if one was not measured."""
-    if np.isnan(values).any():
-        return "-"
-    text = f"{values.mean():.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"

@@ -1,9 +1,11 @@
 """A network's predictions for each image of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from flowers_tl.runs.read_record import printable, validate_unpacked
 from flowers_tl.utils.files import atomic_write
 
 FILE = "predictions.npz"
+# What reading a damaged one raises.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How well a split was classified, from logits and labels alone: the metrics, and the counts of each class.
 
-A new metric is one row of METRICS. `evaluate` and the report loop over them. What a run measures while it trains is in
-:data:`flowers_tl.models.metrics.EPOCH_METRICS`.
+A new metric is one row of METRICS. `evaluate` and the report loop over them, and ``monitor=val/NAME`` selects by any of them. What
+a run measures while it trains is in :data:`flowers_tl.models.metrics.EPOCH_METRICS`, and the metric that it monitors.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
+from scipy.stats import rankdata
 
-from flowers_tl.results.statistics import calibration_error, class_weights, top_k
+from flowers_tl.results.statistics import calibration_error, class_weights, probabilities, top_k
+from flowers_tl.utils.errors import UserError, suggest
 
 
 class Metric(NamedTuple):
@@ -23,6 +25,7 @@ class Metric(NamedTuple):
         title: its name in tables.
         hint: its definition, for a reader of the table.
         format: of the number in tables, a format specification of Python.
+        sign: 1 where higher is better, -1 where lower is.
     """
 
     name: str
@@ -30,6 +33,16 @@ class Metric(NamedTuple):
     title: str
     hint: str
     format: str
+    sign: int = 1
+
+    @property
+    def worse(self) -> str:
+        """The word for a value that is not as good."""
+        return "lower" if self.sign > 0 else "higher"
+
+    def short(self, value: float) -> str:
+        """The number in a line of text: a share in percent with one digit."""
+        return f"{value:{self.format.replace('2', '1')}}"
 
 
 def compute_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -57,19 +70,87 @@ def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return top_k(logits, labels, 1) @ class_weights(labels)
 
 
+def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that occur among labels or predictions of F1, as scikit-learn's ``f1_score`` has it."""
+    counts = confusion(logits, labels)
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    return float((2 * counts.diagonal()[both > 0] / both[both > 0]).mean())
+
+
+def auroc(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that occur of the area under the ROC curve of one class against the rest; NaN for one class.
+
+    By ranks of the probabilities, equal ones counted half (Mann and Whitney, 1947), as scikit-learn's ``roc_auc_score``.
+    """
+    classes, place, positive = np.unique(labels, return_inverse=True, return_counts=True)
+    ranks = rankdata(probabilities(logits)[:, classes], axis=0)
+    sums = np.bincount(place, ranks[np.arange(len(labels)), place])
+    negative = len(labels) - positive
+    with np.errstate(invalid="ignore"):
+        return float(((sums - positive * (positive + 1) / 2) / (positive * negative)).mean())
+
+
+def average_precision(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that occur of the mean precision at the probability of each image of the class, as scikit-learn's
+    ``average_precision_score``."""
+    shares, values = probabilities(logits), []
+    for label in np.unique(labels):
+        positive = labels == label
+        above = rankdata(-shares[:, label], method="max")[positive]
+        values.append((rankdata(-shares[positive, label], method="max") / above).mean())
+    return float(np.mean(values))
+
+
 METRICS = (
     Metric("accuracy", accuracy, "accuracy", "share of the images that are classified correctly", ".2%"),
     Metric("balanced_accuracy", balanced_accuracy, "balanced accuracy", "mean of the recalls of all classes", ".2%"),
     Metric("top5", partial(accuracy, k=5), "top-5 accuracy", "the right class is among the first five", ".2%"),
-    Metric("loss", cross_entropy, "loss", "mean cross-entropy in nats", ".4f"),
+    Metric("macro_f1", macro_f1, "macro F1", "mean of the F1 scores of all classes", ".2%"),
+    Metric("auroc", auroc, "AUROC", "mean area under the ROC curves, each class against the rest", ".4f"),
+    Metric(
+        "average_precision",
+        average_precision,
+        "average precision",
+        "mean over the classes of the precision at each image of the class",
+        ".4f",
+    ),
+    Metric("loss", cross_entropy, "loss", "mean cross-entropy in nats", ".4f", -1),
     Metric(
         "calibration_error",
         calibration_error,
         "calibration error",
         "expected calibration error, 15 bins: how far confidence is from accuracy",
         ".4f",
+        -1,
     ),
 )
+
+
+def read_monitor(monitor: str) -> Metric:
+    """The metric that ``monitor`` names, as ``val/NAME``. Raises UserError where there is none."""
+    known = {f"val/{metric.name}": metric for metric in METRICS}
+    if monitor not in known:
+        raise UserError(f"monitor={monitor} is unknown: {suggest(str(monitor), known)}.")
+    return known[monitor]
+
+
+def format_values(values: np.ndarray, metric: Metric) -> str:
+    """:func:`mean_and_spread` of a metric, in percent where that is its format."""
+    return percent(values) if metric.format.endswith("%") else mean_and_spread(values, 3)
+
+
+def percent(shares: np.ndarray) -> str:
+    """:func:`mean_and_spread` in percent."""
+    text = mean_and_spread(100 * shares, 1)
+    return text if text == "-" else f"{text} %"
+
+
+def mean_and_spread(values: np.ndarray, digits: int) -> str:
+    """``mean ± standard deviation`` (of the sample, n - 1), the one value, or a dash if one was not measured."""
+    if np.isnan(values).any():
+        return "-"
+    text = f"{values.mean():.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -6,23 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from flowers_tl.data.splits import ImageSplit
-from flowers_tl.results.load_runs import RunGroup, mean_and_spread, percent
+from flowers_tl.results.load_runs import RunGroup
 from flowers_tl.results.protocol import split_sizes
+from flowers_tl.results.scores import METRICS, Metric, format_values, mean_and_spread, percent
 from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.notes import log, log_table
 
 # (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
 StageRow = tuple[str, int, int, bool, Sequence[Any]]
 
-HEADER = (
-    "strategy",
-    "seeds",
-    "trainable parameters",
-    "learning rates",
-    "val accuracy",
-    "test accuracy",
-    "final val loss",
-)
+
+def table_header(metric: Metric = METRICS[0]) -> tuple[str, ...]:
+    """The titles of :func:`table_rows`, where ``metric`` selects."""
+    scores = (f"val {metric.title}", "test accuracy", "final val loss")
+    return ("strategy", "seeds", "trainable parameters", "learning rates", *scores)
 
 
 def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None:
@@ -79,8 +76,8 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
     log.info(f"Run folder: {folder}")
 
 
-def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
-    """The article's table, one row per group under :data:`HEADER`: mean ± standard deviation if there are several seeds."""
+def table_rows(groups: Sequence[RunGroup], metric: Metric = METRICS[0]) -> list[tuple[str, ...]]:
+    """The article's table, one row per group under :func:`table_header`: mean ± standard deviation if there are several seeds."""
     rows: list[tuple[str, ...]] = []
     for group in groups:
         first = group.runs[0].result
@@ -92,7 +89,7 @@ def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
                 shorten([str(run.result["seed"]) for run in group.runs], most=6),
                 f"{trainable:,} ({share(trainable, total)})",
                 ", ".join(["head solved"] * ("solved_head" in first) + rates),
-                percent(group.values("val", "accuracy")),
+                format_values(group.val_scores(metric), metric),
                 percent(group.values("test", "accuracy")),
                 mean_and_spread(group.values("val", "loss"), 3),
             )
@@ -100,11 +97,11 @@ def table_rows(groups: Sequence[RunGroup]) -> list[tuple[str, ...]]:
     return rows
 
 
-def print_comparison(groups: Sequence[RunGroup], best: str | None = None) -> None:
+def print_comparison(groups: Sequence[RunGroup], metric: Metric = METRICS[0], best: str | None = None) -> None:
     """Print a comparison's table in 80 columns: settings, seeds, rates and spreads below one another; ``best`` is marked."""
-    header = [name.replace(" ", "\n", 1) for name in HEADER if name != "seeds"]
+    header = [name.replace(" ", "\n", 1) for name in table_header(metric) if name != "seeds"]
     rows = []
-    for label, seeds, trainable, rates, *scores in table_rows(groups):
+    for label, seeds, trainable, rates, *scores in table_rows(groups, metric):
         name = f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1)
         name += "\n  best on val" if label == best else ""
         scores = [score.replace(" ±", "\n±") for score in scores]

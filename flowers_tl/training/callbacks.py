@@ -17,10 +17,13 @@ from torchvision.utils import make_grid
 
 from flowers_tl.data.transforms import denormalise
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.metrics import EPOCH_METRICS
+from flowers_tl.results.scores import read_monitor
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import ResumePoint
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.tensorboard import LAYOUT
+from flowers_tl.utils.errors import UserError
 
 
 def find_callback(trainer: Trainer, kind: type[Callback]) -> Any:
@@ -139,9 +142,10 @@ class Recorder(Callback):
 
 
 class PredictionCollector(Callback):
-    """Keep the logits of the last validation and of the last test."""
+    """Keep the logits of the last validation and of the last test, and score what they show of the metric that is monitored."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str = "val/accuracy") -> None:
+        self.metric = read_monitor(monitor)
         self.logits: dict[str, list[Tensor]] = {"val": [], "test": []}
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -150,7 +154,24 @@ class PredictionCollector(Callback):
     def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Tensor, *_: Any) -> None:
         self.logits["test" if trainer.testing else "val"].append(outputs.detach())
 
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Log the metric, unless the module counts it batch by batch. Raises UserError where these images do not define it."""
+        split = "test" if trainer.testing else "val"
+        if self.metric.name in (*EPOCH_METRICS, "loss") or (logits := self.gathered(split)) is None:
+            return
+        data = getattr(trainer.datamodule, "data", trainer.datamodule)
+        value = self.metric.function(logits, np.array(data.images[split].labels[: len(logits)]))
+        # Logits that are not finite are for DivergenceCheck.
+        if np.isnan(value) and np.isfinite(logits).all():
+            raise UserError(
+                f"monitor=val/{self.metric.name} can't be computed, since the {split} images are of one class: measure more of "
+                "them, or choose another monitor."
+            )
+        # The same in all processes.
+        module.log(f"{split}/{self.metric.name}", float(value), prog_bar=True, sync_dist=True)
+
     on_test_epoch_start, on_test_batch_end = on_validation_epoch_start, on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
     def gathered(self, split: str) -> np.ndarray | None:
         """Logits of all processes, float32 (n, classes), in the order of the split's first n images; None without any.
@@ -211,7 +232,7 @@ class MovingAverage(WeightAveraging):
 
 
 class KeepBest(ModelCheckpoint):
-    """Keep the weights with the best val accuracy; a run that goes on in another folder takes its best so far along."""
+    """Keep the weights with the best monitored score; a run that goes on in another folder takes its best so far along."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         there, here = Path(state_dict["best_model_path"]), Path(self.dirpath) / "best.ckpt"

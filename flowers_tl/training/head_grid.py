@@ -23,6 +23,7 @@ from flowers_tl.models.metrics import make_metrics
 from flowers_tl.models.optim import make_optimizer, make_schedule
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.load_runs import find_runs, group_runs
+from flowers_tl.results.scores import Metric, read_monitor
 from flowers_tl.results.terminal_tables import print_comparison
 from flowers_tl.runs.record import RunFolder, head_of, read_result, validate_unused
 from flowers_tl.runs.registry import clear_unfinished, has_no_epoch
@@ -57,7 +58,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     Raises:
         UserError: if more than the head is trainable, or the config names what can't be done for many heads at once.
     """
-    data = data or validated_data(config)
+    data, metric = data or validated_data(config), read_monitor(config["monitor"])
     with lightning_quieted(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))
         heads = [Head(*named) for named in head_configs(config)]
@@ -80,7 +81,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                 stack = (
                     fit(config, heads, model, run_data, run) if model.groups else solve(config, heads, model, run_data)
                 )
-            logits = measure(heads, stack, run_data, run)
+            logits = measure(heads, stack, run_data, run, metric)
         shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")}
         shared["proof"] = None
         heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
@@ -96,11 +97,11 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
         good = [head for head in heads if head.diverged is None]
         if not good:
             raise heads[0].diverged
-        best = max(good, key=lambda head: head.result["val"]["accuracy"])
+        best = max(good, key=lambda head: metric.sign * head.result["val"][metric.name])
         run.update({"best_head": best.name, "val": best.result["val"]})
     runs, left_out = find_runs([run.folder / head.name for head in heads])
-    groups, notes = group_runs(runs)
-    print_comparison(groups)
+    groups, notes = group_runs(runs, metric)
+    print_comparison(groups, metric)
     log.info("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
     return run.result
 
@@ -109,7 +110,7 @@ def fit(
     config: dict[str, Any], heads: list[Head], model: TransferClassifier, run_data: FeatureDataModule, run: RunFolder
 ) -> HeadStack:
     """Train all heads; fill in their histories."""
-    columns = len(heads) // config["heads"]["seeds"]
+    columns, metric = len(heads) // config["heads"]["seeds"], read_monitor(config["monitor"])
     seeds, states, groups = [head.config["seed"] for head in heads[::columns]], [], []
     for number, head in enumerate(heads):
         if number % columns == 0:
@@ -141,7 +142,7 @@ def fit(
             sums.append(torch.stack([losses * batch.shape[1], hits, losses + stack.sums()]))
         steps, seconds = torch.stack(sums), run.clock.elapsed("fit") / len(heads)
         (loss, right, _), finite = (steps.sum(dim=0) / len(labels)).tolist(), steps[:, 2].tolist()
-        for number, (head, val) in enumerate(zip(heads, evaluate(stack, run_data, "val")[0], strict=True)):
+        for number, (head, val) in enumerate(zip(heads, evaluate(stack, run_data, "val", metric)[0], strict=True)):
             for step in range(batches):
                 place = epoch * batches + step + 1, epoch, rates[step][number]
                 head.check("the loss, the gradients or the weights", finite[step][number], *place)
@@ -177,14 +178,16 @@ def solve(
     return HeadStack(model.backbone, states, len(heads), run_data.device)
 
 
-def measure(heads: list[Head], stack: HeadStack, run_data: FeatureDataModule, run: RunFolder) -> dict[str, np.ndarray]:
+def measure(
+    heads: list[Head], stack: HeadStack, run_data: FeatureDataModule, run: RunFolder, metric: Metric
+) -> dict[str, np.ndarray]:
     """Add val and test scores to the heads' results; return the logits (heads, n, classes) by split."""
     logits = {}
     for split, phase in (("val", "fit"), ("test", "test")):
         if any(head.diverged is None for head in heads):
             prepare_features(run_data, split)
             with run.clock.timed(phase):
-                results, logits[split] = evaluate(stack, run_data, split)
+                results, logits[split] = evaluate(stack, run_data, split, metric)
             for head, result in zip(heads, results, strict=True):
                 head.check(f"the {split} loss", result["loss"])
                 head.result[split] = result
@@ -195,13 +198,17 @@ def measure(heads: list[Head], stack: HeadStack, run_data: FeatureDataModule, ru
 
 
 @torch.inference_mode()
-def evaluate(stack: HeadStack, run_data: FeatureDataModule, split: str) -> tuple[list[dict[str, float]], np.ndarray]:
-    """Each head's metrics and loss over a split, and its logits (heads, n, classes)."""
+def evaluate(
+    stack: HeadStack, run_data: FeatureDataModule, split: str, metric: Metric
+) -> tuple[list[dict[str, float]], np.ndarray]:
+    """Each head's metrics, the one that is monitored among them, and loss over a split, and its logits (heads, n, classes)."""
     features, labels = run_data.outputs(split, "centre", "head"), run_data.labels(split).to(run_data.device)
     parts: list[Tensor] = [stack.logits(part.float()[None].to(run_data.device)) for part in features.split(EVALUATED)]
     results, all_logits = [], torch.cat(parts, dim=1)
     for logits in all_logits:
         values = make_metrics(logits.shape[1]).to(run_data.device)(logits, labels)
+        if metric.name not in (*values, "loss"):
+            values |= {metric.name: torch.tensor(metric.function(logits.cpu().numpy(), labels.cpu().numpy()))}
         values |= {"loss": cross_entropy(logits, labels)}
         results.append({name: round(value.item(), 6) for name, value in values.items()})
     return results, all_logits.cpu().numpy()

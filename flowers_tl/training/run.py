@@ -234,8 +234,8 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
 
 def last_scores(trainer: Trainer, split: str) -> dict[str, float | None]:
     """The split's last metrics and loss; None where trainer.limit_* left nothing to measure."""
-    last = trainer.callback_metrics
+    last, monitored = trainer.callback_metrics, find_callback(trainer, PredictionCollector).metric.name
     return {
         name: round(last[f"{split}/{name}"].item(), 6) if f"{split}/{name}" in last else None
-        for name in (*EPOCH_METRICS, "loss")
+        for name in dict.fromkeys([*EPOCH_METRICS, *({monitored} - {"loss"}), "loss"])
     }

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.results.scores import read_monitor
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.training.callbacks import (
     GroupCurves,
@@ -142,19 +143,20 @@ def check_arguments(arguments: dict[str, Any], late: bool) -> dict[str, Any]:
 def make_callbacks(config: dict[str, Any], run: RunFolder) -> Iterator[Callback]:
     """In the order in which they act at an epoch's end: average, check, log, record, and only then keep."""
     options = config["regularisation"]
+    best = {"monitor": config["monitor"], "mode": "min" if read_monitor(config["monitor"]).sign < 0 else "max"}
     if (decay := options["ema"]) is not None:
         yield MovingAverage(decay)
     if config["proof"]:
         yield FreezeCheck()
     yield GroupCurves()
     yield Recorder(config, run)
-    yield PredictionCollector()
+    yield PredictionCollector(config["monitor"])
     yield ImageGrid()
     if (patience := options["early_stopping"]) is not None:
-        yield EarlyStopping("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
+        yield EarlyStopping(**best, patience=patience, check_on_train_epoch_end=False)
     keep = {"dirpath": run.folder / "checkpoints", "enable_version_counter": False}
     if has_validation(config):
-        yield KeepBest(**keep, filename="best", monitor="val/accuracy", mode="max")
+        yield KeepBest(**keep, filename="best", **best)
     # Without a monitor the newest stays: the weights of the very last epoch, which the test at the end is run with.
     yield ModelCheckpoint(**keep, filename="last", save_on_train_epoch_end=True)
     if config["trainer"]["enable_progress_bar"]:

@@ -9,13 +9,14 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-from flowers_tl.config.keys import wants_many_heads
+from flowers_tl.config.keys import LATER_KEYS, wants_many_heads
 from flowers_tl.config.ranges import validate_ranges
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.optim import SCHEDULES, make_optimizer, make_schedule, options
 from flowers_tl.models.pretrained import initial_weights, load_weights
+from flowers_tl.results.scores import read_monitor
 from flowers_tl.training.factory import has_validation, make_model, set_up_data
 from flowers_tl.training.head_choices import validate_heads
 from flowers_tl.training.trainer import check_arguments, lightning_quieted
@@ -82,6 +83,7 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         The network for two classes, on the device ``meta``: without memory for its weights.
     """
     validate_ranges(config)
+    read_monitor(config["monitor"])
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
     if wants_many_heads(config):
@@ -93,11 +95,12 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         "test_best=true": config["test_best"],
         "strategy.head=solved": solved,
         "regularisation.early_stopping": config["regularisation"]["early_stopping"],
+        f"monitor={config['monitor']}": config["monitor"] != LATER_KEYS["monitor"],
     }
     for key, value in select_by_val.items():
         if value and not has_validation(config):
             raise UserError(
-                f"{key} selects by validation accuracy, but data.protocol=trainval trains on val: leave one of them out."
+                f"{key} selects by the val images, but data.protocol=trainval trains on val: leave one of them out."
             )
     without_steps = solved and not model.groups
     for key, value in config["regularisation"].items() if without_steps else ():

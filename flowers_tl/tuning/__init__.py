@@ -1,1 +1,1 @@
-"""A search for good settings by validation accuracy."""
+"""A search for good settings by a validation score."""

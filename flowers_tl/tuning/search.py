@@ -50,24 +50,30 @@ def search(
     # Imported here: they need torch, which takes seconds.
     with needs_extra("optuna", "A search needs Optuna", "search"):
         from flowers_tl.tuning.study import Search, print_best
+    from flowers_tl.results.scores import read_monitor
     from flowers_tl.training.validate import validate_jobs
 
     space = read_space(overrides, str(Path(config_dir).absolute()) if config_dir else None)
     configs = list(space.configs())
     for config in configs:
         validate_trial_config(config)
+    if len({config["monitor"] for config in configs}) > 1:
+        raise UserError(
+            "monitor can't be searched, since it is the score by which the trials are judged: give it one value."
+        )
     # Of several parameters a value may be right beside other values than those that stand beside it here.
     alone = len(space.parameters) == 1
     validate_jobs([([str(number) if alone else "all"], config) for number, config in enumerate(configs)])
     # The content of search.json.
     identity = {"overrides": sorted(overrides), "seed": search_seed, "pruning": pruning}
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
-    with Search(Path(folder or f"{config['runs']}/search_{name}"), space, identity) as running:
+    metric = read_monitor(config["monitor"])
+    with Search(Path(folder or f"{config['runs']}/search_{name}"), space, identity, metric) as running:
         log.info(f"Search folder: {running.folder}")
         running.run(trials)
         command = ["python", "-m", "flowers_tl.train", *(["--config-dir", str(config_dir)] if config_dir else [])]
         fixed = [word for word in space.fixed if not word.startswith("hydra.")]
-        best = print_best(running.study, space)
+        best = print_best(running.study, space, metric)
         log.info(f"To train with the best settings: {shlex.join([*command, *fixed, *best])}")
         if confirm_seeds:
             confirm(space.compose(best), confirm_seeds, running.folder)
@@ -95,7 +101,7 @@ def confirm(config: dict[str, Any], seeds: int, folder: Path) -> None:
     """Run the best settings with other seeds than the search, test included; log val and test accuracy."""
     import numpy as np
 
-    from flowers_tl.results.load_runs import percent
+    from flowers_tl.results.scores import percent
     from flowers_tl.training.run_once import train_once
 
     results = []

@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from flowers_tl.config.hydra_errors import explain_error
+from flowers_tl.results.scores import Metric
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.training.run import train
 from flowers_tl.training.trainer import lightning_quieted
@@ -40,13 +41,14 @@ class Search:
         folder: made if it is missing; a search of the same identity in it is continued.
         space: that is searched.
         identity: tells searches apart; ``seed`` and ``pruning`` matter here.
+        metric: by whose value on val the trials are judged.
 
     Raises:
         UserError: on entry, if the folder holds something else, or another process works on it.
     """
 
-    def __init__(self, folder: Path, space: SearchSpace, identity: dict[str, Any]) -> None:
-        self.folder, self.space, self.identity = folder, space, identity
+    def __init__(self, folder: Path, space: SearchSpace, identity: dict[str, Any], metric: Metric) -> None:
+        self.folder, self.space, self.identity, self.metric = folder, space, identity, metric
         self.lock = FileLock(folder / ".lock")
 
     def __enter__(self) -> "Search":
@@ -69,7 +71,7 @@ class Search:
                 study_name="search",
                 # The path as it is: in an address '?' begins the options, and Optuna fills in what is in braces.
                 storage=RDBStorage("sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(database)}),
-                direction="maximize",
+                direction="maximize" if self.metric.sign > 0 else "minimize",
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
                 load_if_exists=True,
             )
@@ -113,7 +115,7 @@ class Search:
             self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
             trial = self.study.ask()
             self.attempt(trial, [parameter.suggest(trial) for parameter in self.space.parameters])
-            log_trial(self.study.trials[trial.number], f"[{number + 1}/{trials}]")
+            log_trial(self.study.trials[trial.number], f"[{number + 1}/{trials}]", self.metric)
         if all(failure_reason(trial) for trial in ended):
             raise UserError(f"All {len(ended)} trials failed; the first: {failure_reason(ended[0])}")
 
@@ -151,28 +153,28 @@ class Search:
         gc.collect()
 
     def measure(self, trial: Trial, overrides: list[str], folder: Path) -> float:
-        """Val accuracy with the final weights. The test images are not read: the result selects the settings."""
+        """The monitored val score of the final weights. The test images are not read: the result selects the settings."""
         config = self.space.compose(overrides)
         config["trainer"] |= {"limit_test_batches": 0, "enable_progress_bar": False}
-        callbacks = [PruningCallback(trial)] if self.identity["pruning"] else []
-        accuracy = train(config, folder, callbacks=callbacks)["val"]["accuracy"]
-        if accuracy is None:
-            raise UserError("The trial measured no val accuracy: check trainer.limit_val_batches.")
-        return accuracy
+        callbacks = [PruningCallback(trial, self.metric)] if self.identity["pruning"] else []
+        score = train(config, folder, callbacks=callbacks)["val"][self.metric.name]
+        if score is None:
+            raise UserError(f"The trial measured no val {self.metric.title}: check trainer.limit_val_batches.")
+        return score
 
 
-def log_trial(trial: FrozenTrial, count: str) -> None:
+def log_trial(trial: FrozenTrial, count: str, metric: Metric) -> None:
     """Print a line on a trial that has ended; ``count`` says how many have."""
     title = f"trial {trial.number}: {' '.join(settings(trial))}"
     if failure_reason(trial):
         log.error(f"Error: {title}: {failure_reason(trial)}")
         return
-    accuracy = "" if trial.value is None else f"{trial.value:.1%}"
+    score = "" if trial.value is None else metric.short(trial.value)
     if trial.state == TrialState.PRUNED:
-        accuracy = f"pruned at {accuracy}" if accuracy else "pruned"
+        score = f"pruned at {score}" if score else "pruned"
     same = trial.user_attrs.get("same")
     took = f"{trial.user_attrs['seconds']:.0f} s" if same is None else f"as trial {same}"
-    log.info(f"{count} {title}: {accuracy}, {took}")
+    log.info(f"{count} {title}: {score}, {took}")
 
 
 def settings(trial: FrozenTrial) -> list[str]:
@@ -185,16 +187,16 @@ def failure_reason(trial: FrozenTrial) -> str | None:
     return trial.user_attrs.get("error")
 
 
-def print_best(study: optuna.Study, space: SearchSpace, most: int = 5) -> list[str]:
+def print_best(study: optuna.Study, space: SearchSpace, metric: Metric, most: int = 5) -> list[str]:
     """Print the best trials, and how much each parameter matters; return the best one's overrides."""
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    done = sorted((t for t in complete if "same" not in t.user_attrs), key=lambda t: (-t.value, t.number))
+    done = sorted((t for t in complete if "same" not in t.user_attrs), key=lambda t: (-metric.sign * t.value, t.number))
     keys = [parameter.key for parameter in space.parameters]
     rows = []
     for trial in done[:most]:
         values = (override.partition("=")[2] for override in settings(trial))
-        rows.append([str(trial.number), f"{trial.value:.1%}", *values])
-    log_table(f"Best of {len(done)} whole trials", ["trial", "val accuracy", *keys], rows, left=keys)
+        rows.append([str(trial.number), metric.short(trial.value), *values])
+    log_table(f"Best of {len(done)} whole trials", ["trial", f"val {metric.title}", *keys], rows, left=keys)
     pruned = len(study.get_trials(states=(TrialState.PRUNED,)))
     failed = [str(trial.number) for trial in study.trials if failure_reason(trial)]
     log.info(f"{pruned} trials were pruned, {len(failed)} failed{f': {shorten(failed)}' if failed else ''}.")
@@ -203,5 +205,7 @@ def print_best(study: optuna.Study, space: SearchSpace, most: int = 5) -> list[s
             # Optuna 4's default needs scikit-learn.
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        log.info("Importance for val accuracy: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
+        log.info(
+            f"Importance for val {metric.title}: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
+        )
     return settings(done[0])

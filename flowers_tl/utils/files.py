@@ -184,3 +184,16 @@ def dumps(value: Any, **options: Any) -> str:
     """Return ``value`` as JSON in which a float that is not finite is null; ``options`` are those of ``json.dumps``."""
     plain = json.loads(json.dumps(value), parse_constant=lambda name: None)
     return json.dumps(plain, allow_nan=False, **options)
+
+
+def find_conf(package: Path) -> Path:
+    """The folder ``conf`` of the package in this folder: a wheel has it inside, a checkout beside the package.
+
+    Beside an installed package a folder of that name is somebody else's.
+    """
+    inside, project = package / "conf", package.parent / "pyproject.toml"
+    if inside.is_dir():
+        return inside
+    if project.is_file() and 'name = "flowers_tl"' in project.read_text(encoding="utf-8"):
+        return package.parent / "conf"
+    raise UserError(f"{package} lacks its folder conf: install flowers_tl again.")

@@ -9,12 +9,12 @@ import pytest
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
 from flowers_tl.config.keys import ARTICLE
-from flowers_tl.config.schema import CONF, find_conf
+from flowers_tl.config.schema import CONF
 from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.models.backbone import ARCHITECTURES
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.files import new_folder
+from flowers_tl.utils.files import find_conf, new_folder
 
 
 def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_path):

@@ -1,16 +1,19 @@
 """A comparison's terminal, table, curves and report are of the same runs and numbers."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from written_runs import TRUTH, logits_of
+from written_runs import TRUTH, logits_of, write_run
 
 from flowers_tl.compare import main
+from flowers_tl.report.compare_runs import compare_runs
 from flowers_tl.results import scores
-from flowers_tl.results.load_runs import find_runs, group_runs
-from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.load_runs import find_metric, find_runs, group_runs
+from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.scores import read_monitor
 from flowers_tl.utils.errors import UserError
 
 
@@ -76,3 +79,45 @@ def test_compare_reads_and_measures_the_answers_once(run, tmp_path, monkeypatch,
         "fine_tuning has the best validation accuracy" in capsys.readouterr().out
     )  # advice and page are of the same numbers
     assert "fine_tuning has the best validation accuracy" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_another_score_selects_from_kept_predictions_of_old_runs(tmp_path, capsys):
+    """Two runs whose order by macro F1 is not that by accuracy; no record has the score, and the lowest loss is best too."""
+    truth = np.array([0] * 6 + [1] * 2 + [2] * 2)
+    answers = {"common": [0] * 6 + [0] * 2 + [2, 2], "even": [0] * 3 + [1] * 3 + [1] * 2 + [2, 2]}
+    for number, (name, predicted) in enumerate(answers.items()):
+        write_run(tmp_path / name, strategy=name, val=[0.8, 0.7][number], truth=truth, logits=logits_of(predicted))
+        split = SplitPredictions(logits_of(predicted), truth, [f"{k}.jpg" for k in range(10)])
+        test = Predictions.read(tmp_path / name).splits["test"]
+        Predictions(["a", "b", "c"], {"val": split, "test": test}).write(tmp_path / name)
+    runs = find_runs([tmp_path])[0]
+    order = {
+        name: [g.label for g in group_runs(runs, read_monitor(f"val/{name}"))[0]] for name in ("accuracy", "macro_f1")
+    }
+    assert order == {"accuracy": ["common", "even"], "macro_f1": ["even", "common"]}
+    compare_runs([tmp_path], tmp_path / "out", monitor="val/macro_f1")
+    text = (tmp_path / "out" / "report" / "report.md").read_text()
+    assert "even has the best validation macro F1 (" in text
+    assert "selected by validation macro F1 alone" in text
+    assert "validation accuracy" not in text.replace("although the other has the better", "")
+    rows = list(csv.DictReader((tmp_path / "out" / "report" / "report.csv").read_text().splitlines()))
+    assert float(rows[0]["val_macro_f1_mean"]) == pytest.approx(
+        scores.macro_f1(logits_of(answers["even"]), truth), abs=1e-5
+    )
+    assert float(rows[0]["macro_f1_mean"]) == pytest.approx(float(rows[0]["val_macro_f1_mean"]))
+
+
+def test_a_score_that_nothing_is_on_record_of_is_an_error(tmp_path):
+    write_run(tmp_path / "a")
+    with pytest.raises(UserError, match="monitor=val/auroc is not on record"):
+        compare_runs([tmp_path / "a"], tmp_path / "out", monitor="val/auroc")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_runs_own_monitor_selects_where_all_have_one(tmp_path):
+    runs = [find_runs([write_run(tmp_path / m[-4:], monitor=m)])[0][0] for m in ("val/loss", "val/top5")]
+    assert [find_metric(runs[:1]).name, find_metric(runs).name, find_metric(runs, "val/auroc").name] == [
+        "loss",
+        "accuracy",
+        "auroc",
+    ]

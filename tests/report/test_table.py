@@ -14,7 +14,7 @@ def test_a_metric_is_one_row_and_a_column_of_page_markdown_and_csv(run, report, 
     monkeypatch.setattr(scores, "METRICS", (*scores.METRICS, half))
     planted(run)
     page, markdown, table = report()
-    assert [row[6] for row in rows(section(page, "table"))] == ["0.500 ± 0.000", "0.500"]
+    assert [row[9] for row in rows(section(page, "table"))] == ["0.500 ± 0.000", "0.500"]
     for text in (words(section(page, "table")), markdown):
         assert "test half" in text
     assert "one half of ten images" in page
@@ -41,7 +41,7 @@ def test_page_csv_and_markdown_agree(run, report):
         for place, name in ((1, "val"), (2, "accuracy"), (3, "balanced")):
             assert shown[place].startswith(f"{100 * float(row[f'{name}_mean']):.1f} ")
         assert shown[2].endswith(f"{100 * float(row['accuracy_low']):.1f} to {100 * float(row['accuracy_high']):.1f}")
-        assert shown[6].startswith(f"{int(row['learning_parameters']):,} ")
+        assert shown[9].startswith(f"{int(row['learning_parameters']):,} ")
     answer = words(re.search(r'<p class="headline">.*?</p>', page)[0])
     assert answer in markdown
     for sentence in re.findall(r"<li>(.*?)</li>", section(page, "tests")):

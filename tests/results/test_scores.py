@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
+from torchmetrics.functional import classification as of_torchmetrics
 
 from flowers_tl.models.metrics import make_metrics
-from flowers_tl.results.scores import compute_scores, confusion, count_by_class, worst_mistakes
+from flowers_tl.results.scores import compute_scores, confusion, count_by_class, read_monitor, worst_mistakes
+from flowers_tl.results.statistics import probabilities
+from flowers_tl.utils.errors import UserError
 
 
 def test_scores_are_those_that_training_reports(answered):
@@ -20,6 +23,41 @@ def test_scores_are_those_that_training_reports(answered):
     )
     assert found["right"] == round(found["accuracy"] * found["pictures"])
     assert found["top5"] > found["accuracy"]
+
+
+def test_f1_auroc_and_average_precision_are_those_of_torchmetrics(answered):
+    # Equal probabilities too. torchmetrics counts absent classes otherwise, so here every class occurs.
+    logits, labels = answered[0].round(), answered[0].argmax(axis=1)
+    labels[::3] = answered[1][::3]
+    assert len(set(labels.tolist())) == 7
+    found, tensors = compute_scores(logits, labels), (torch.tensor(probabilities(logits)), torch.tensor(labels))
+    for name, function in (
+        ("macro_f1", of_torchmetrics.multiclass_f1_score),
+        ("auroc", of_torchmetrics.multiclass_auroc),
+        ("average_precision", of_torchmetrics.multiclass_average_precision),
+    ):
+        assert found[name] == pytest.approx(function(*tensors, num_classes=7, average="macro").item(), abs=1e-6), name
+
+
+def test_classes_that_do_not_occur_are_left_out_as_in_scikit_learn():
+    logits, labels = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]), np.array([0, 1, 1])
+    found = compute_scores(logits, labels)
+    # Of the class 0 one right and one wrong answer, of the class 1 one of two images found; the class 2 is nowhere.
+    assert found["macro_f1"] == pytest.approx(2 / 3)
+    assert found["auroc"] == found["average_precision"] == 1
+    assert np.isnan(compute_scores(logits, np.array([1, 1, 1]))["auroc"])
+
+
+def test_a_monitor_is_any_metric_and_its_direction_is_known():
+    assert [read_monitor(f"val/{name}").sign for name in ("loss", "calibration_error", "accuracy", "auroc")] == [
+        -1,
+        -1,
+        1,
+        1,
+    ]
+    for wrong in ("val/acuracy", "accuracy", "test/accuracy", None):
+        with pytest.raises(UserError, match=r"monitor=.* is unknown"):
+            read_monitor(wrong)
 
 
 def test_confusion_counts_true_classes_in_rows():

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from flowers_tl.results.load_runs import find_runs, group_runs, mean_and_spread
+from flowers_tl.results.load_runs import find_runs, group_runs
+from flowers_tl.results.scores import mean_and_spread
 from flowers_tl.results.terminal_tables import table_rows
 
 

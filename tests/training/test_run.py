@@ -1,5 +1,6 @@
 """One run: what it measures, with which weights, and that it can be repeated."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.scores import compute_scores
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.run import train
+from flowers_tl.utils.errors import UserError
 
 
 def networks(folder: Path) -> dict[str, torch.Tensor]:
@@ -33,6 +37,37 @@ def test_a_run_is_repeatable_and_workers_do_not_matter(run):
     for key, value in first.items():
         assert torch.equal(value, again[key]), key
         assert torch.equal(value, workers[key]), key
+
+
+def test_any_metric_selects_and_is_recorded(run, config, tiny):
+    """The best checkpoint is of the epoch whose score is best, the lowest where lower is better."""
+    keys = {
+        "strategy": "from_scratch",
+        "trainer__max_epochs": 4,
+        "data__val_per_class": 6,
+        "strategy__table__0__lr": 3e-3,
+    }
+    for monitor, best in (("auroc", max), ("loss", min)):
+        folder = run(**keys, monitor=f"val/{monitor}")
+        kept = Predictions.read(folder).splits
+        result = json.loads((folder / "result.json").read_text())
+        for split in ("val", "test"):
+            exact = compute_scores(kept[split].logits, kept[split].labels)[monitor]
+            assert result[split][monitor] == pytest.approx(exact, abs=2e-6)
+        with open(folder / "history.csv") as file:
+            scores = [float(row[f"val/{monitor}"]) for row in csv.DictReader(file)]
+        assert len(set(scores)) > 1
+        best_epoch = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"]
+        assert scores[best_epoch] == best(scores)
+    # The last monitor is the loss.
+    stopped = run(**keys, monitor="val/loss", regularisation="early_stopping", regularisation__early_stopping=1)
+    worse = [k for k in range(1, 4) if min(scores[:k]) <= scores[k]]
+    assert json.loads((stopped / "result.json").read_text())["epochs"] == (worse[0] + 1 if worse else 4)
+
+
+def test_a_score_that_is_not_defined_ends_the_run(run):
+    with pytest.raises(UserError, match="images are of one class"):
+        run(monitor="val/auroc", trainer__limit_val_batches=1, data__batch_size=2)
 
 
 def test_another_seed_is_another_run(run):

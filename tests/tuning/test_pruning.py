@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from flowers_tl.results.scores import METRICS
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 
 
@@ -16,4 +17,4 @@ def test_a_trial_is_pruned_neither_at_its_beginning_nor_at_its_end(epoch, stops)
         state=state, sanity_checking=False, callback_metrics={"val/accuracy": 0.1}, current_epoch=epoch, max_epochs=9
     )
     with pytest.raises(Pruned) if stops else nullcontext():
-        PruningCallback(behind).on_validation_end(trainer, None)
+        PruningCallback(behind, METRICS[0]).on_validation_end(trainer, None)

@@ -72,6 +72,16 @@ def test_it_searches_where_it_is_good(fake, tmp_path):
     assert statistics.median(distances) < 0.8  # of random proposals it is 1
 
 
+def test_the_lowest_loss_is_the_best_and_what_judges_is_not_searched(monkeypatch, tmp_path):
+    from flowers_tl.tuning import study
+
+    monkeypatch.setattr(study, "train", lambda config, *_, **__: {"val": {"loss": config["optimizer"]["weight_decay"]}})
+    result = search(tmp_path / "a", "optimizer.weight_decay=0.3,0.1,0.2", "monitor=val/loss", trials=3)
+    assert result.best_trial.user_attrs["chosen"] == ["optimizer.weight_decay=0.1"]
+    with pytest.raises(UserError, match="monitor can't be searched"):
+        search(tmp_path / "b", "monitor=val/loss,val/accuracy", trials=2)
+
+
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(fake, monkeypatch, tmp_path):
     from flowers_tl.tuning import study
