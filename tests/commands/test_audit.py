@@ -12,6 +12,13 @@ from PIL import Image
 from flowers_tl.audit import main
 from flowers_tl.data.synthetic import Species, draw_flower
 
+# What a network with random weights says.
+GUESSES = ("suspect", "inseparable", "outlier")
+# Images that the browser could not show, and by how many pixels the page is too wide.
+BROKEN = """const page = document.documentElement;
+    const broken = [...document.images].filter(image => !image.complete || !image.naturalWidth).length;
+    return [broken, page.scrollWidth - page.clientWidth]"""
+
 
 def flower(species, number, size=120):
     return draw_flower(Species.from_number(species), size, np.random.default_rng([species, number]))
@@ -68,7 +75,7 @@ def test_each_planted_fault_is_found_and_no_other_copy(audited):
     }
     (doubled,) = (row for row in rows if row["image"].endswith("doubled.jpg") and row["other"])
     assert (doubled["label"], doubled["other_label"]) == ("lily", "rose")
-    alone = {(row["kind"], row["image"]) for row in rows if row["kind"] != "suspect" and not row["other"]}
+    alone = {(row["kind"], row["image"]) for row in rows if row["kind"] not in GUESSES and not row["other"]}
     assert alone == {(kind, f"train/rose/{kind}.{'jpg' if kind in ('unreadable', 'huge') else 'png'}")
                      for kind in ("unreadable", "blank", "tiny", "huge", "grey")}  # fmt: skip
 
@@ -95,12 +102,32 @@ def test_the_page_needs_no_other_file_and_escapes_names(audited):
     assert "Two labels." in page
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_all_images_and_asks_the_network_for_nothing(audited, chromium, width):
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    for log in ("browser", "performance"):
+        # What earlier tests left.
+        chromium.get_log(log)
+    chromium.get((audited[0] / "audit.html").as_uri())
+    assert chromium.execute_script(BROKEN) == [0, 0]
+    pair = chromium.find_elements("css selector", "section[aria-labelledby=exact] .sides img")
+    left, right = (image.rect for image in pair)
+    assert (left["y"], left["x"] < right["x"]) == (right["y"], True)
+    assert chromium.get_log("browser") == []
+    asked = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    urls = [one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith(("file:", "data:"))] == []
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["backbone.weights=no_such.pth"], "no_such.pth"),
         (["backbone.weights=null"], "set backbone.weights"),
         (["data.protocol=trainval"], "data.protocol=trainval hides images from an audit: leave it out."),
+        (["data.exclude=audit.csv"], "data.exclude=audit.csv hides images from an audit: leave it out."),
         (["cache.enabled=false"], "leave out cache.enabled=false"),
         (["strategy=fine_tuning"], "There is no option 'strategy'"),
     ],
