@@ -38,6 +38,9 @@ LATER_KEYS: dict[str, Any] = {
     "data.value_range": None,
     "data.fit": "crop",
     "data.flip": "horizontal",
+    "data.groups": None,
+    "data.folds": None,
+    "data.fold": 0,
     "backbone.preprocessing": ARTICLE,
 }
 

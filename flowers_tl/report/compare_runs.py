@@ -8,6 +8,7 @@ from flowers_tl.report import FILES, REPORT_MARK, recommendation_lines, summariz
 from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.figures import read_formats, write_figures
 from flowers_tl.report.render import render_comparison
+from flowers_tl.results.folds import join_folds
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.results.terminal_tables import print_comparison
@@ -37,6 +38,8 @@ def compare_runs(
         UserError: if there are no runs, they can't be compared, or the files can't be written.
     """
     runs, unfinished = find_runs(folders)
+    runs, joined = join_folds(runs)
+    unfinished += joined
     protocols = by_protocol(runs, allow_mixed)
     formats = read_formats(figures)
     curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
