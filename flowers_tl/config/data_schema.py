@@ -77,6 +77,13 @@ class WithoutSplitsConfig(WithoutValConfig):
 
     test_fraction: float = 0.15
     """Share of the images of each class that test gets from train, if the data set has no test split."""
+    groups: str | None = None
+    """Images that no split separates: a pattern over paths such as '(plant[0-9]+)_', a column of a manifest, an audit.csv, or `auto`:
+    the newest audit; null: none. A manifest's column `group` needs no key."""
+    folds: int | None = None
+    """Cross-validation: deal out all images to this many folds, of which data.fold is test; null: none."""
+    fold: int = 0
+    """Which of data.folds is the test split, from 0."""
 
 
 @dataclass
@@ -95,6 +102,7 @@ class ManifestConfig(FolderConfig):
     """Name of the column of classes."""
     split_column: str | None = "split"
     """Name of the column of splits; without it, or with null, val and test are taken from all images."""
+    groups: str | None = "group"
 
 
 @dataclass

@@ -40,6 +40,9 @@ LATER_KEYS: dict[str, Any] = {
     "data.fit": "crop",
     "data.flip": "horizontal",
     "data.exclude": None,
+    "data.groups": None,
+    "data.folds": None,
+    "data.fold": 0,
     "backbone.preprocessing": ARTICLE,
 }
 

@@ -75,6 +75,8 @@ RANGES = {
     "data.first_species": Range(),
     "data.partition": Range(1, 10),
     "data.split_seed": Range(),
+    "data.folds": Range(2, 100, remedy="null means no cross-validation"),
+    "data.fold": Range(),
     "optimizer.name": Range(choices=("adam", "adamw", "sgd")),
     "optimizer.weight_decay": Range(),
     "optimizer.betas.*": Range(0, 1, (1,)),

@@ -13,10 +13,11 @@ from flowers_tl.data.cached.decoded_images import DecodedSplits
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_missing, leave_out
 from flowers_tl.data.exclusions import note_copies, read_exclusions
+from flowers_tl.data.groups import find_groups
 from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_io import Limits
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
-from flowers_tl.data.splits import SPLITS, ImageSplit, add_missing_splits, name_classes
+from flowers_tl.data.splits import SPLITS, Cutting, Groups, ImageSplit, name_classes
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.parent import end_with_parent
@@ -46,12 +47,12 @@ class ImageDataModule(L.LightningDataModule):
         protocol: ``official``, or ``trainval``, which trains on train and val together: nothing is left to choose by.
         per_class: most training images of a class, drawn by the seed, fewer of them among more; None takes all.
         balance: give every class the same part in the training loss (``weights``) or in each epoch (``sampler``), or not.
-        val_fraction, test_fraction, split_seed: for missing splits, see :func:`flowers_tl.data.splits.add_missing_splits`.
         strict: whether an image that can't be read is an error of :meth:`setup` (True), is left out (False), or is an error
             where it is needed (None).
         exclude: an audit.csv, whose copies and doubly labelled images are left out, see :mod:`flowers_tl.data.exclusions`.
         value_range: the numbers that are black and white, see :func:`flowers_tl.data.image_io.to_rgb`.
         cache: where decoded images are kept; None decodes them in every epoch.
+        cutting: for missing splits, see :class:`flowers_tl.data.splits.Cutting`.
     """
 
     name: str
@@ -72,13 +73,11 @@ class ImageDataModule(L.LightningDataModule):
         protocol: str = "official",
         per_class: int | None = None,
         balance: str = "none",
-        val_fraction: float = 0.15,
-        test_fraction: float = 0.15,
-        split_seed: int = 0,
         strict: bool | None = None,
         exclude: str | None = None,
         value_range: Limits = None,
         cache: Cache | None = None,
+        **cutting: Any,
     ) -> None:
         super().__init__()
         ends = list(value_range or (0, 1))
@@ -94,7 +93,8 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
         self.protocol, self.balance = protocol, balance
-        self.shares, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
+        self.cutting = Cutting(**cutting)
+        self.groups: Groups = {}
         self.images: dict[str, ImageSplit] = {}
         self.exclusions = read_exclusions(exclude, "data.exclude") if exclude else None
         self.unsplit, self.excluded = False, list[str]()
@@ -140,7 +140,9 @@ class ImageDataModule(L.LightningDataModule):
             empty = ImageSplit([], [], next(iter(splits.values())).classes)
             splits |= dict.fromkeys(self.cut_splits, empty)
         else:
-            splits = add_missing_splits(splits, self.shares, self.split_seed, self.root)
+            files = [file for images in splits.values() for file in images.files]
+            groups = self.groups or find_groups(files, self.root, self.cutting.groups)
+            splits = self.cutting.apply(splits, self.root, groups)
         return {split: splits[split] if self.limit is None else splits[split].spread(self.limit) for split in SPLITS}
 
     def _without_unreadable(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:

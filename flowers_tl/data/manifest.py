@@ -63,6 +63,12 @@ class ManifestDataModule(FolderDataModule):
                     f"{self.file} has no {columns[key]} in {name_lines(empty)}: fill them, or remove the lines."
                 )
         files = self.locate(rows["path"])
+        if any((by := self.cutting.groups) in line for _, line in lines):
+            groups = [line.get(str(by), "") for _, line in lines]
+            self.groups = {file: group for file, group in zip(files, groups, strict=True) if group}
+        # The default means the column where there is one.
+        if by == "group":
+            self.cutting.groups = by if self.groups else None
         validate_labels(self.file, rows["label"])
         labels = [label for _, label in rows["label"]]
         splits = [split for _, split in rows["split"]] if "split" in rows else ["train"] * len(files)

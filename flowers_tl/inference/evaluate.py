@@ -20,7 +20,7 @@ from flowers_tl.inference.checkpoint import TrainedModel, keep_temperature, load
 from flowers_tl.report.excluded_images import describe_without
 from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
-from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.predictions import Predictions, join
 from flowers_tl.training.callbacks import PredictionCollector, find_callback
 from flowers_tl.training.factory import prepare_features, prepare_run_data, set_up_data
 from flowers_tl.training.gpu_memory import enough_memory
@@ -200,12 +200,6 @@ def predict_splits(
     if data.unsplit:
         predictions = {"all": join(list(predictions.values()))}
     return Predictions(list(model.hparams.class_names), predictions), data
-
-
-def join(parts: Sequence[SplitPredictions]) -> SplitPredictions:
-    """The predictions of several splits as those of one."""
-    logits, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "labels"))
-    return SplitPredictions(logits, labels, [image for part in parts for image in part.images])
 
 
 def make_trainer(options: Mapping[str, Any]) -> L.Trainer:

@@ -10,6 +10,7 @@ from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.excluded_images import describe_exclusion
 from flowers_tl.report.figures import read_formats, write_figures
 from flowers_tl.report.render import render_comparison
+from flowers_tl.results.folds import join_folds
 from flowers_tl.results.load_runs import find_metric, find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
 from flowers_tl.results.terminal_tables import print_comparison
@@ -43,6 +44,8 @@ def compare_runs(
         UserError: if there are no runs, they can't be compared, or the files can't be written.
     """
     runs, unfinished = find_runs(folders)
+    runs, joined = join_folds(runs)
+    unfinished += joined
     protocols, metric = by_protocol(runs, allow_mixed), find_metric(runs, monitor)
     formats, exclusions = read_formats(figures), read_exclusions(exclude) if exclude else None
     curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]

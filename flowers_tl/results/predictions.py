@@ -1,7 +1,7 @@
 """A network's predictions for each image of a split: ``predictions.npz`` in the folder of a run or an evaluation."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,12 @@ class Predictions:
             names = [key.removesuffix("_logits") for key in arrays if key.endswith("_logits")]
             splits = {name: read_split(arrays, name) for name in names}
             return cls([printable(name) for name in arrays["class_names"].tolist()], splits)
+
+
+def join(parts: Sequence[SplitPredictions]) -> SplitPredictions:
+    """The predictions of several splits as those of one."""
+    logits, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "labels"))
+    return SplitPredictions(logits, labels, [image for part in parts for image in part.images])
 
 
 def read_split(arrays: Mapping[str, np.ndarray], name: str) -> SplitPredictions:

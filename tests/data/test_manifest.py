@@ -179,3 +179,18 @@ def test_other_names_of_the_classes_are_another_run_and_the_run_keeps_their_orde
     other = identity(renamed, "c.csv")
     assert other["protocol"] == first["protocol"]
     assert other["id"] != first["id"]
+
+
+def test_its_column_of_groups_is_respected_unless_it_is_turned_off(listed):
+    root, rows = listed
+    grouped = [row | {"group": f"{row['label']} {k % 4}" if k < 14 else ""} for k, row in enumerate(rows)]
+    data = ManifestDataModule(write(root, grouped), groups="group")
+    found = data.plan_splits()
+    where = {
+        name: {s for s in SPLITS for file in found[s].files if data.groups.get(file) == name}
+        for name in data.groups.values()
+    }
+    assert len(where) == 8
+    assert all(len(of) == 1 for of in where.values())
+    file = write(root, rows, "without.csv")
+    assert splits_of(file, groups="group") == splits_of(file) == splits_of(write(root, grouped), groups=None)

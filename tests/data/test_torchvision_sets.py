@@ -193,7 +193,7 @@ def test_the_number_of_classes_is_known_without_images(config, name, classes, tm
 
 def test_every_choice_has_its_module(config):
     for name in DATA:
-        root = ["data.root=photos"] if name == "folder" else []
+        root = {"folder": ["data.root=photos"], "manifest": ["data.file=labels.csv"]}.get(name, [])
         assert make_data(config([f"data={name}", *root])).name == name
 
 

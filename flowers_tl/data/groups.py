@@ -1,0 +1,85 @@
+"""Which images belong together, so that no split may separate them: by a pattern over names, or by the copies of an audit."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from flowers_tl.data.splits import Groups
+from flowers_tl.utils.errors import UserError, shorten
+from flowers_tl.utils.files import names_below
+from flowers_tl.utils.notes import log_note
+
+COPIES = ("exact", "near")
+
+
+def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
+    """The group of each image that is in one with others.
+
+    Args:
+        files: the images, below ``root``.
+        how: a pattern with a part in parentheses, the table audit.csv of an audit, or ``auto``, the newest audit of these images.
+
+    Raises:
+        UserError: if it is none of these, or fits no image.
+    """
+    if how is None:
+        return {}
+    if how == "auto":
+        return read_copies(find_audit(root), files, root)
+    if how.endswith(".csv"):
+        return read_copies(Path(how).expanduser(), files, root)
+    try:
+        pattern = re.compile(how)
+    except re.error as error:
+        raise UserError(f"data.groups={how} is no pattern ({error}): use one such as '(plant[0-9]+)_'.") from error
+    if not pattern.groups:
+        raise UserError(
+            f"data.groups={how} is no column, no audit.csv, and no pattern with a part in parentheses, such as '(plant[0-9]+)_'."
+        )
+    found = {file: pattern.search(name) for file, name in zip(files, names_below(files, root), strict=True)}
+    groups = {file: " ".join(part or "" for part in match.groups()) for file, match in found.items() if match}
+    if not groups:
+        raise UserError(
+            f"data.groups={how} fits no image's path, such as {names_below(files[:1], root)[0]}: change the pattern."
+        )
+    if alone := [name for file, name in zip(files, names_below(files, root), strict=True) if file not in groups]:
+        log_note(
+            f"data.groups={how} does not fit {len(alone):,} of {len(files):,} images, each a group of its own: {shorten(alone)}."
+        )
+    return groups
+
+
+def find_audit(root: Path) -> Path:
+    """audit.csv of the newest audit of the images below ``root`` in the folder of runs. Raises UserError where there is none."""
+    runs = Path(os.environ.get("FLOWERS_TL_RUNS") or "outputs")
+    for record in sorted(runs.glob("audit_*/audit.json"), key=lambda file: -file.stat().st_mtime):
+        if json.loads(record.read_text(encoding="utf-8"))["data"]["root"] == str(root.resolve()):
+            log_note(f"data.groups=auto takes the copies of {record.with_suffix('.csv')}.")
+            return record.with_suffix(".csv")
+    raise UserError(
+        f"data.groups=auto finds no audit of {root} in {runs}: run python -m flowers_tl.audit on these images first, or name "
+        "its audit.csv."
+    )
+
+
+def read_copies(file: Path, images: Iterable[Path], root: Path) -> Groups:
+    """Groups of images that an audit has linked as copies. Raises UserError where its table can't be read, or has other images."""
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape", newline="") as text:
+            rows = [(row["image"], row["other"]) for row in csv.DictReader(text) if row["kind"] in COPIES]
+    except (OSError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"data.groups={file} can't be read as the audit.csv of an audit ({error}): name the right one."
+        ) from error
+    # A name that a spreadsheet would take for a formula has a mark before it there.
+    pairs = [[root / re.sub(r"^'(?=[=+\-@\t\r])", "", name) for name in row] for row in rows]
+    if pairs and not {file for pair in pairs for file in pair} & set(images):
+        raise UserError(f"data.groups={file} is about other images than those in {root}: name the audit of these.")
+    group: dict[Path, list[Path]] = {}
+    for pair in pairs:
+        joined = [*dict.fromkeys(member for one in pair for member in group.get(one, [one]))]
+        group |= dict.fromkeys(joined, joined)
+    return {member: str(of[0]) for member, of in group.items()}
