@@ -223,6 +223,8 @@ class TrainConfig:
     monitor: str = "val/accuracy"
     """By which score of the val images the best checkpoint, early stopping, a search and `compare` select: val/accuracy, val/loss,
     val/balanced_accuracy, val/macro_f1, val/auroc, or another metric of `evaluate`."""
+    logger: str = "tensorboard"
+    """Who gets curves, hyper-parameters and final scores: tensorboard, csv, wandb, mlflow, trackio, several as in csv+wandb, or none."""
     test_best: bool = False
     """Test the best checkpoint by `monitor` too, not only the final weights."""
     ckpt_path: str | None = None

@@ -1,10 +1,12 @@
 """Many final layers over the same features, as one batched matrix product."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.models.backbone import StagedNetwork
@@ -115,3 +117,10 @@ class HeadStack:
         losses = each.view(self.size, -1).mean(dim=1)
         losses.sum().backward()
         return losses.detach(), (logits.detach().argmax(dim=2) == labels).sum(dim=1)
+
+
+def clip(stack: HeadStack, options: dict[str, Any]) -> None:
+    """Clip each head's gradients as Lightning would those of a run of it alone."""
+    clip_gradients = clip_grad_value_ if options["gradient_clip_algorithm"] == "value" else clip_grad_norm_
+    for parameters in stack.heads if options["gradient_clip_val"] is not None else ():
+        clip_gradients(parameters, options["gradient_clip_val"])

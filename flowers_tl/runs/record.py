@@ -27,7 +27,7 @@ PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "
 # All that a run writes into its folder, beside its lock. A run begins only where none of it lies, so what lies there
 # later was written by that run, and may be overwritten and removed: the record last, since it identifies the rest.
 FILES = (
-    "events.out.tfevents.*", "hparams.yaml", "head.pt", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    "events.out.tfevents.*", "hparams.yaml", "csv/version_*/*", "head.pt", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     "history.csv", "config.yaml", "result.json",
 )  # fmt: skip
 

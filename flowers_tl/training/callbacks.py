@@ -22,7 +22,7 @@ from flowers_tl.results.scores import read_monitor
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.runs.resume import ResumePoint
 from flowers_tl.training.freeze_check import FreezeCheck
-from flowers_tl.training.tensorboard import LAYOUT
+from flowers_tl.training.tensorboard import LAYOUT, find_board
 from flowers_tl.utils.errors import UserError
 
 
@@ -196,15 +196,15 @@ class ImageGrid(Callback):
     together."""
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == 0 and trainer.is_global_zero and trainer.logger:
+        if trainer.global_step == 0 and trainer.is_global_zero and (board := find_board(trainer.loggers)):
             # Of a batch of features the data module has the images.
             images = batch[0] if len(batch) == 2 else module.backbone.normalise(trainer.datamodule.first_images())
             # In a grid a screen shows no more than 112 pixels of each, and a PNG takes its time.
             if images.shape[-1] > 112:
                 images = interpolate(images, (112, 112), mode="area")
             images = denormalise(images, *module.backbone.norm)
-            trainer.logger.experiment.add_image("train/images", make_grid(images.cpu(), nrow=8), 0)
-            trainer.logger.experiment.add_custom_scalars(LAYOUT)
+            board.experiment.add_image("train/images", make_grid(images.cpu(), nrow=8), 0)
+            board.experiment.add_custom_scalars(LAYOUT)
 
 
 class MovingAverage(WeightAveraging):

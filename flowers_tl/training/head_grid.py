@@ -12,12 +12,11 @@ import torch
 import yaml
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.transforms import FLIPS
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.head_stack import HeadStack
+from flowers_tl.models.head_stack import HeadStack, clip
 from flowers_tl.models.linear_probe import solve_head
 from flowers_tl.models.metrics import make_metrics
 from flowers_tl.models.optim import make_optimizer, make_schedule
@@ -33,7 +32,8 @@ from flowers_tl.training.factory import describe_run, initial_model, prepare_fea
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs
-from flowers_tl.training.tensorboard import TensorBoard, log_hyperparameters, record_predictions
+from flowers_tl.training.loggers import loggers_finished, make_loggers
+from flowers_tl.training.tensorboard import log_hyperparameters, record_predictions
 from flowers_tl.training.trainer import lightning_quieted, make_trainer
 from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.files import atomic_write
@@ -74,7 +74,9 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                 unfinished.append(head)
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
-        run_data = prepare_run_data(config, data, model, make_trainer(config, run, model), first_epoch=0)
+        run_data = prepare_run_data(
+            config, data, model, make_trainer(config | {"logger": "none"}, run, model), first_epoch=0
+        )
         with peak_memory_recorded(run, run_data.device, config["data"]["batch_size"]):
             prepare_features(run_data, "train", "val")
             with run.clock.timed("fit" if model.groups else "solve"):
@@ -157,13 +159,6 @@ def fit(
     return stack
 
 
-def clip(stack: HeadStack, options: dict[str, Any]) -> None:
-    """Clip each head's gradients as Lightning would those of a run of it alone."""
-    clip_gradients = clip_grad_value_ if options["gradient_clip_algorithm"] == "value" else clip_grad_norm_
-    for parameters in stack.heads if options["gradient_clip_val"] is not None else ():
-        clip_gradients(parameters, options["gradient_clip_val"])
-
-
 def solve(
     config: dict[str, Any], heads: list[Head], model: TransferClassifier, run_data: FeatureDataModule
 ) -> HeadStack:
@@ -233,17 +228,19 @@ def record(
         data: on which they were measured.
     """
     folder = RunFolder(folder, yaml.safe_dump(head.config, sort_keys=False))
-    with suppress(Diverged), folder as run, run.clock.stopped():
+    with suppress(Diverged), loggers_finished(), folder as run, run.clock.stopped():
         run.clock.seconds = dict(seconds)
         run.update(head.result)
-        logger = TensorBoard(run.folder)
+        loggers = make_loggers(head.config, run)
         for row in head.history:
             run.append_history(row)
-            logger.log_metrics({key: value for key, value in row.items() if "/" in key}, step=row["step"] - 1)
+            for logger in loggers:
+                logger.log_metrics({key: value for key, value in row.items() if "/" in key}, step=row["step"] - 1)
         if head.diverged:
-            logger.finalize("failed")
+            for logger in loggers:
+                logger.finalize("failed")
             raise head.diverged
-        record_predictions(run, logger, data, logits)
-        log_hyperparameters([logger], head.config, head.result, head.history[-1]["step"] if head.history else 0)
+        record_predictions(run, loggers, data, logits)
+        log_hyperparameters(loggers, head.config, head.result, head.history[-1]["step"] if head.history else 0)
         with atomic_write(run.folder / "head.pt") as beside:
             torch.save(state, beside)

@@ -39,6 +39,7 @@ from flowers_tl.training.flops import count_flops
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.gpu_memory import describe_device, peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
+from flowers_tl.training.loggers import loggers_finished
 from flowers_tl.training.tensorboard import log_hyperparameters, record_predictions
 from flowers_tl.training.trainer import (
     lightning_quieted,
@@ -94,6 +95,7 @@ def train(
     with (
         processes_released(),
         lightning_quieted(),
+        loggers_finished(),
         RunFolder(folder, text, record, start.folder, start.epoch, data.clock) as run,
     ):
         # Early: a run that stops here is known when it is started again.
@@ -177,7 +179,7 @@ def test(
         # Fewer than there are, where trainer.limit_* says so.
         run.update({"measured": {split: len(values) for split, values in logits.items() if values is not None}})
         if run.record:
-            record_predictions(run, trainer.logger, data, logits)
+            record_predictions(run, trainer.loggers, data, logits)
         if config["test_best"]:
             best, result = run.folder / "checkpoints" / "best.ckpt", None
             # Without a validation there is no best checkpoint.

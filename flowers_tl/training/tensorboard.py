@@ -43,6 +43,11 @@ class TensorBoard(TensorBoardLogger):
         super().log_metrics(metrics, step)
 
 
+def find_board(loggers: Iterable[Logger]) -> TensorBoard | None:
+    """The logger for images, if there is one."""
+    return next((logger for logger in loggers if isinstance(logger, TensorBoard)), None)
+
+
 def tag(name: str) -> str:
     """Where TensorBoard, which sorts by names, shows a metric: ``accuracy/val`` for ``val/accuracy``, and others behind it."""
     kind, _, metric = name.partition("/")
@@ -63,19 +68,19 @@ def collect_predictions(data: ImageDataModule, logits: Mapping[str, np.ndarray |
 
 
 def record_predictions(
-    run: RunFolder, logger: TensorBoardLogger | None, data: ImageDataModule, logits: Mapping[str, np.ndarray | None]
+    run: RunFolder, loggers: Iterable[Logger], data: ImageDataModule, logits: Mapping[str, np.ndarray | None]
 ) -> None:
     """Write ``predictions.npz``, and show in TensorBoard which classes are confused, and the worst mistakes.
 
     Args:
         run: whose folder gets them.
-        logger: of the run.
+        loggers: of the run.
         data: on which they were measured.
         logits: of each split's first images, float32 (n, classes); None where it was not measured.
     """
     predictions = collect_predictions(data, logits)
     predictions.write(run.folder)
-    if logger is None:
+    if (logger := find_board(loggers)) is None:
         return
     for name, split in predictions.splits.items():
         logger.experiment.add_image(
@@ -89,18 +94,23 @@ def record_predictions(
 def log_hyperparameters(
     loggers: Iterable[Logger], config: Mapping[str, Any], result: Mapping[str, Any], step: int
 ) -> None:
-    """Fill TensorBoard's page HPARAMS: once, at the end, with the final metrics, at a ``step``."""
+    """Give the loggers hyper-parameters and final metrics, once, at the end, at a ``step``; TensorBoard on its page HPARAMS."""
     values = {key: result[key] for key in ("strategy", "backbone", "weights", "seed", "epochs")}
     # One text: columns that not all runs have are lost.
     values["learning_rates"] = ", ".join(f"{name} {rate:.3g}" for name, rate in result["learning_rates"].items())
     values |= {group: config[group]["name"] for group in ("data", "optimizer", "scheduler", "regularisation")}
     values |= {"weight_decay": config["optimizer"]["weight_decay"], "batch_size": config["data"]["batch_size"]}
     scores = {f"{split}_{name}": value for split in ("val", "test") for name, value in result[split].items()}
-    # In a fast_dev_run there is only a logger that does nothing.
     for logger in loggers:
+        kind = "final" if getattr(logger, "old_tags", False) else "result"
+        known = {f"{kind}/{name}": value for name, value in scores.items() if value is not None}
         if isinstance(logger, TensorBoard):
-            kind = "final" if logger.old_tags else "result"
-            known = {f"{kind}/{name}": value for name, value in scores.items() if value is not None}
             # At a step that a run which was killed just now takes back when it goes on.
             logger.log_hyperparams(values, known, step)
-            logger.finalize("success")
+        else:
+            # MLflow refuses a value that changes, as this one does where a run is trained longer.
+            known["result/epochs"] = values.get("epochs")
+            fixed = {name: value for name, value in values.items() if name != "epochs"}
+            logger.log_hyperparams(fixed | {"run_id": result.get("id")})
+            logger.log_metrics(known, step)
+        logger.finalize("success")

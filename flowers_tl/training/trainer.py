@@ -28,8 +28,8 @@ from flowers_tl.training.callbacks import (
 from flowers_tl.training.divergence import DivergenceCheck
 from flowers_tl.training.factory import has_validation
 from flowers_tl.training.freeze_check import FreezeCheck
+from flowers_tl.training.loggers import make_loggers
 from flowers_tl.training.progress import EpochLines, ProgressBar
-from flowers_tl.training.tensorboard import TensorBoard
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import in_terminal
@@ -120,7 +120,7 @@ def make_trainer(
         **arguments,
         plugins=[*(plugins if isinstance(plugins, list | tuple) else [plugins]), AtomicCheckpoints()],
         callbacks=[DivergenceCheck(run.folder / "checkpoints"), *callbacks, *make_callbacks(config, run)],
-        logger=TensorBoard(run.folder, purge_step=first_step),
+        logger=make_loggers(config, run, first_step),
         default_root_dir=run.folder,
         # The data module deals the images out itself, none twice in val and test.
         use_distributed_sampler=False,

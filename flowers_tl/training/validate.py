@@ -19,6 +19,7 @@ from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.results.scores import read_monitor
 from flowers_tl.training.factory import has_validation, make_model, set_up_data
 from flowers_tl.training.head_choices import validate_heads
+from flowers_tl.training.loggers import logger_names
 from flowers_tl.training.trainer import check_arguments, lightning_quieted
 from flowers_tl.utils.errors import UserError, first_line
 from flowers_tl.utils.files import dumps
@@ -84,6 +85,7 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     """
     validate_ranges(config)
     read_monitor(config["monitor"])
+    logger_names(config["logger"])
     with torch.device("meta"):
         model = make_model(config, num_classes=2)
     if wants_many_heads(config):
