@@ -25,9 +25,9 @@ install: .venv/installed  ## Make .venv and install the project into it, with th
 
 demo: install  ## Offline: pretrain on drawn flowers, transfer to other flowers, compare three strategies with three seeds
 	$(BIN)/python -m flowers_tl.train $(DRAWN) strategy=from_scratch hydra.run.dir=$(DEMO)/source \
-	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 data.test_per_class=5 trainer.max_epochs=8
+	    data.first_species=1000 data.num_classes=24 data.train_per_class=50 data.test_per_class=5 trainer.max_epochs=5
 	$(BIN)/python -m flowers_tl.train -m $(DRAWN) strategy=from_scratch,feature_extraction,fine_tuning seed=0,1,2 hydra.sweep.dir=$(DEMO)/target \
-	    data.first_species=0 data.num_classes=12 data.train_per_class=10 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
+	    data.first_species=0 data.num_classes=12 data.train_per_class=10 trainer.max_epochs=12 backbone.weights=$(DEMO)/source/checkpoints/last.ckpt
 	$(BIN)/python -m flowers_tl.compare $(DEMO)/target
 
 reproduce-article: install  ## Train the article's two strategies with three seeds and check its accuracies; WEIGHTS=FILE for other weights

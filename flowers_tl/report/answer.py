@@ -94,7 +94,7 @@ def decide(strategies: Sequence[StrategySummary], level: float) -> str:
     elif equal:
         text += f" {rival.label} has {rival.trainable:,} trainable parameters, {best.label} {best.trainable:,}."
     if more := [strategy.label for strategy in equal if strategy is not rival]:
-        text += f" Not decided either, against {shorten(more, most=3)}."
+        text += f" Also not decided: {shorten(more, most=3)}."
     if len(others) > 1 and sum(pair.interval.low > 0 for pair in known) == len(others):
         text += f" {best.label} is significantly better than each of the {len(others)} others."
     if better := [p.second.label for p in known if p.interval.high < 0 and p.second is not rival]:
@@ -114,7 +114,8 @@ def few_seeds(strategies: Sequence[StrategySummary], level: float) -> tuple[list
     pairs = [pair for other in others if (pair := compare(best, other, level)) and pair.interval.over == "images"]
     if pairs:
         better = sum(pair.interval.low > 0 for pair in pairs)
-        rivals = "the other" if len(pairs) == 1 else f"{better or 'any'} of the {len(pairs)} others"
+        part = {0: "any", len(pairs): "each"}.get(better, better)
+        rivals = "the other" if len(pairs) == 1 else f"{part} of the {len(pairs)} others"
         verdict = f"{best.label} is {'' if better else 'not '}significantly better than {rivals}"
         lines.append(f"Over the test images alone, for these very runs: {verdict}.")
     elif not others and best.accuracy.interval:

@@ -70,7 +70,8 @@ def compare_runs(
             print_comparison(groups, metric, summary.best.label if summary.best else None)
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
                 # A command is to be copied, so it stays in one line.
-                log.info(line if line.startswith("python ") else fill(line, 100, subsequent_indent="    "))
+                wrapped = fill(line.replace(" %", "\u00a0%"), 100, subsequent_indent="    ").replace("\u00a0%", " %")
+                log.info(line if line.startswith("python ") else wrapped)
             draw_curves(groups, beside / curves[number])
             write_figures(summary, beside, formats, "" if number == 0 else f"_{number + 1}")
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""

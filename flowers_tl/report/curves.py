@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from flowers_tl.report.charts import LABEL_ROOM, MOST, contest, label_height, label_points, new_figure, short_name
-from flowers_tl.report.palette import MUTED, PERCENT, PLAIN, SETTINGS, dot_style, line_style
+from flowers_tl.report.palette import COLOURS, MUTED, PERCENT, PLAIN, SETTINGS, dot_style, line_style
 from flowers_tl.report.svg import mark
 from flowers_tl.results.load_runs import RunGroup
 
@@ -106,14 +106,19 @@ def draw_panel(axes: Axes, curves: Sequence[Curve], title: str, epochs: int) -> 
             gid = mark(class_="series dot", data_series=number)
             axes.plot(curve.epochs, curve.mean, clip_on=False, gid=gid, **dot_style(number))
         elif len(curve.epochs) > 1:
-            bottom, top = (np.clip(curve.mean + sign * curve.spread, low, high) for sign in (-1, 1))
-            gid = mark(class_="series band", data_series=number)
-            axes.fill_between(curve.epochs, bottom, top, color=style["color"], alpha=0.16, linewidth=0, gid=gid)
+            # Bands of more strategies lie upon one another, and hide the lines.
+            if len(curves) <= len(COLOURS):
+                bottom, top = (np.clip(curve.mean + sign * curve.spread, low, high) for sign in (-1, 1))
+                gid = mark(class_="series band", data_series=number)
+                axes.fill_between(curve.epochs, bottom, top, color=style["color"], alpha=0.16, linewidth=0, gid=gid)
             gid = mark(class_="series line", data_series=number)
-            axes.plot(*cut(curve.epochs, curve.mean, low, high), linewidth=2, gid=gid, **style)
+            x, y = cut(curve.epochs, curve.mean, low, high)
+            # From the ninth on colours come again: markers along the line, not all at the same epochs, tell them apart.
+            again = {} if number < len(COLOURS) else dot_style(number) | {"markevery": (number % 4, 4), "markersize": 5}
+            axes.plot(x, y, linewidth=2, gid=gid, **style | again)
         # An outlier is marked at the edge: an arrow that points to where it is.
         text = "" if inside else f" {PERCENT(end) if accuracy else PLAIN(float(f'{end:.2g}'))}"
-        if not inside or number >= 8:
+        if not inside or number >= len(COLOURS):
             marker = {} if inside else {"marker": "^" if end > high else "v"}
             gid = mark(class_="series end", data_series=number)
             axes.plot(last, np.clip(end, low, high), markersize=6, clip_on=False, gid=gid, **dot_style(number) | marker)

@@ -36,11 +36,6 @@ class PairedDifference:
         return self.interval.low > 0 or self.interval.high < 0
 
     @property
-    def digits(self) -> int:
-        """After the point: a limit that is not zero must not read as 0.0."""
-        return 1 if min(abs(self.interval.low), abs(self.interval.high)) >= 0.0005 else 2
-
-    @property
     def fewer_errors(self) -> float:
         """Relative error reduction: what part of the second's errors the first does not make; NaN where there are none."""
         errors = 1 - self.second.predictions.correct.mean()
@@ -52,10 +47,10 @@ class PairedDifference:
         if self.significant and interval.value < 0:
             return self.turned().sentence()
         over = "" if interval.over == "images and seeds" else f", over {interval.over} only"
-        limits = f"{name_interval(self.level)} {span(interval, self.digits)}{over}"
+        limits = f"{name_interval(self.level)} {span(interval)}{over}"
         if not self.significant:
-            return f"{first} and {second} do not differ significantly (difference {points(interval.value, self.digits)} points, {limits})"
-        gain = f"{points(interval.value, self.digits)} points ({limits}), {100 * self.fewer_errors:.0f} % fewer errors"
+            return f"{first} and {second} do not differ significantly (difference {points(interval.value)} points, {limits})"
+        gain = f"{points(interval.value)} points ({limits}), {100 * self.fewer_errors:.0f} % fewer errors"
         return f"{first} is better than {second} by {gain}"
 
     def turned(self) -> "PairedDifference":
@@ -107,9 +102,11 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def span(interval: Interval, digits: int = 1) -> str:
-    """The limits of an interval, in percentage points."""
-    return f"{points(interval.low, digits)} to {points(interval.high, digits)}"
+def span(interval: Interval) -> str:
+    """The limits of an interval, in percentage points; one that is not zero has digits until it does not read as zero."""
+    limits = (interval.low, interval.high)
+    digits = [next((d for d in range(1, 7) if limit and round(100 * limit, d)), 1) for limit in limits]
+    return " to ".join(map(points, limits, digits))
 
 
 def points(share: float, digits: int = 1) -> str:

@@ -63,8 +63,7 @@ def difference_row(difference: PairedDifference) -> list[str]:
     """The numbers behind a sentence of the Markdown; p-values as corrected by Holm's method."""
     interval = difference.interval
     p_values = ", ".join(f"{one.seed}: {one.adjusted:.3g}" for one in difference.tests)
-    digits, fewer = difference.digits, difference.fewer_errors
-    limits = [points(interval.value, digits), span(interval, digits), format_part(fewer)]
+    limits = [points(interval.value), span(interval), format_part(difference.fewer_errors)]
     return [difference.second.label, *limits, interval.over, p_values or "-"]
 
 

@@ -18,6 +18,8 @@ from scipy.stats import binomtest, norm, t
 ROUNDING = 1e-15
 # Two seeds have one degree of freedom: an interval over seeds would reach from -100 to 100 points.
 FEWEST_SEEDS = 3
+# The level of a single interval; higher ones are for several intervals that hold together.
+ONE_INTERVAL = 0.95
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,9 @@ def _spread(
     freedom = seeds**2 / sum(by_part**2 / [len(part) for part in parts]) - 1
     squares = by_part @ by_part
     share = squares / (squares + seeds * images / 2 + images**2)
+    if level > ONE_INTERVAL:
+        # These weights are made for 95 %. For several intervals at once, with higher levels, they are too small: s and p.
+        share = seeds / (seeds + images)
     quantile = share * t.ppf((1 + level) / 2, freedom) + (1 - share) * normal
     return seeds + images, float(quantile), "images and seeds"
 

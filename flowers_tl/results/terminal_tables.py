@@ -106,7 +106,7 @@ def print_comparison(groups: Sequence[RunGroup], metric: Metric = METRICS[0], be
         name += "\n  best on val" if label == best else ""
         scores = [score.replace(" ±", "\n±") for score in scores]
         rows.append([name, trainable.replace(" ", "\n", 1), rates.replace(", ", "\n"), *scores])
-    log_table("Comparison", header, rows, left=[header[2]], padding=(0, 0, 1, 0))
+    log_table("Comparison", header, rows, left=[header[2]], padding=(0, 0))
 
 
 def share(part: int, whole: int) -> str:

@@ -66,4 +66,5 @@ def log_table(
     console = Console(markup=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
-    log.info(capture.get().rstrip("\n"))
+    # A pipe keeps blanks at the ends of lines, and lines of blanks.
+    log.info("\n".join(line.rstrip() for line in capture.get().splitlines() if line.strip()))

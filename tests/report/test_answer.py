@@ -60,7 +60,7 @@ def test_the_second_line_names_the_cheapest_rival_that_is_not_decided_and_its_co
     said = answered(("tuned", 0.9, 30, 50), ("half", 0.85, 32, 7), ("other", 0.84, 33, 40), ("probe", 0.8, 150, 5))
     assert said.decision.startswith("Not decided: tuned and half do not differ significantly (difference 0.7 points, ")
     assert "half takes 7.0 s per run, tuned 50 s." in said.decision
-    assert said.decision.endswith("Not decided either, against other.")
+    assert said.decision.endswith("Also not decided: other.")
 
 
 def test_what_is_better_than_all_is_told(answered):
