@@ -48,6 +48,9 @@ LATER_KEYS: dict[str, Any] = {
     "backbone.preprocessing": ARTICLE,
 }
 
+# And those of a strategy's rows.
+LATER_ROW_KEYS: dict[str, Any] = {"adapter": None, "rank": None, "alpha": None, "layers": None}
+
 # What ``heads`` says in the config of a run of one head.
 ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
 
@@ -62,7 +65,18 @@ def add_later_keys(config: dict[str, Any]) -> dict[str, Any]:
     for key, default in LATER_KEYS.items():
         *groups, name = key.split(".")
         reduce(lambda part, group: part.setdefault(group, {}), groups, config).setdefault(name, deepcopy(default))
+    for row in config.get("strategy", {}).get("table", ()):
+        row |= LATER_ROW_KEYS | row
     return config
+
+
+def is_later_default(key: str, value: Any) -> bool:
+    """Whether a flat key came after version 0.1.0 and has the value that earlier runs had."""
+    later = flatten(LATER_KEYS)
+    row, _, name = key.removeprefix("strategy.table.").partition(".")
+    if row.isdecimal() and name in LATER_ROW_KEYS:
+        return value == LATER_ROW_KEYS[name]
+    return key in later and value == later[key]
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

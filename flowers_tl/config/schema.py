@@ -13,41 +13,10 @@ from omegaconf import MISSING
 
 import flowers_tl.config.data_schema  # noqa: F401  (registers the schemas of the data)
 from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.config.strategy_schema import StrategyConfig
 from flowers_tl.utils.files import find_conf
 
 CONF = find_conf(Path(__file__).parents[1])
-
-
-@dataclass
-class RowConfig:
-    stage: Any = MISSING
-    """A stage's name (`head`), an index over stem and feature stages (-1: the last), a Python slice ("2:", ":head"), or `all`."""
-    lr: Any = MISSING
-    """Learning rate of these stages. With `x0.5` the first stage gets half the rate of the row above, the next one half of that,
-    and so on."""
-    from_epoch: int = 0
-    """First epoch, counted from 0, in which these stages are trained."""
-    every: int | None = None
-    """Number of epochs between the start of one stage of the row and the start of the next; null: all start together."""
-    weight_decay: float | None = None
-    """Weight decay of these stages; null: optimizer.weight_decay."""
-    only: list[str] | None = None
-    """List of the kinds of parameters that are trained, such as [norm] or [norm,bias]; `weight` is all others; null: all."""
-
-
-@dataclass
-class StrategyConfig:
-    name: str = MISSING
-    """Name of the strategy in records and comparisons."""
-    table: list[RowConfig] = MISSING
-    """The trainable stages; all others are frozen."""
-    weights: str = "pretrained"
-    """`pretrained` starts from backbone.weights; `random` ignores backbone.weights."""
-    head: str = "random"
-    """`random`: start with a random head. `solved`: start with the best head for the pretrained features, computed by L-BFGS."""
-    frozen_batchnorm: str = "eval"
-    """`eval`: frozen BatchNorm layers keep their statistics. `train`: each batch updates these statistics, as after
-    model.train() in PyTorch."""
 
 
 @dataclass

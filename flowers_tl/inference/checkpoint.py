@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from flowers_tl.config.keys import add_later_keys
 from flowers_tl.data.sampling import derive_seed
+from flowers_tl.models.adapters import merged
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.preprocessing import validate as validate_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
@@ -110,6 +111,7 @@ def read_checkpoint(file: Path) -> TrainedModel:
     validate_finite(content["state_dict"], file)
     model = TransferClassifier(**arguments)
     model.load_state_dict(content["state_dict"])
+    model.backbone.network = merged(model.backbone.network)
     record = read_result(folder)
     begun = plain(provenance.get("record") or {}, KINDS)
     # Another record: the file has left its run's folder.

@@ -26,6 +26,8 @@ from flowers_tl.models.timm_networks import build_network, cut_network, is_timm,
 from flowers_tl.utils.errors import UserError, suggest
 from flowers_tl.utils.notes import log_note
 
+# Between the name of a weight and those of its low-rank update, see flowers_tl/models/adapters.py.
+LORA = "_lora_"
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -124,14 +126,18 @@ class StagedNetwork(nn.Module):
         return (parameter for name, parameter in self.network.named_parameters() if stage.owns(name))
 
     def parameter_kinds(self) -> dict[str, dict[str, frozenset[str]]]:
-        """For each stage its parameters' names, with what kinds each is: ``norm``, ``bias`` or both, else ``weight``."""
+        """For each stage its parameters' names, with what kinds each is: ``norm``, ``bias`` or both, else ``weight``.
+
+        An adapter's parameters are ``lora``; the weight that it adds to is of no kind, and so always frozen.
+        """
         modules = self.network.named_modules()
         # timm has norm layers of its own.
         norms = {name for name, module in modules if isinstance(module, NORMS) or "Norm" in type(module).__name__}
         kinds = {}
         for name, _ in self.network.named_parameters():
-            is_kind = {"norm": name.rpartition(".")[0] in norms, "bias": name.endswith("bias")}
+            is_kind = {"norm": name.rpartition(".")[0] in norms, "bias": name.endswith("bias"), "lora": LORA in name}
             kinds[name] = frozenset({kind for kind, holds in is_kind.items() if holds} or {"weight"})
+        kinds |= {name.partition(LORA)[0]: frozenset() for name in kinds if LORA in name}
         return {stage.name: {n: kind for n, kind in kinds.items() if stage.owns(n)} for stage in self.stages}
 
     def modules_of(self, stage: Stage) -> Iterator[nn.Module]:

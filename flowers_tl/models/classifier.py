@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import Preprocessing
+from flowers_tl.models.adapters import add_adapters
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.metrics import MeanLoss, make_metrics
 from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
@@ -65,6 +66,7 @@ class TransferClassifier(L.LightningModule):
         self.how = Preprocessing(**preprocessing or {})
         self.backbone = StagedNetwork(backbone, num_classes, image_size, self.how)
         self.strategy = Strategy.from_dict(strategy)
+        add_adapters(self.backbone, self.strategy)
         self.groups = self.strategy.make_groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)
         self.mixing = make_mixing(regularisation, num_classes)
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0

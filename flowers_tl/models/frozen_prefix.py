@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from flowers_tl.data.transforms import normalise
+from flowers_tl.models.adapters import merge_state, merged
 from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.timm_networks import is_timm
@@ -88,7 +89,7 @@ class FrozenPrefix:
     def __init__(self, backbone: StagedNetwork, entry_stage: str, precision: str, device: torch.device) -> None:
         self.entry_stage, self.precision, self.device, self.norm = entry_stage, precision, device, backbone.norm
         stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
-        network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
+        network = copy.deepcopy(merged(backbone.network)).eval().requires_grad_(False)
         part: nn.Module = StageChain(network, stages)
         # timm's modules can't be traced for it.
         norms = (isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage))
@@ -118,7 +119,7 @@ def fingerprint_stages(backbone: StagedNetwork, stages: tuple[Stage, ...]) -> st
     # Where the last stage of a network that was cut ends: names alone do not say it.
     ends = [point.module for stage in stages[-1:] for point in getattr(stage.run, "args", ())[1:]]
     digest = hashlib.sha256(" ".join([f"{backbone.name} {[stage.name for stage in stages]}", *ends]).encode())
-    for name, tensor in sorted(backbone.network.state_dict().items()):
+    for name, tensor in sorted(merge_state(backbone.network.state_dict()).items()):
         if any(stage.owns(name) for stage in stages) and not name.endswith("num_batches_tracked"):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

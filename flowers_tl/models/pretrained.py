@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.models.adapters import merge_state
+from flowers_tl.models.backbone import LORA, StagedNetwork
 from flowers_tl.models.tensor_names import fit_names
 from flowers_tl.models.timm_networks import convert, download, find_weights_file, is_timm
 from flowers_tl.models.weights_file import find_file, read_file
@@ -37,7 +38,8 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
     if weights is None:
         return
     state = read_weights(backbone, weights)
-    current = backbone.network.state_dict()
+    # Adapters are the run's own.
+    current = {key: tensor for key, tensor in backbone.network.state_dict().items() if LORA not in key}
     fit_positions(state, backbone, weights)
     head = {backbone.final + ".weight", backbone.final + ".bias"}
     wrong_shape = {key for key in current.keys() & state.keys() if current[key].shape != state[key].shape}
@@ -117,7 +119,7 @@ def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
         file = find_file(entry.url.rsplit("/", 1)[-1] if entry else weights)
     if file is not None:
         state, key = read_file(file)
-        fitted, changes = fit_names(state, backbone.name, backbone.network.state_dict())
+        fitted, changes = fit_names(merge_state(state), backbone.name, backbone.network.state_dict())
         # The checkpoints of this project and of Lightning have this key.
         if changes := [*([f"its {key}"] if key not in (None, "state_dict") else []), *changes]:
             log_note(f"{weights} is read as weights of {backbone.name}: {', '.join(changes)}.")

@@ -36,6 +36,11 @@ class Row:
         every: the row's stages begin one after the other, this many epochs apart; None: all at once.
         weight_decay: decay of these weights; None: the optimizer's.
         only: kinds of parameters that are trained, out of ``norm``, ``bias`` and ``weight``; None: all.
+        adapter: ``lora`` trains low-rank updates of the stages' layers in place of their weights, see
+            :mod:`flowers_tl.models.adapters`; None: none.
+        rank, alpha, layers: of the adapter: inner size (None: 8), factor times the rank by which the update counts (None: the
+            rank, so it counts once), and which layers get one, out of ``attention``, ``mlp`` and ``conv`` (None: those of the
+            attention where the row's stages have any, else all).
     """
 
     stage: str | int
@@ -44,6 +49,15 @@ class Row:
     every: int | None = None
     weight_decay: float | None = None
     only: Sequence[str] | None = None
+    adapter: str | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    layers: Sequence[str] | None = None
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Kinds of parameters that are trained; empty for all."""
+        return [self.adapter] if self.adapter else self.only or []
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,13 @@ class Strategy:
             raise UserError(
                 f"strategy.name='{strategy.name}' can't be a folder's name: use letters and digits, and '_', '-' and '.' between."
             )
+        for row in strategy.table:
+            for key in ("only",) if row.adapter else ("rank", "alpha", "layers"):
+                if getattr(row, key) is not None:
+                    raise UserError(
+                        f"Strategy '{strategy.name}' gives stage {row.stage} `{key}`, which has no effect "
+                        f"{'beside an adapter' if row.adapter else 'without an adapter'}: leave it out."
+                    )
         return strategy
 
     def make_groups(self, kinds: ParameterKinds, indexed: Sequence[str]) -> tuple[ParameterGroup, ...]:
@@ -112,7 +133,7 @@ class Strategy:
             selected = self._select(row, kinds, indexed)
             for stage, parameters in selected.items():
                 # A stage without parameters can be named twice too.
-                for claim in parameters or (() if row.only else (stage,)):
+                for claim in parameters or (() if row.kinds else (stage,)):
                     if claim in claimed:
                         raise UserError(
                             f"Strategy '{self.name}' has stage {stage} in two rows, '{claimed[claim]}' and '{row.stage}': "
@@ -125,8 +146,8 @@ class Strategy:
     def _select(self, row: Row, kinds: ParameterKinds, indexed: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Names of the parameters that the row trains, by stage."""
         selected = {
-            stage: tuple(name for name, kind in kinds[stage].items() if not row.only or kind & set(row.only))
-            for stage in self._resolve(row.stage, tuple(kinds), indexed)
+            stage: tuple(name for name, kind in kinds[stage].items() if not row.kinds or kind & set(row.kinds))
+            for stage in self.resolve(row.stage, tuple(kinds), indexed)
         }
         if row.only and not any(selected.values()):
             raise UserError(
@@ -142,13 +163,13 @@ class Strategy:
         lr, factor = self._rate(row, above)
         one_by_one = factor is not None or row.every is not None
         for k, part in enumerate([(name,) for name in selected] if one_by_one else [tuple(selected)]):
-            kept = tuple(stage for stage in part if selected[stage] or not row.only)
+            kept = tuple(stage for stage in part if selected[stage] or not row.kinds)
             # A stage that is left out still counts in k, so that `only` changes no rate.
             if not kept:
                 continue
             name = kept[0] if len(kept) == 1 else f"{kept[0]}-{kept[-1]}"
             yield ParameterGroup(
-                name=" ".join([name, "+".join(row.only)]) if row.only else name,
+                name=" ".join([name, "+".join(row.kinds)]) if row.kinds else name,
                 stages=kept,
                 parameters=tuple(parameter for stage in kept for parameter in selected[stage]),
                 # 0.00036, not 0.00035999999999999997.
@@ -180,7 +201,7 @@ class Strategy:
             )
         return above * value, value
 
-    def _resolve(self, stage: str | int, stages: Sequence[str], indexed: Sequence[str]) -> tuple[str, ...]:
+    def resolve(self, stage: str | int, stages: Sequence[str], indexed: Sequence[str]) -> tuple[str, ...]:
         """Turn a row's ``stage`` into the names that it stands for."""
         text = str(stage)
 

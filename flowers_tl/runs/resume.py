@@ -1,7 +1,7 @@
 """Resume a run where it stopped: which checkpoint, and which settings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import find_entry_stage
+from flowers_tl.models.strategy import Strategy
 from flowers_tl.models.weights_file import validate_finite
 from flowers_tl.runs.read_record import KINDS, read_mapping
 from flowers_tl.runs.record import divergence_reason, read_config
@@ -201,6 +202,9 @@ def validate_same_model(start: ResumePoint, model: TransferClassifier) -> None:
     """Raise UserError if a checkpoint's network or strategy is not this run's, or was begun from other frozen weights."""
     for key in ("backbone", "num_classes", "strategy", "seed"):
         theirs, ours = start.content["hyper_parameters"].get(key), model.hparams[key]
+        # Of an earlier version, which lacks keys.
+        if key == "strategy" and theirs is not None:
+            theirs, ours = (asdict(Strategy.from_dict(one)) for one in (theirs, ours))
         if theirs != ours:
             raise UserError(
                 f"{start.checkpoint} was trained with another {key}: {theirs}, not {ours}; use the same, or start a new run."

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torchvision.models import get_model_weights
 
-from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, LATER_KEYS, flatten
+from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, flatten, is_later_default
 from flowers_tl.data.cached.content_hash import any_needs_range
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import RANGE_READER_VERSION
@@ -33,9 +33,11 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
         For ``result.json``: ``id``, 12 hexadecimal digits, the same for two runs whose results must be; ``protocol``, the
         splits' fingerprints and what is measured; ``weights_fingerprint``; of a manifest also ``classes``, in their order.
     """
-    config, later = with_preprocessing(config), flatten(LATER_KEYS).items()
+    config = with_preprocessing(config)
     settings = {
-        key: value for key, value in flatten(config).items() if key not in KEYS_NOT_IN_ID and (key, value) not in later
+        key: value
+        for key, value in flatten(config).items()
+        if key not in KEYS_NOT_IN_ID and not is_later_default(key, value)
     }
     if settings["trainer.accelerator"] in ("auto", "gpu") and torch.cuda.is_available():
         settings["trainer.accelerator"] = "cuda"

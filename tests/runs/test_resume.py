@@ -80,6 +80,7 @@ CASES = {
     "lp_ft": {"backbone": "resnet18", "regularisation": "early_stopping"},
     "norm_tuning": {"backbone": "resnet18", "regularisation": "label_smoothing"},
     "from_scratch": {"backbone": "squeezenet1_1"},
+    "lora": {"backbone": "resnet18", "regularisation": "ema"},
 }
 
 
