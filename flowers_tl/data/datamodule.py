@@ -30,16 +30,16 @@ class ImageDataModule(L.LightningDataModule):
 
     Batches are uint8 images (n, 3, image_size, image_size), which the network normalises on its device, and int64 labels (n,).
 
-    After :meth:`setup` it has ``num_classes``, ``class_names``, ``images`` and ``sizes`` by split, ``cut_splits``: those that the
-    data set lacks, and ``left_out``: the files that can't be read, and ``excluded``: names of images that an audit leaves out. Where ``unsplit`` is set before, splits that the data set
-    lacks are empty instead of cut out of train. Its ``clock`` counts the time of what is made with it.
+    After :meth:`setup` it has ``num_classes``, ``class_names``, ``images`` and ``sizes`` by split; ``cut_splits`` that the data set
+    lacks, ``left_out`` files that can't be read, and ``excluded`` names of images that an audit leaves out. With ``unsplit`` set
+    before, lacking splits are empty instead of cut out of train. Its ``clock`` counts the time of what is made with it.
 
     Args:
         root: folder below which the images are.
         num_classes: outputs wanted; by default as many as the data has names for. Fewer than labels is an error.
         image_size: side of the images that the network takes, in pixels; None: as ``how`` says.
         batch_size: images a step, counted over all devices.
-        num_workers: processes that decode; None: one a core that it may use, 8 at most, or none where batches are made faster without.
+        num_workers: processes that decode; None: one a core that it may use, 8 at most, or none where that is faster.
         seed: from which order, crops and flips of the training images follow.
         augmentation, flip: of training images, see :func:`flowers_tl.data.transforms.augment`; ``none`` changes nothing at random.
         how: all images are prepared.
@@ -93,13 +93,11 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
         self.protocol, self.balance = protocol, balance
-        self.cutting = Cutting(**cutting)
-        self.groups: Groups = {}
+        self.cutting, self.groups = Cutting(**cutting), Groups()
         self.images: dict[str, ImageSplit] = {}
         self.exclusions = read_exclusions(exclude, "data.exclude") if exclude else None
         self.unsplit, self.excluded = False, list[str]()
-        self.cut_splits: set[str] = set()
-        self.left_out: list[Path] = []
+        self.cut_splits, self.left_out = set[str](), list[Path]()
 
     def find_splits(self) -> dict[str, ImageSplit]:
         """The splits that the data set has, all of the same classes. Raises UserError where something is wrong with them."""

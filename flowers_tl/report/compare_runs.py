@@ -45,7 +45,6 @@ def compare_runs(
     """
     runs, unfinished = find_runs(folders)
     runs, joined = join_folds(runs)
-    unfinished += joined
     protocols, metric = by_protocol(runs, allow_mixed), find_metric(runs, monitor)
     formats, exclusions = read_formats(figures), read_exclusions(exclude) if exclude else None
     curves = [f"comparison{f'_{number}' if number > 1 else ''}.png" for number in range(1, len(protocols) + 1)]
@@ -64,7 +63,7 @@ def compare_runs(
             groups, repeated = group_runs(members, metric)
             if len(protocols) > 1:
                 log.info(f"Under {protocol}:")
-            summary = summarize(groups, [*(unfinished if number == 0 else []), *repeated], metric)
+            summary = summarize(groups, [*([*unfinished, *joined] if number == 0 else []), *repeated], metric)
             if exclusions:
                 summary.notes.extend(describe_exclusion(summary, exclusions))
             print_comparison(groups, metric, summary.best.label if summary.best else None)

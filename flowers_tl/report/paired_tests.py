@@ -102,10 +102,10 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def span(interval: Interval) -> str:
+def span(interval: Interval, least: int = 1) -> str:
     """The limits of an interval, in percentage points; one that is not zero has digits until it does not read as zero."""
     limits = (interval.low, interval.high)
-    digits = [next((d for d in range(1, 7) if limit and round(100 * limit, d)), 1) for limit in limits]
+    digits = [next((d for d in range(least, 7) if limit and round(100 * limit, d)), least) for limit in limits]
     return " to ".join(map(points, limits, digits))
 
 

@@ -74,9 +74,8 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                 unfinished.append(head)
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
-        run_data = prepare_run_data(
-            config, data, model, make_trainer(config | {"logger": "none"}, run, model), first_epoch=0
-        )
+        trainer = make_trainer(config | {"logger": "none"}, run, model)
+        run_data = prepare_run_data(config, data, model, trainer, first_epoch=0)
         with peak_memory_recorded(run, run_data.device, config["data"]["batch_size"]):
             prepare_features(run_data, "train", "val")
             with run.clock.timed("fit" if model.groups else "solve"):
@@ -84,8 +83,9 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
                     fit(config, heads, model, run_data, run) if model.groups else solve(config, heads, model, run_data)
                 )
             logits = measure(heads, stack, run_data, run, metric)
-        shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")}
-        shared["proof"] = None
+        shared = {key: run.result[key] for key in ("protocol", "weights_fingerprint", "peak_memory_gb")} | {
+            "proof": None
+        }
         heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
         seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):

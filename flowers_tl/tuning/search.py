@@ -58,9 +58,7 @@ def search(
     for config in configs:
         validate_trial_config(config)
     if len({config["monitor"] for config in configs}) > 1:
-        raise UserError(
-            "monitor can't be searched, since it is the score by which the trials are judged: give it one value."
-        )
+        raise UserError("monitor can't be searched, since trials are judged by it: give it one value.")
     # Of several parameters a value may be right beside other values than those that stand beside it here.
     alone = len(space.parameters) == 1
     validate_jobs([([str(number) if alone else "all"], config) for number, config in enumerate(configs)])

@@ -24,9 +24,15 @@ def test_the_numbers_are_those_counted_by_hand(run, report):
     # (1 + 1/2 + 1) / 3 and (1 + 1/2 + 3/4) / 3
     assert tuned[3] == f"79.2 ± 5.9 % {100 * balanced.low:.1f} to {100 * balanced.high:.1f}"
     assert tuned[4] == "-"  # of three classes all are among the first five
+    # F1 of the classes: (8/9 + 2/3 + 1) / 3 and (4/5 + 2/3 + 6/7) / 3
+    assert tuned[5] == "81.3 ± 5.5 %"
+    # Areas, where equal probabilities count as half: (11/12 + 3/4 + 1) / 3 and (5/6 + 3/4 + 7/8) / 3
+    assert tuned[6] == "85.4 ± 4.9 %"
+    # Average precision: (4/5 + 3/5 + 1) / 3 and (2/3 + 3/5 + 17/20) / 3
+    assert tuned[7] == "75.3 ± 6.7 %"
     # All answers are e^3 / (e^3 + 2) = 0.9094 sure.
-    assert tuned[5] == "0.059 ± 0.071"
-    assert tuned[6:] == ["250 25 %", "32 ± 3", "0, 1"]
+    assert tuned[8] == "0.059 ± 0.071"
+    assert tuned[9:] == ["250 25 %", "32 ± 3", "0, 1"]
     assert frozen[2].startswith("60.0 %")
     assert frozen[1] == "80.0 %"
     assert frozen[5:] == ["0.309", "50 5 %", "4.2", "0"]
