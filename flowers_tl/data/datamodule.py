@@ -17,7 +17,7 @@ from flowers_tl.data.groups import find_groups
 from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_io import Limits
 from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
-from flowers_tl.data.splits import SPLITS, Cutting, Groups, ImageSplit, name_classes
+from flowers_tl.data.splits import SPLITS, Cutting, ImageSplit, name_classes
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.parent import end_with_parent
@@ -93,7 +93,7 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
         self.protocol, self.balance = protocol, balance
-        self.cutting, self.groups = Cutting(**cutting), Groups()
+        self.cutting, self.groups = Cutting(**cutting), dict[Path, str]()
         self.images: dict[str, ImageSplit] = {}
         self.exclusions = read_exclusions(exclude, "data.exclude") if exclude else None
         self.unsplit, self.excluded = False, list[str]()
