@@ -128,3 +128,13 @@ def test_a_line_ends_where_it_leaves_the_axis():
     x, y = cut(np.array([1, 2, 3]), np.array([0.0, 4.0, 1.0]), 0.0, 2.0)
     assert x.tolist() == [1, 1.5, 2, pytest.approx(2 + 2 / 3), 3]
     assert np.nan_to_num(y, nan=-1).tolist() == [0, 2, -1, 2, 1]
+
+
+@pytest.mark.parametrize("count", [8, 12])
+def test_where_colours_come_again_lines_have_markers_and_no_band_hides_them(count):
+    figure, _ = draw_cursor(
+        [curve(*np.linspace(0.1, 0.8 - k / 100, 15)) for k in range(count)], "validation accuracy", 15
+    )
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 15]
+    assert [line.get_marker() not in ("None", None) for line in lines] == [k >= 8 for k in range(count)]
+    assert len(figure.axes[0].collections) == (8 if count == 8 else 0)

@@ -7,8 +7,8 @@ import pytest
 from report_pages import planted, rows, section, words
 from written_runs import TRUTH, logits_of
 
-from flowers_tl.report.paired_tests import holm
-from flowers_tl.results.statistics import difference, mcnemar, paired_difference
+from flowers_tl.report.paired_tests import holm, span
+from flowers_tl.results.statistics import Interval, difference, mcnemar, paired_difference
 
 
 def mcnemar_table(page):
@@ -87,6 +87,12 @@ def test_groups_with_unlike_seeds_are_compared_without_pairing_them(run, report)
     assert float(table[1]["best_minus_this_low"]) == pytest.approx(interval.low, abs=1e-5)
     assert "Groups with different seeds are compared without pairing the seeds." in page
     assert rows(mcnemar_table(page))[0][1].startswith("seed 0: 3 against 0")
+
+
+def test_a_limit_that_is_not_zero_does_not_read_as_zero():
+    assert span(Interval(0.03, 0.00004, 0.0611, "images")) == "0.004 to 6.1"
+    assert span(Interval(0.0, -0.0004, 0.0, "images")) == "\u22120.04 to 0.0"
+    assert span(Interval(0.03, -0.0312, 0.5, "images")) == "\u22123.1 to 50.0"
 
 
 def test_holms_correction():

@@ -123,7 +123,7 @@ def test_an_interval_of_95_percent_holds_the_truth_95_times_in_100(kind, ratio, 
 @pytest.mark.slow
 def test_the_intervals_of_seven_rivals_hold_together_with_three_seeds():
     """The worst cell of the table in docs/statistics.md; with the weights of a single interval it is 90.7 %."""
-    assert joint_coverage(7, 3, 6, draws=400) > 0.93
+    assert joint_coverage(7, 3, 6, draws=400) > 0.92
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.scores import mean_and_spread
-from flowers_tl.results.terminal_tables import table_rows
+from flowers_tl.results.terminal_tables import print_comparison, table_rows
 
 
 def rows(*folders):
@@ -40,3 +40,12 @@ def test_what_was_not_measured_is_a_dash(write):
     result = json.loads((folder / "result.json").read_text()) | {"test": {"accuracy": None}}
     (folder / "result.json").write_text(json.dumps(result))
     assert rows(folder)[0][4:] == ("90.0 %", "-", "0.400")
+
+
+def test_the_table_of_a_comparison_has_no_empty_lines_and_no_blanks_at_the_ends(write, caplog):
+    caplog.set_level("INFO", logger="flowers_tl")
+    folders = [write(f"run{seed}", seed=seed) for seed in range(2)]
+    print_comparison(group_runs(find_runs(folders)[0])[0])
+    lines = caplog.messages[-1].splitlines()
+    assert len(lines) > 4
+    assert all(line and line == line.rstrip() for line in lines)
