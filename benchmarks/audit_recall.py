@@ -85,25 +85,16 @@ def plant_copies(data: Any, folder: Path) -> dict[str, str]:
     return planted
 
 
-def measure_copies(config: dict[str, Any], data: Any) -> dict[str, Any]:
+def measure_copies(overrides: list[str], data: Any) -> dict[str, Any]:
     """Recall by change, and of the reported pairs those that are planted, that follow from pairs of originals, and others."""
     from flowers_tl.auditing.audit import audit
+    from flowers_tl.config.compose import compose_config
 
     with TemporaryDirectory() as name:
         planted = plant_copies(data, Path(name, "data"))
-        keys = (
-            "image_size",
-            "batch_size",
-            "num_workers",
-            "augmentation",
-            "fit",
-            "flip",
-            "limit",
-            "protocol",
-            "per_class",
-        )
-        kept = {key: config["data"][key] for key in keys}
-        copied = config | {"data": {"name": "folder", "root": str(Path(name, "data")), **kept}}
+        others = [word for word in overrides if not word.startswith("data")]
+        size = f"data.image_size={data.image_size}"
+        copied = compose_config(["strategy=linear_probe", "data=folder", f"data.root='{name}/data'", size, *others])
         start = time.process_time()
         findings = audit(copied, Path(name, "audit"))
         seconds = time.process_time() - start
@@ -173,7 +164,7 @@ def main(options: RecallOptions) -> None:
 
     config = with_preprocessing(compose_config(["strategy=linear_probe", *options.overrides]))
     data = set_up_data(config)
-    copies = measure_copies(config, data)
+    copies = measure_copies(options.overrides, data)
     print(json.dumps(copies, indent=1), flush=True)
     numbers = {"command": options.overrides, "copies": copies, "labels": measure_labels(config, data)}
     if options.out:

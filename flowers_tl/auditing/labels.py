@@ -14,7 +14,7 @@ FOLDS = 5
 # Of a class with fewer images nothing is said.
 FEWEST = 5
 # Deviations below the median from which on an image is like no class; share of right answers below which two classes are one.
-FAR, APART = 5.0, 0.75
+FAR, APART = 2.25, 0.75
 # Of the first held-out fold the one with the least loss is taken.
 WEIGHT_DECAYS, ITERATIONS = (1e-2, 1e-3, 1e-4), 60
 
