@@ -20,7 +20,7 @@ install: .venv/installed  ## Make .venv and install the project into it, with th
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,search,explain,serve,export,timm,parquet]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,sweep,search,explain,serve,export,timm,parquet,heif]'
 	@touch $@
 
 demo: install  ## Offline: pretrain on drawn flowers, transfer to other flowers, compare three strategies with three seeds

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from flowers_tl.data.datamodule import ImageDataModule
-from flowers_tl.data.image_io import ENDINGS, is_image_file, match_images
+from flowers_tl.data.image_formats import ENDINGS, is_hidden, is_image_file
+from flowers_tl.data.image_io import match_images
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
@@ -117,9 +118,9 @@ def read_classes(folder: Path, others: list[Path], allow_one_class: bool) -> Ima
 
 
 def visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and files directly in a folder, in alphabetical order, without hidden ones."""
+    """Folders and files directly in a folder, in alphabetical order, without hidden ones and those of the system."""
     # By the bytes of their names, which are in the order of the letters, whatever the terminal's encoding.
-    entries = sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=lambda e: os.fsencode(e.name))
+    entries = sorted((e for e in folder.iterdir() if not is_hidden(e.name)), key=lambda e: os.fsencode(e.name))
     # The runs' own folder, where no images lie in it.
     entries = [e for e in entries if e.name != "outputs" or not e.is_dir() or any(map(is_image_file, e.iterdir()))]
     return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]

@@ -5,12 +5,28 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from flowers_tl.data.image_bounds import one_at_a_time, strips, validate_bounds
+from flowers_tl.data.image_formats import (
+    BITS,
+    BOXED,
+    FORMATS,
+    HIGHEST,
+    KIND,
+    KINDS,
+    LOWEST,
+    PHOTOMETRIC,
+    Undecodable,
+    describe_unknown,
+    find_formats,
+    find_transform,
+    is_hidden,
+    is_image_file,
+)  # fmt: skip
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
@@ -18,20 +34,10 @@ from flowers_tl.utils.notes import log_note
 READER_VERSION = 2
 # The same for those that need a range (:func:`needs_range`), which earlier versions read wrongly.
 RANGE_READER_VERSION = 1
-# Tags of a TIFF: bits, whether 0 is white (0) or black (1), kind of numbers, and the lowest and highest that they may be.
-BITS, PHOTOMETRIC, KIND, LOWEST, HIGHEST = 258, 262, 339, 340, 341
-KINDS = {1: "unsigned", 2: "signed", 3: "float"}
+# And for those with a colour profile other than that of sRGB.
+PROFILE_READER_VERSION = 1
 # The numbers that are black and white, see :func:`to_rgb`.
 Limits = Sequence[float] | None
-# Those of torchvision's ImageFolder, and other names of JPEGs.
-ENDINGS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-# Formats that are ever tried, whatever a file is called: Pillow runs PostScript (EPS) in Ghostscript, and opens many more that
-# nobody means. JPEG stands for MPO too, which many cameras write; some public sets hold GIFs that are called .jpg.
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-
-
-class Undecodable(UserError):
-    """The file is there and is no image, or a damaged one; another UserError is the machine's fault, and may pass."""
 
 
 def read_image(path: str | Path, side: int | None = None, value_range: Limits = None) -> Image.Image:
@@ -49,8 +55,13 @@ def read_image(path: str | Path, side: int | None = None, value_range: Limits = 
         # Opening it would wait for someone to write.
         if Path(path).is_fifo():
             raise ValueError("it is a pipe")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=find_formats(path)) as image:
             validate_bounds(image, path)
+            # Pillow keeps the upper half of each number, and compares it with the whole of the transparent one.
+            if "transparency" in image.info and any("RGB;16B" in map(str, tile[3:4]) for tile in image.tile):
+                raise Undecodable(
+                    "16 bits with a transparent colour are not read: save it with 8 bits, or an alpha channel."
+                )
             if side:
                 image.draft("RGB", (side, side))
             with one_at_a_time(image):
@@ -62,16 +73,6 @@ def read_image(path: str | Path, side: int | None = None, value_range: Limits = 
         why = describe_unknown(path) if isinstance(error, UnidentifiedImageError) else error
         reason = f": {why}" if isinstance(error, Undecodable) else f" ({why}): replace the file."
         raise kind(f"{path} can't be read as an image{reason}") from error
-
-
-def describe_unknown(path: str | Path) -> str:
-    """Why Pillow does not know a file: it is a TIFF of numbers that it does not read, or no image."""
-    with suppress(Exception), open(path, "rb") as file:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-        file.seek(tags.next)
-        tags.load(file)
-        return f"a TIFF of {tags[BITS][0]} bits, {KINDS[tags.get(KIND, (1,))[0]]}, is not read"
-    return f"it is none of {', '.join(FORMATS)}"
 
 
 def number_kind(image: Image.Image) -> tuple[int, int, bool]:
@@ -97,7 +98,7 @@ def needs_range(image: Image.Image) -> bool:
 def read_image_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height by the file's header, in pixels, before any turning; None where no image is there that is read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=find_formats(path)) as image:
             validate_bounds(image)
             return image.size
     # As above; whoever decodes it will say so.
@@ -106,7 +107,7 @@ def read_image_size(path: str | Path) -> tuple[int, int] | None:
 
 
 def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
-    """An image of any mode in RGB: turned as its camera says, what is transparent on white, other numbers as 8 bits.
+    """An image of any mode in RGB: turned as its camera says, what is transparent on white, other numbers as 8 bits, colours in sRGB.
 
     Args:
         image: stays as it is.
@@ -117,18 +118,18 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
         UserError: if it was opened from a file of another format than :data:`FORMATS`, which may not be decoded yet, or if
             nothing says which numbers are black and white.
     """
-    if image.format not in (None, "MPO", *FORMATS):
+    if image.format not in (None, "MPO", *FORMATS, *BOXED):
         raise UserError(
             f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
     validate_bounds(image)
-    original, limits = image, None
+    original, limits, transform = image, None, find_transform(image)
     # Damaged notes of the camera: it stays as it lies.
     with suppress(SyntaxError, TypeError, LookupError, struct.error):
         image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF" or number_kind(original)[1] == 2:
         limits = find_limits(image, original, value_range)
-    elif image.mode == "RGB" and not image.has_transparency_data:
+    elif image.mode == "RGB" and not image.has_transparency_data and not transform:
         return image.copy() if image is original else image
     # A strip at a time, so that a large one takes no more memory than it must.
     rgb = Image.new("RGB", image.size)
@@ -143,6 +144,9 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        strip = strip if strip.mode in ("L", "CMYK") else strip.convert("RGB")
+        if transform and strip.mode == transform.input_mode:
+            strip = ImageCms.applyTransform(strip, transform) or strip
         rgb.paste(strip.convert("RGB"), (0, top))
     return rgb
 
@@ -179,11 +183,6 @@ def to_eight_bits(strip: Image.Image, image: Image.Image, limits: Sequence[float
     return (np.interp(numbers(strip, image), limits, ends).round() / 257).astype(np.uint8)
 
 
-def is_image_file(name: PurePath) -> bool:
-    """Whether a file's name is an image's: by its ending, and not hidden."""
-    return name.suffix.lower() in ENDINGS and not name.name.startswith(".")
-
-
 def find_images(names: Sequence[str]) -> list[Path]:
     """The image files that the names stand for, none twice: files, folders with all images below them, and glob patterns.
 
@@ -216,8 +215,8 @@ def files_below(folder: Path) -> Iterator[Path]:
     """All visible files below a folder, in linked folders too; a link to a folder on its own path is not followed."""
     for place, folders, names in os.walk(folder, onerror=log_note, followlinks=True):
         above = {path.resolve() for path in (Path(place), *Path(place).parents)}
-        folders[:] = [name for name in folders if name[0] != "." and Path(place, name).resolve() not in above]
-        yield from (Path(place, name) for name in names if not name.startswith("."))
+        folders[:] = [name for name in folders if not is_hidden(name) and Path(place, name).resolve() not in above]
+        yield from (Path(place, name) for name in names if not is_hidden(name))
 
 
 def match_images(name: str, others: list[Path] | None = None) -> Iterator[Path]:

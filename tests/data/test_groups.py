@@ -57,6 +57,11 @@ def test_shares_are_met_as_nearly_as_groups_allow():
     assert [len(found[s]) for s in SPLITS] == [156, 36, 48]
 
 
+def test_a_small_group_is_left_for_every_split_to_come():
+    found = split(*plants([[1, 1, 98], [1] * 20]))
+    assert [Counter(found[s].labels)[0] for s in SPLITS] == [98, 1, 1]
+
+
 def test_folds_cover_every_image_once_and_are_the_same_whatever_the_order():
     pool, groups = plants([[1, 2, 3, 4, 5] * 4, [2] * 25, [6] * 5])
     tests = [split(pool, groups, folds=5, fold=k)["test"] for k in range(5)]

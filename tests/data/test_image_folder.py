@@ -56,13 +56,13 @@ def test_hidden_files_and_what_is_no_image_are_left_out_and_these_are_told(photo
         (root / name).write_bytes(b"hidden")
     plain = open_folder(root)
     assert capsys.readouterr().err == ""
-    for name in ("notes.txt", "above.jpg", "rose/a.heic", "rose/raw/a.cr2"):
+    for name in ("notes.txt", "above.jpg", "rose/a.psd", "rose/raw/a.cr2"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"other")
     assert open_folder(root).images == plain.images
     told = capsys.readouterr().err
     assert told.startswith(f"Note: Unused files in {root}, since they are no images")
-    assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.heic.")
+    assert told.strip().endswith("or in no class folder: above.jpg, notes.txt, rose/a.psd.")
     open_folder(root)
     assert capsys.readouterr().err == "", "once is enough"
 

@@ -13,7 +13,8 @@ import torchvision
 from PIL import Image
 
 from flowers_tl.data.cached.disk_cache import Cache, Writer
-from flowers_tl.data.image_io import FORMATS, RANGE_READER_VERSION, READER_VERSION, Limits, needs_range
+from flowers_tl.data.image_formats import FORMATS, boxed_format, find_transform, load_heif
+from flowers_tl.data.image_io import PROFILE_READER_VERSION, RANGE_READER_VERSION, READER_VERSION, Limits, needs_range
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import UserError
@@ -103,6 +104,24 @@ def file_needs_range(file: Path, state: State) -> bool:
     return False
 
 
+def colour_kinds(files: Iterable[Path]) -> set[str]:
+    """What is among the files: ``profile``, images whose colours earlier versions did not bring to sRGB, and ``HEIF``."""
+    return {kind for file in files if (kind := colour_kind(file, file_state(file)))}
+
+
+@cache
+def colour_kind(file: Path, state: State) -> str | None:
+    with suppress(Exception), open(file, "rb") as content:
+        start = content.read(2**17)
+        if boxed_format(start[:12]):
+            return boxed_format(start[:12])
+        # Where JPEG, PNG and WebP have their profile; all others, which are most, need not be opened as images.
+        if start[:2] in (b"II", b"MM") or any(mark in start for mark in (b"ICC_PROFILE\0", b"iCCP", b"ICCP")):
+            with Image.open(file, formats=FORMATS) as image:
+                return "profile" if find_transform(image) else None
+    return None
+
+
 def describe_images(
     files: Sequence[Path],
     short_side: int | None,
@@ -111,9 +130,19 @@ def describe_images(
     how: Preprocessing = ARTICLE,
 ) -> dict[str, Any]:
     """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
-    versions = {"reading": READER_VERSION, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    versions: dict[str, Any] = {
+        "reading": READER_VERSION,
+        "pillow": PIL.__version__,
+        "torchvision": torchvision.__version__,
+    }
     if any_needs_range(files):
         versions |= {"ranges": RANGE_READER_VERSION, "value_range": value_range}
+    kinds = colour_kinds(files)
+    if "profile" in kinds:
+        versions["profiles"] = PROFILE_READER_VERSION
+    # Without the package they are unreadable, which is kept too.
+    if "HEIF" in kinds:
+        versions["heif"] = load_heif()
     if short_side:
         versions |= how.describe_decoding()
     content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
