@@ -13,6 +13,7 @@ KEYS_WITHOUT_EFFECT = (
     "print_strategy",
     "runs",
     "force",
+    "compute.gradient_checkpointing",
     "logger",
     "data.root",
     "data.file",
@@ -36,6 +37,7 @@ ARTICLE = {
 # Keys that came after version 0.1.0, with the values that earlier runs had. They enter a run's id only where they differ from
 # them, so that a run keeps its id when a key is added; a config that was written before has them at these values.
 LATER_KEYS: dict[str, Any] = {
+    "compute.gradient_checkpointing": False,
     "logger": "tensorboard",
     "monitor": "val/accuracy",
     "data.value_range": None,

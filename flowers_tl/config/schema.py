@@ -113,6 +113,8 @@ class ComputeConfig:
     """Store images with the channels last in memory: convolutions are faster; results differ by rounding."""
     compile: bool = False
     """Compile the trainable stages with torch.compile: faster, after half a minute or more; results differ by rounding."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters each trainable stage, and compute the rest again in the backward pass: less memory, slower, same bits."""
 
 
 @dataclass

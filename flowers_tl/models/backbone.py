@@ -61,6 +61,9 @@ class StagedNetwork(nn.Module):
         UserError: if the name is unknown (it names the nearest one), or the size is no multiple of a ViT's patches.
     """
 
+    # How a stage runs with gradient checkpointing, see :mod:`flowers_tl.models.recompute`.
+    recompute: Callable[["StagedNetwork", Stage, Tensor], Tensor] | None = None
+
     def __init__(
         self,
         name: str,
@@ -98,7 +101,7 @@ class StagedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, 3, height, width), normalised float, to logits (n, num_classes)."""
-        return self.network(x)
+        return self.run(x) if self.recompute else self.network(x)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn uint8 (n, 3, height, width) into what the network takes."""
@@ -110,7 +113,7 @@ class StagedNetwork(nn.Module):
         first = 0 if start is None else names.index(start)
         last = len(names) if stop is None else names.index(stop)
         for stage in self.stages[first:last]:
-            x = stage.run(self.network, x)
+            x = self.recompute(self, stage, x) if self.recompute else stage.run(self.network, x)
         return x
 
     @property

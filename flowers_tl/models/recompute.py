@@ -11,22 +11,15 @@ from torch.utils.checkpoint import checkpoint
 from flowers_tl.models.backbone import Stage, StagedNetwork
 
 
-def use_recomputation(backbone: StagedNetwork) -> None:
-    """Let the backbone keep only what enters each of its stages; gradients and BatchNorm statistics stay the same bits."""
-    # Also where the network would run as one.
-    backbone.forward = backbone.run
-    backbone.run_stage = lambda stage, x: run_recomputed(backbone, stage, x)
-
-
 def run_recomputed(backbone: StagedNetwork, stage: Stage, x: Tensor) -> Tensor:
-    """Map what enters a stage to its output, and again in the backward pass, with the same random numbers."""
+    """Map what enters a stage to its output, and again in the backward pass, with the same random numbers and statistics."""
     learns = x.requires_grad or any(parameter.requires_grad for parameter in backbone.parameters_of(stage))
     if not (learns and torch.is_grad_enabled()):
         return stage.run(backbone.network, x)
     modules = [module for module in backbone.modules_of(stage) if module.training and module._buffers]
+    # A stage may begin with a dropout that works in place, so a second pass would begin from what the first has left.
     return checkpoint(
-        stage.run,
-        backbone.network,
+        lambda inputs: stage.run(backbone.network, inputs.clone()),
         x,
         use_reentrant=False,
         preserve_rng_state=True,

@@ -20,6 +20,7 @@ from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.models.metrics import EPOCH_METRICS
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
+from flowers_tl.models.recompute import run_recomputed
 from flowers_tl.results.terminal_tables import print_classes, print_outcome, print_setup, print_stages
 from flowers_tl.runs.record import RunFolder, command_words
 from flowers_tl.runs.resume import (
@@ -124,6 +125,8 @@ def prepare(
         model.load_state_dict(start.content["state_dict"])
     if config["compute"]["channels_last"]:
         model.to(memory_format=torch.channels_last)
+    if config["compute"]["gradient_checkpointing"]:
+        model.backbone.recompute = run_recomputed
     if config["compute"]["compile"]:
         model.compile()
     trainer = make_trainer(config, run, model, *callbacks, first_step=start.first_step)

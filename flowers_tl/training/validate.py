@@ -16,6 +16,7 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.optim import SCHEDULES, make_optimizer, make_schedule, options
 from flowers_tl.models.pretrained import initial_weights, load_weights
+from flowers_tl.models.recompute import activation_bytes
 from flowers_tl.results.scores import read_monitor
 from flowers_tl.training.factory import has_validation, make_model, set_up_data
 from flowers_tl.training.head_choices import validate_heads
@@ -130,11 +131,28 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         raise UserError(
             f"trainer.precision={precision} rounds away the small steps of regularisation.ema: use bf16-mixed, or leave ema out."
         )
+    if config["compute"]["gradient_checkpointing"]:
+        validate_recomputation(config, model)
     # That of the pretrained weights fits.
     if model.hparams.image_size != 224:
         size = f"data.image_size={model.hparams.image_size}"
         probe(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "use 224, or another backbone")
     return model
+
+
+def validate_recomputation(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if gradient checkpointing would save no memory, or can't be had with torch.compile."""
+    if config["compute"]["compile"]:
+        raise UserError(
+            "compute.gradient_checkpointing=true does not work with compute.compile=true: leave one of them out."
+        )
+    size = model.hparams.image_size
+    plain, least = activation_bytes(model.train().backbone, torch.empty(2, 3, size, size, device="meta"))
+    if least >= plain:
+        raise UserError(
+            f"compute.gradient_checkpointing=true would save no memory with strategy={model.strategy.name}, which trains too few "
+            "stages (only one of them has activations to keep): leave it out, or train more stages."
+        )
 
 
 def validate_last_batch(config: dict[str, Any], model: TransferClassifier, images: int) -> None:

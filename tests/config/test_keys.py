@@ -31,10 +31,14 @@ def test_later_keys_are_added_at_their_defaults_and_what_is_there_stays(monkeypa
     assert add_later_keys({"data": {"root": "x"}}) == {
         "data": {"root": "x", "value_range": None, "fit": "crop", "flip": "horizontal"},
         "backbone": {"preprocessing": ARTICLE},
+        "compute": {"gradient_checkpointing": False},
+        "logger": "tensorboard",
+        "monitor": "val/accuracy",
         "new": {"group": {"key": 4}},
     }
     given = {"data": {"value_range": [0, 255], "fit": "pad", "flip": "none"}, "new": {"group": {"key": 5, "other": 6}}}
-    given |= {"backbone": {"preprocessing": ARTICLE | {"resize": 232}}}
+    given |= {"backbone": {"preprocessing": ARTICLE | {"resize": 232}}, "compute": {"gradient_checkpointing": True}}
+    given |= {"logger": "csv", "monitor": "val/loss"}
     assert add_later_keys(deepcopy(given)) == given
 
 
