@@ -11,6 +11,7 @@ from flowers_tl.config.keys import (
     LATER_KEYS,
     add_later_keys,
     flatten,
+    is_later_default,
     wants_many_heads,
 )
 
@@ -40,6 +41,14 @@ def test_later_keys_are_added_at_their_defaults_and_what_is_there_stays(monkeypa
     given |= {"backbone": {"preprocessing": ARTICLE | {"resize": 232}}, "compute": {"gradient_checkpointing": True}}
     given |= {"logger": "csv", "monitor": "val/loss"}
     assert add_later_keys(deepcopy(given)) == given
+
+
+def test_rows_of_an_earlier_version_have_no_adapter_and_those_of_this_one_enter_the_id():
+    config = add_later_keys({"strategy": {"table": [{"stage": "head"}, {"stage": -1, "adapter": "lora"}]}})
+    assert [row["adapter"] for row in config["strategy"]["table"]] == [None, "lora"]
+    assert is_later_default("strategy.table.0.adapter", None)
+    assert not is_later_default("strategy.table.11.adapter", "lora")
+    assert not is_later_default("strategy.table.0.only", None)
 
 
 @pytest.mark.parametrize(("override", "many"), [("seed=1", False), ("heads.lr=[0.1]", True), ("heads.seeds=2", True)])
