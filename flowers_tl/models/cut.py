@@ -45,9 +45,9 @@ def find_cut(network: nn.Module, side: int) -> Cut:
     Raises:
         UserError: if it has no final layer that could be replaced, or no single tensor leads into it.
     """
-    network.eval().requires_grad_(True)
     images = torch.empty(IMAGES, 3, side, side, device="meta")
-    calls = record_calls(network, images)
+    calls = record_calls(network.eval().requires_grad_(False), images)
+    network.requires_grad_(True)
     layers = [call for call in calls if isinstance(network.get_submodule(call.name), nn.Linear | nn.Conv2d)]
     final = next((call for call in reversed(layers) if CLASSES in shape(call)), None)
     if final is None:

@@ -24,7 +24,10 @@ LOCK = threading.RLock()
 
 @dataclass(frozen=True)
 class Call:
-    """A module's call in a forward on ``meta``: when it began and ended, counted in such events, and what it took and gave."""
+    """A module's call in a forward on ``meta``: when it began and ended, counted in such events, and what it took and gave.
+
+    ``depends`` says whether the image has to do with what it gave.
+    """
 
     name: str
     begin: int
@@ -32,6 +35,7 @@ class Call:
     taken: Any
     given: Any
     leaf: bool
+    depends: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def only_tensor(value: Any) -> Tensor | None:
 
 
 def record_calls(network: nn.Module, images: Tensor) -> list[Call]:
-    """The calls of all modules within a network in one forward, in the order of their ends."""
+    """The calls of all modules within a network without gradients of its own, in one forward, in the order of their ends."""
     calls: list[Call] = []
     running: list[list[Any]] = []
     times = iter(range(10**9))
@@ -74,13 +78,15 @@ def record_calls(network: nn.Module, images: Tensor) -> list[Call]:
 
     def end(name: str, module: nn.Module, arguments: tuple, output: Any) -> None:
         begun, taken, leaf = running.pop()
-        calls.append(Call(name, begun, next(times), taken, output, leaf))
+        depends = any(isinstance(value, Tensor) and value.requires_grad for value in tree_leaves(output))
+        taken, given = tree_map_only(Tensor, Tensor.detach, (taken, output))
+        calls.append(Call(name, begun, next(times), taken, given, leaf, depends))
 
     handles: list[Any] = []
     for name, module in list(network.named_modules())[1:]:
         handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(partial(end, name))]
-    with torch.no_grad():
-        network(images)
+    # Not the images themselves: some networks write into what they are given.
+    network(images.detach().requires_grad_() * 1)
     for handle in handles:
         handle.remove()
     return calls
@@ -92,7 +98,8 @@ def make_points(call: Call, calls: Sequence[Call], at_input: bool, side: int) ->
     if tensor is None or not tensor.ndim or tensor.shape[0] % IMAGES:
         return []
     outer: list[Call] = []
-    for one in sorted((one for one in calls if one.end <= time), key=lambda one: one.begin):
+    # What a network computes from its weights alone, such as the queries of a pooling, is computed again.
+    for one in sorted((one for one in calls if one.end <= time and one.depends), key=lambda one: one.begin):
         if not outer or one.begin > outer[-1].end:
             outer.append(one)
     number = sum(one.name == call.name and one.begin < call.begin for one in calls)
