@@ -53,7 +53,7 @@ def measure(name: str) -> dict[str, Any]:
         row |= {"side": side, "stages": len(found.points) + 1}
         if row["parameters"] >= LARGE:
             return row | {"result": "shapes"}
-        check_cut(build_network(backbone, 10, side)[0], found)
+        check_cut(build_network(backbone, 10, side, **found.arguments)[0], found)
         return row | {"result": "equal"}
     except UserError as error:
         return row | {"result": "refused", "reason": first_line(error)}

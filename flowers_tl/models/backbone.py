@@ -82,7 +82,7 @@ class StagedNetwork(nn.Module):
         self.stages: tuple[Stage, ...]
         if is_timm(name):
             cut = cut_network(name, image_size)
-            self.network, self.arguments = build_network(name, num_classes, image_size)
+            self.network, self.arguments = build_network(name, num_classes, image_size, **cut.arguments)
             validate_cut(name, self.network, image_size)
             self.final, self.stages = cut.final, tuple(cut_stages(name, cut))
             # As any new layer begins; some of timm's begin at zero.
@@ -173,6 +173,8 @@ def chain(name: str, *members: str, flatten: bool = False) -> Stage:
 def cut_stages(name: str, cut: Cut) -> Iterator[Stage]:
     """The stages of a network that was cut; one in which nothing but the head could be told apart has an empty neck."""
     points, members = [*cut.points], [*cut.members]
+    if cut.arguments:
+        log_note(f"{name} has a second classifier, for distillation: it is left out.")
     if len(points) < 3:
         log_note(f"{name} has no stages that run alone: all before its head is its stem.")
         points, members = [points[-1]] * 2, [tuple(owned for row in members[:-1] for owned in row), (), members[-1]]

@@ -7,7 +7,7 @@ by its gradients, and once a process by numbers.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,11 +32,12 @@ CLASSES = 1013
 
 @dataclass(frozen=True)
 class Cut:
-    """How a network is cut: where, the names that each part owns, and its final layer."""
+    """How a network is cut: where, the names that each part owns, its final layer, and with which arguments it is built."""
 
     points: tuple[Point, ...]
     members: tuple[tuple[str, ...], ...]
     final: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_cut(network: nn.Module, side: int) -> Cut:

@@ -45,7 +45,9 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
     wrong_shape = {key for key in current.keys() & state.keys() if current[key].shape != state[key].shape}
     # num_batches_tracked only counts: files older than PyTorch 0.4.1 have none, and no result depends on it.
     lacking = {key for key in current.keys() - state.keys() if not key.endswith("num_batches_tracked")}
-    classifier = {key for key in current | state if key.split(".")[0] in ("fc", "classifier", "head", "heads")}
+    classifier = {
+        key for key in current | state if key.split(".")[0] in ("fc", "classifier", "head", "head_dist", "heads")
+    }
     problems = {
         "lacks": lacking - classifier,
         "has the unknown": state.keys() - current.keys() - classifier,

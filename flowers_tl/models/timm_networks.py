@@ -1,5 +1,7 @@
 """timm's networks by name, ``timm/NAME`` or ``timm/NAME.TAG``: built, cut, their weights, and how these take images."""
 
+import contextlib
+import dataclasses
 import functools
 import math
 from importlib import import_module
@@ -17,6 +19,8 @@ from flowers_tl.utils.errors import UserError, first_line, needs_extra, suggest
 
 PREFIX = "timm/"
 REMEDY = "use the size of its weights, or another backbone"
+# How timm builds a network with its first classifier alone, where it would have a second one for distillation.
+ONE_CLASSIFIER = ({"distilled": False}, {"distillation": False})
 # The networks whose stages were compared with the whole in this process.
 checked: set[tuple[str, int]] = set()
 
@@ -78,21 +82,22 @@ def find_values(backbone: str, weights: str | None, key: str | None = None) -> d
     }
 
 
-def build_network(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, dict[str, int]]:
-    """timm's network with random weights, and its arguments: the images' side, where it depends on that.
+def build_network(backbone: str, num_classes: int, image_size: int, **more: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """timm's network with random weights, and its arguments: ``more``, and the images' side, where it depends on that.
 
     Raises:
         UserError: if there is none of this name, or it takes no such images.
     """
     find_tags(backbone)
-    create = functools.partial(library(backbone).create_model, backbone.removeprefix(PREFIX), num_classes=num_classes)
+    name = backbone.removeprefix(PREFIX)
+    create = functools.partial(library(backbone).create_model, name, num_classes=num_classes, **more)
     try:
-        return create(img_size=image_size), {"img_size": image_size}
+        return create(img_size=image_size), {"img_size": image_size, **more}
     except TypeError as error:
         # A network that takes images of any size has no such argument.
         if "img_size" not in str(error):
             raise
-        return create(), {}
+        return create(), more
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"data.image_size={image_size} does not fit {backbone} ({first_line(error)}): {REMEDY}."
@@ -108,6 +113,11 @@ def cut_network(backbone: str, image_size: int) -> Cut:
         try:
             return find_cut(network, image_size)
         except UserError as error:
+            # A network that has no such argument raises TypeError, one that gives it itself KeyError or TypeError.
+            for more in ONE_CLASSIFIER:
+                with contextlib.suppress(TypeError, KeyError, UserError):
+                    network, _ = build_network(backbone, CLASSES, image_size, **more)
+                    return dataclasses.replace(find_cut(network, image_size), arguments=more)
             raise UserError(f"{backbone} can't be cut into stages ({error}): use another backbone.") from error
         except (AssertionError, RuntimeError, ValueError) as error:
             raise UserError(

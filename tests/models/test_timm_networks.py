@@ -23,6 +23,71 @@ pytestmark = pytest.mark.skipif(
 
 # timm's smallest networks of three unlike families, and the side of their images.
 SIZES = {"test_resnet": 64, "test_vit": 64, "test_efficientnet": 64}
+# Unlike architectures of timm, each about the smallest of its family, with the side of its images.
+UNLIKE = dict.fromkeys(
+    [
+        "beit_base_patch16_224",
+        "cait_xxs24_224",
+        "coat_lite_tiny",
+        "convmixer_768_32",
+        "convnext_atto",
+        "convnextv2_atto",
+        "cspresnet50",
+        "davit_tiny",
+        "deit3_small_patch16_224",
+        "densenet121",
+        "dla34",
+        "dpn48b",
+        "edgenext_xx_small",
+        "efficientnet_lite0",
+        "efficientvit_b0",
+        "efficientvit_m0",
+        "eva02_tiny_patch14_224",
+        "fastvit_t8",
+        "fbnetc_100",
+        "gcvit_xxtiny",
+        "ghostnet_050",
+        "hgnetv2_b0",
+        "hrnet_w18_small",
+        "inception_next_atto",
+        "lcnet_035",
+        "mambaout_femto",
+        "maxvit_rmlp_pico_rw_256",
+        "mixer_s32_224",
+        "mnasnet_small",
+        "mobilenetv3_small_050",
+        "mobilenetv4_conv_small_035",
+        "mobilevit_xxs",
+        "mvitv2_tiny",
+        "nf_regnet_b0",
+        "pit_ti_224",
+        "poolformer_s12",
+        "pvt_v2_b0",
+        "regnetx_002",
+        "repvgg_a0",
+        "repvit_m0_9",
+        "resmlp_12_224",
+        "resnet18",
+        "resnetv2_18",
+        "rexnet_100",
+        "shvit_s1",
+        "skresnet18",
+        "starnet_s1",
+        "swin_tiny_patch4_window7_224",
+        "swinv2_tiny_window8_256",
+        "tiny_vit_5m_224",
+        "vgg11",
+        "vit_tiny_patch16_224",
+        "xcit_nano_12_p16_224",
+    ],
+    64,
+)
+UNLIKE |= {"convit_tiny": 224, "levit_128s": 224, "convmixer_768_32": 56, "eva02_tiny_patch14_224": 56}
+# Those that also become ONNX.
+ONNX = (
+    "convnext_atto", "efficientnet_lite0", "mobilenetv3_small_050", "regnetx_002", "repvgg_a0", "resnet18", "resmlp_12_224",
+    "vit_tiny_patch16_224",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -86,15 +151,19 @@ def test_its_state_dict_is_timms(backbone):
     not find_spec("captum"), reason="needs captum: pip install '.[explain]' in a checkout of the project"
 )
 def test_a_heat_map_has_the_places_of_a_stage_or_is_refused(backbone):
+    check_heat_map(backbone, images(backbone))
+
+
+def check_heat_map(backbone, x):
     from flowers_tl.inference.grad_cam import grad_cam
 
     try:
-        evidence = grad_cam(backbone, images(backbone), [0, 1, 2])
+        evidence = grad_cam(backbone, x, [*range(len(x))])
     except UserError as error:
         # A stage of theirs gives places in a row, without a side.
         assert backbone.name in str(error) and "no places" in str(error)  # noqa: PT017, PT018
     else:
-        assert evidence.shape == (3, *[evidence.shape[-1]] * 2)
+        assert evidence.shape == (len(x), *[evidence.shape[-1]] * 2)
         assert evidence.isfinite().all()
 
 
@@ -225,3 +294,64 @@ def test_a_run_between_gives_gradients_to_what_is_behind():
         f"{backbone.final}.weight", f"{backbone.final}.bias"
     }  # fmt: skip
     assert run_between(None, None, backbone.network, torch.randn(1, 3, 64, 64)).shape == (1, 3)
+
+
+@torch.no_grad()
+def test_of_two_classifiers_the_first_is_used_where_timm_builds_it_alone(tmp_path):
+    from timm import create_model
+
+    backbone = StagedNetwork("timm/repvit_m0_9", 3, 64).eval()
+    assert backbone.arguments["distillation"] is False
+    source = create_model("repvit_m0_9").eval()
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    load_weights(backbone, str(tmp_path / "weights.pth"))
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(backbone.run(x, stop="neck"), source.forward_features(x))
+    levit = create_model("levit_128s").eval()
+    torch.save(levit.state_dict(), tmp_path / "weights.pth")
+    load_weights(other := StagedNetwork("timm/levit_128s", 3, 224).eval(), str(tmp_path / "weights.pth"))
+    x = torch.randn(2, 3, 224, 224)
+    assert torch.equal(other.run(x, stop="neck"), levit.forward_features(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNLIKE)
+def test_unlike_architectures_keep_what_is_promised(name, tmp_path):
+    from timm import create_model
+
+    torch.manual_seed(0)
+    side = UNLIKE[name]
+    # It is refused here, unless its stages one after another are the whole, bit for bit.
+    backbone = StagedNetwork(f"timm/{name}", 7, side).eval()
+    pixels = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    x = backbone.normalise(pixels)
+    with torch.no_grad():
+        expected = backbone(x)
+        assert torch.equal(backbone.run(x), expected)
+        features = backbone.run(x, stop="head")
+        found = FrozenPrefix(backbone, "head", "fp32", torch.device("cpu"))(pixels)
+    assert (found - features).abs().max() <= 1e-4 * features.abs().max()
+    counts = [sum(p.numel() for p in backbone.parameters_of(stage)) for stage in backbone.stages]
+    assert sum(counts) == sum(p.numel() for p in backbone.parameters())
+    before = {key: value.clone() for key, value in backbone.network.state_dict().items()}
+    # Learning as the head alone does: what is frozen stays, bit for bit.
+    for stage in backbone.stages[:-1]:
+        for parameter in backbone.parameters_of(stage):
+            parameter.requires_grad_(False)
+    learner = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
+    backbone(x).logsumexp(1).sum().backward()
+    learner.step()
+    changed = {key for key, value in backbone.network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed
+    assert changed <= {f"{backbone.final}.weight", f"{backbone.final}.bias"}
+    plain = create_model(name, num_classes=7, **backbone.arguments).eval()
+    plain.load_state_dict(before)
+    with torch.no_grad():
+        assert torch.equal(plain(x), expected)
+    if find_spec("captum"):
+        check_heat_map(backbone, x)
+    if name in ONNX and find_spec("onnxruntime"):
+        from flowers_tl.exporting.formats import read_onnx, write_onnx
+
+        write_onnx(plain, side, {}, tmp_path / "model.onnx")
+        assert torch.allclose(read_onnx(tmp_path / "model.onnx")(x), expected, rtol=1e-3, atol=1e-4)
