@@ -103,6 +103,7 @@ class ManifestConfig(FolderConfig):
     split_column: str | None = "split"
     """Name of the column of splits; without it, or with null, val and test are taken from all images."""
     groups: str | None = "group"
+    """As for `data=folder`; the column `group`, if there is one, is the default."""
 
 
 @dataclass
