@@ -50,6 +50,9 @@ LATER_KEYS: dict[str, Any] = {
     "backbone.preprocessing": ARTICLE,
 }
 
+# Of these, the keys of data sets that may have no splits of their own.
+CUTTING_KEYS = ("data.groups", "data.folds", "data.fold")
+
 # And those of a strategy's rows.
 LATER_ROW_KEYS: dict[str, Any] = {"adapter": None, "rank": None, "alpha": None, "layers": None}
 
@@ -65,6 +68,8 @@ def wants_many_heads(config: Mapping[str, Any]) -> bool:
 def add_later_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Add to a config of an earlier version the keys that it lacks, with their defaults."""
     for key, default in LATER_KEYS.items():
+        if key in CUTTING_KEYS and "test_fraction" not in config.get("data", {}):
+            continue
         *groups, name = key.split(".")
         reduce(lambda part, group: part.setdefault(group, {}), groups, config).setdefault(name, deepcopy(default))
     for row in config.get("strategy", {}).get("table", ()):

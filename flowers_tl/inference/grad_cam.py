@@ -75,6 +75,10 @@ def choose_stage(backbone: StagedNetwork, stage: str | None = None) -> str:
     if hasattr(backbone.network, "class_token") or getattr(backbone.network, "global_pool", None) == "token":
         # Of the last layer the head reads the class token alone: no gradient flows to the patches.
         names = names[:-1]
+    if not names:
+        raise UserError(
+            f"{backbone.name} has no heat map, since no places are left in what its stages give to the head."
+        )
     if stage is None or stage in names:
         return stage or names[-1]
     known = stage in backbone.stage_names

@@ -30,17 +30,20 @@ def test_flat_keys_are_those_of_the_command_line():
 def test_later_keys_are_added_at_their_defaults_and_what_is_there_stays(monkeypatch):
     monkeypatch.setitem(LATER_KEYS, "new.group.key", 4)
     assert add_later_keys({"data": {"root": "x"}}) == {
-        "data": {"root": "x", "value_range": None, "fit": "crop", "flip": "horizontal"},
+        "data": {"root": "x", "value_range": None, "fit": "crop", "flip": "horizontal", "exclude": None},
         "backbone": {"preprocessing": ARTICLE},
         "compute": {"gradient_checkpointing": False},
         "logger": "tensorboard",
         "monitor": "val/accuracy",
         "new": {"group": {"key": 4}},
     }
-    given = {"data": {"value_range": [0, 255], "fit": "pad", "flip": "none"}, "new": {"group": {"key": 5, "other": 6}}}
+    data = {"value_range": [0, 255], "fit": "pad", "flip": "none", "exclude": "audit.csv"}
+    given = {"data": data, "new": {"group": {"key": 5, "other": 6}}}
     given |= {"backbone": {"preprocessing": ARTICLE | {"resize": 232}}, "compute": {"gradient_checkpointing": True}}
     given |= {"logger": "csv", "monitor": "val/loss"}
     assert add_later_keys(deepcopy(given)) == given
+    # Data sets with splits of their own have no keys to cut some.
+    assert add_later_keys({"data": {"test_fraction": 0.15}})["data"]["fold"] == 0
 
 
 def test_rows_of_an_earlier_version_have_no_adapter_and_those_of_this_one_enter_the_id():

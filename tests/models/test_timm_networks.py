@@ -349,6 +349,7 @@ def test_unlike_architectures_keep_what_is_promised(name, tmp_path):
     with torch.no_grad():
         assert torch.equal(plain(x), expected)
     if find_spec("captum"):
+        # Some have no places, or no stages besides stem and head.
         check_heat_map(backbone, x)
     if name in ONNX and find_spec("onnxruntime"):
         from flowers_tl.exporting.formats import read_onnx, write_onnx
