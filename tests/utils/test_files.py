@@ -79,7 +79,16 @@ def test_json_has_no_number_that_is_none():
 
 def test_json_is_written_in_one_place():
     """What is hashed and never read as JSON stays as it was, with the numbers that stand in old keys; svg.py writes strings."""
-    hashed = {"run_id.py", "disk_cache.py", "protocol.py", "load_runs.py", "search.py", "files.py", "svg.py"}
+    hashed = {
+        "run_id.py",
+        "disk_cache.py",
+        "protocol.py",
+        "load_runs.py",
+        "folds.py",
+        "search.py",
+        "files.py",
+        "svg.py",
+    }
     package = CONF.parent / "flowers_tl"
     assert {file.name for file in package.rglob("*.py") if "json.dump" in file.read_text()} == hashed
 
