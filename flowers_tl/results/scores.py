@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import log_softmax
 from scipy.stats import rankdata
 
-from flowers_tl.results.statistics import calibration_error, class_weights, probabilities, top_k
+from flowers_tl.results.statistics import calibration_error, class_weights, top_k
 from flowers_tl.utils.errors import UserError, suggest
 
 
@@ -77,13 +77,21 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((2 * counts.diagonal()[both > 0] / both[both > 0]).mean())
 
 
+def comparable(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities (images, classes) by which images are ranked: equal ones are equal, whatever the order of the classes.
+
+    A sum in another order has another last digit; float32 logits have seven.
+    """
+    return log_softmax(logits.astype(np.float64), axis=1).round(9)
+
+
 def auroc(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes that occur of the area under the ROC curve of one class against the rest; NaN for one class.
 
     By ranks of the probabilities, equal ones counted half (Mann and Whitney, 1947), as scikit-learn's ``roc_auc_score``.
     """
     classes, place, positive = np.unique(labels, return_inverse=True, return_counts=True)
-    ranks = rankdata(probabilities(logits)[:, classes], axis=0)
+    ranks = rankdata(comparable(logits)[:, classes], axis=0)
     sums = np.bincount(place, ranks[np.arange(len(labels)), place])
     negative = len(labels) - positive
     with np.errstate(invalid="ignore"):
@@ -93,7 +101,7 @@ def auroc(logits: np.ndarray, labels: np.ndarray) -> float:
 def average_precision(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes that occur of the mean precision at the probability of each image of the class, as scikit-learn's
     ``average_precision_score``."""
-    shares, values = probabilities(logits), []
+    shares, values = comparable(logits), []
     for label in np.unique(labels):
         positive = labels == label
         above = rankdata(-shares[:, label], method="max")[positive]

@@ -98,7 +98,7 @@ def test_a_hopeless_trial_is_pruned(tiny, tmp_path, capsys):
     result = json.loads((tmp_path / "s" / "trials" / "004" / "result.json").read_text())
     assert result["status"] == "pruned"
     assert "`pruned`" in (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
-    assert re.match(r"after epoch [2-5] val accuracy .* was below the other trials' median", result["error"])
+    assert re.match(r"after epoch [2-5] val accuracy .* was worse than the other trials' median", result["error"])
 
 
 def test_the_best_is_confirmed_with_other_seeds_and_tested(tiny, tmp_path, capsys):
