@@ -68,9 +68,7 @@ def compare_runs(
                 summary.notes.extend(describe_exclusion(summary, exclusions))
             print_comparison(groups, metric, summary.best.label if summary.best else None)
             for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
-                # A command is to be copied, so it stays in one line.
-                wrapped = fill(line.replace(" %", "\u00a0%"), 100, subsequent_indent="    ").replace("\u00a0%", " %")
-                log.info(line if line.startswith("python ") else wrapped)
+                log.info(wrap(line))
             draw_curves(groups, beside / curves[number])
             write_figures(summary, beside, formats, "" if number == 0 else f"_{number + 1}")
             heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
@@ -80,3 +78,9 @@ def compare_runs(
     log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")
     for summary, part in zip(summaries, parts, strict=True):
         log.info(f"Report: {write_report(summary, (report or out / 'report') / part, root)}")
+
+
+def wrap(line: str) -> str:
+    """Lines of at most 100 characters, in which a number keeps its «%»; a command is to be copied, so it stays in one line."""
+    wrapped = fill(line.replace(" %", "\u00a0%"), 100, subsequent_indent="    ").replace("\u00a0%", " %")
+    return line if line.startswith("python ") else wrapped

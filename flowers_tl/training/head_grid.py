@@ -62,16 +62,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     with lightning_quieted(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))
         heads = [Head(*named) for named in head_configs(config)]
-        unfinished = []
-        for head in heads:
-            earlier = read_result(place := run.folder / head.name)
-            # Killed before its record said whose it is.
-            if "id" not in earlier and has_no_epoch(place, head.config):
-                clear_unfinished(place)
-            # A head that this very run finished before it was stopped stays as it is. Another run's folder is an error.
-            if head_of(earlier) != run.result["id"] or earlier["status"] != "finished":
-                validate_unused(place)
-                unfinished.append(head)
+        unfinished = [head for head in heads if is_unfinished(head, run)]
         model = initial_model(config, data)
         load_weights(model.backbone, initial_weights(config))
         trainer = make_trainer(config | {"logger": "none"}, run, model)
@@ -106,6 +97,18 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
     print_comparison(groups, metric)
     log.info("\n".join([*(f"Note: {note}" for note in [*left_out, *notes]), f"Folder of the heads: {run.folder}"]))
     return run.result
+
+
+def is_unfinished(head: Head, run: RunFolder) -> bool:
+    """Whether this very run has yet to train a head; clear what it left. Raises UserError where the folder is another's."""
+    earlier = read_result(place := run.folder / head.name)
+    # Killed before its record said whose it is.
+    if "id" not in earlier and has_no_epoch(place, head.config):
+        clear_unfinished(place)
+    if head_of(earlier) == run.result["id"] and earlier["status"] == "finished":
+        return False
+    validate_unused(place)
+    return True
 
 
 def fit(
