@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from flowers_tl.data.exclusions import COPIES, plain
 from flowers_tl.data.splits import Groups
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import names_below
 from flowers_tl.utils.notes import log_note
-
-COPIES = ("exact", "near")
 
 
 def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
@@ -69,13 +68,12 @@ def read_copies(file: Path, images: Iterable[Path], root: Path) -> Groups:
     """Groups of images that an audit has linked as copies. Raises UserError where its table can't be read, or has other images."""
     try:
         with open(file, encoding="utf-8", errors="surrogateescape", newline="") as text:
-            rows = [(row["image"], row["other"]) for row in csv.DictReader(text) if row["kind"] in COPIES]
+            rows = [(plain(row["image"]), plain(row["other"])) for row in csv.DictReader(text) if row["kind"] in COPIES]
     except (OSError, KeyError, csv.Error) as error:
         raise UserError(
             f"data.groups={file} can't be read as the audit.csv of an audit ({error}): name the right one."
         ) from error
-    # A name that a spreadsheet would take for a formula has a mark before it there.
-    pairs = [[root / re.sub(r"^'(?=[=+\-@\t\r])", "", name) for name in row] for row in rows]
+    pairs = [[root / name for name in row] for row in rows]
     if pairs and not {file for pair in pairs for file in pair} & set(images):
         raise UserError(f"data.groups={file} is about other images than those in {root}: name the audit of these.")
     group: dict[Path, list[Path]] = {}

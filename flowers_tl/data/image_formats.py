@@ -74,9 +74,9 @@ def find_formats(path: str | Path) -> tuple[str, ...]:
 
 def boxed_format(start: bytes) -> str | None:
     """AVIF or HEIF, by the first twelve bytes of a file."""
-    return (
-        (None if start[4:8] != b"ftyp" else "AVIF" if start[8:12] in (b"avif", b"avis") else "HEIF") if start else None
-    )
+    if start[4:8] != b"ftyp":
+        return None
+    return "AVIF" if start[8:12] in (b"avif", b"avis") else "HEIF"
 
 
 @cache

@@ -113,8 +113,8 @@ def colour_kinds(files: Iterable[Path]) -> set[str]:
 def colour_kind(file: Path, state: State) -> str | None:
     with suppress(Exception), open(file, "rb") as content:
         start = content.read(2**17)
-        if boxed_format(start[:12]):
-            return boxed_format(start[:12])
+        if boxed := boxed_format(start[:12]):
+            return boxed
         # Where JPEG, PNG and WebP have their profile; all others, which are most, need not be opened as images.
         if start[:2] in (b"II", b"MM") or any(mark in start for mark in (b"ICC_PROFILE\0", b"iCCP", b"ICCP")):
             with Image.open(file, formats=FORMATS) as image:
