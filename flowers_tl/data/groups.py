@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from flowers_tl.data.exclusions import COPIES, plain
 from flowers_tl.data.splits import Groups
 from flowers_tl.utils.errors import UserError, shorten
-from flowers_tl.utils.files import names_below
+from flowers_tl.utils.files import names_below, runs_folder
 from flowers_tl.utils.notes import log_note
 
 
@@ -53,7 +52,7 @@ def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
 
 def find_audit(root: Path) -> Path:
     """audit.csv of the newest audit of the images below ``root`` in the folder of runs. Raises UserError where there is none."""
-    runs = Path(os.environ.get("FLOWERS_TL_RUNS") or "outputs")
+    runs = Path(runs_folder())
     for record in sorted(runs.glob("audit_*/audit.json"), key=lambda file: -file.stat().st_mtime):
         if json.loads(record.read_text(encoding="utf-8"))["data"]["root"] == str(root.resolve()):
             log_note(f"data.groups=auto takes the copies of {record.with_suffix('.csv')}.")

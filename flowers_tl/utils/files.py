@@ -113,12 +113,17 @@ def names_below(files: Iterable[Path], folder: Path) -> list[str]:
     ]
 
 
+def runs_folder() -> str:
+    """Where commands write that are given no folder."""
+    return os.environ.get("FLOWERS_TL_RUNS") or "outputs"
+
+
 def new_folder(kind: str) -> Path:
     """Make a folder ``outputs/KIND_TIME`` that nobody else has, even if several begin in the same second.
 
     FLOWERS_TL_RUNS names another place than ``outputs``.
     """
-    name = f"{os.environ.get('FLOWERS_TL_RUNS') or 'outputs'}/{kind}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    name = f"{runs_folder()}/{kind}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     folder, number = Path(name), 1
     while True:
         try:
