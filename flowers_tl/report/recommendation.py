@@ -95,8 +95,8 @@ def recommend(
             no_better.append(strategy.label)
             continue
         best = strategy
-        title = strategy.val_title.replace("validation accuracy", "validation")
-        scores = f"{title} {strategy.val_text}, test {percent(strategy.accuracy.values)}"
+        score = strategy.val_title.replace("validation accuracy", "validation")
+        scores = f"{score} {strategy.val_text}, test {percent(strategy.accuracy.values)}"
         evidence = "" if reference is None else f"{describe_difference(strategy, reference, level)}."
         difference = None if reference is None else compare(strategy, reference, level)
         decided = difference is None or difference.interval.low > 0
