@@ -22,11 +22,10 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.models.preprocessing import with_preprocessing
-from flowers_tl.models.pretrained import initial_weights, load_weights
+from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.report.palette import css_variables
 from flowers_tl.report.thumbnails import load_thumbnail
-from flowers_tl.training.factory import initial_model, make_cache
-from flowers_tl.training.feature_data import FeatureDataModule
+from flowers_tl.training.factory import frozen_features, make_cache
 from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_folder, dumps, format_csv, names_below, new_folder, validate_new_folder
@@ -107,10 +106,8 @@ def validate(config: Mapping[str, Any]) -> None:
 
 def compute_features(config: dict[str, Any], data: ImageDataModule) -> Tensor:
     """Features of all images by the frozen network, split by split, from the cache or into it: float32 (n, ...)."""
-    model = initial_model(config, data)
-    load_weights(model.backbone, initial_weights(config))
     with lightning_quieted(logging.WARNING):
-        features = FeatureDataModule(data, model, make_trainer(config["trainer"]), 0, config["cache"])
+        features = frozen_features(config, data, make_trainer(config["trainer"]))
     return torch.cat([features.before_head(split, "centre")[0].cpu() for split in SPLITS])
 
 

@@ -24,6 +24,9 @@ from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
+# What a run is called that is trained and validated, and whose test is still to be made.
+UNTESTED = "untested"
+
 # All that a run writes into its folder, beside its lock. A run begins only where none of it lies, so what lies there
 # later was written by that run, and may be overwritten and removed: the record last, since it identifies the rest.
 FILES = (
@@ -59,6 +62,8 @@ class RunFolder:
         self.folder, self.config, self.record = Path(folder), config, record
         self.continues, self.first_epoch = continues, first_epoch
         self.result: dict[str, Any] = {"status": "running"}
+        # What a run is that ends without an error.
+        self.ending = "finished"
         self.clock = clock or PhaseTimer()
         self.history: list[dict[str, float]] = []
         # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
@@ -102,7 +107,7 @@ class RunFolder:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
-            self.result["status"] = "finished"
+            self.result["status"] = self.ending
         else:
             failed = isinstance(error, Exception)
             self.result["status"] = getattr(error, "status", "failed" if failed else "interrupted")

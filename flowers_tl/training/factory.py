@@ -13,7 +13,7 @@ from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.preprocessing import with_preprocessing
-from flowers_tl.models.pretrained import initial_weights
+from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.models.strategy import validate_start_epochs
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule, RunData
@@ -71,6 +71,13 @@ def prepare_run_data(
     epochs = trainer.max_epochs if model.groups else 0
     run_data = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, kept_splits)
     return run_data if any(run_data.entry_stages) or model.strategy.head == "solved" else data
+
+
+def frozen_features(config: dict[str, Any], data: ImageDataModule, trainer: Trainer) -> FeatureDataModule:
+    """The images behind the whole pretrained network, without a run."""
+    model = initial_model(config, data)
+    load_weights(model.backbone, initial_weights(config))
+    return FeatureDataModule(data, model, trainer, 0, config["cache"])
 
 
 def prepare_features(data: RunData, *splits: str) -> None:

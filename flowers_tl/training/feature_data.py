@@ -135,14 +135,14 @@ class FeatureDataModule(LightningDataModule):
                     pixels, _ = images.__getitems__(batch)
                     writer.write(self.prefix(stage)(pixels if random else pixels.flip(FLIPPED_AXES[view])))
 
-            entry = self.data.cache.get("features", what, self._describe(key), "prefix", build)
+            entry = self.data.cache.get("features", what, self.describe(key), "prefix", build)
             flat = entry.tensor(PRECISIONS[self.precision])
             # A CPU maps the file.
             features = flat.view(-1, *entry.shapes[0][1:])
             self.loaded[key] = features.to(self.device) if has_room(self.device, flat.nbytes) else features
         return self.loaded[key]
 
-    def _describe(self, key: FeatureKey) -> dict[str, Any]:
+    def describe(self, key: FeatureKey) -> dict[str, Any]:
         """All that the outputs follow from: their key in the cache, whose words stay as earlier versions wrote them."""
         (split, view, stage), backbone = key, self.model.backbone
         stages = backbone.stages[: backbone.stage_names.index(stage)]

@@ -22,7 +22,7 @@ from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.models.recompute import run_recomputed
 from flowers_tl.results.terminal_tables import print_classes, print_outcome, print_setup, print_stages
-from flowers_tl.runs.record import RunFolder, command_words
+from flowers_tl.runs.record import UNTESTED, RunFolder, command_words
 from flowers_tl.runs.resume import (
     ResumePoint,
     find_checkpoint,
@@ -59,6 +59,7 @@ def train(
     named_keys: tuple[str, ...] = (),
     callbacks: Sequence[Callback] = (),
     data: ImageDataModule | None = None,
+    tested: bool = True,
 ) -> dict[str, Any]:
     """Train, test and record one run, or go on with one that stopped.
 
@@ -69,6 +70,7 @@ def train(
             all others are taken from the run that goes on.
         callbacks: further ones of the Trainer, which act before the run's own, but after the check for divergence.
         data: what the config names, where it is set up already.
+        tested: False: end before the test, with val predictions; the same run with ``ckpt_path=last`` makes the test later.
 
     Returns:
         The content of ``result.json``; of many heads, see :func:`flowers_tl.training.head_grid.train_heads`, the folder's of all.
@@ -104,10 +106,15 @@ def train(
         model, trainer, run_data = prepare(config, run, data, start, callbacks)
         with peak_memory_recorded(run, trainer.strategy.root_device, config["data"]["batch_size"]):
             fit(run, model, trainer, run_data, start)
-            test(config, run, model, trainer, run_data, data)
+            if tested:
+                test(config, run, model, trainer, run_data, data)
+            else:
+                run.ending = UNTESTED
+                record_predictions(run, (), data, {"val": find_callback(trainer, PredictionCollector).gathered("val")})
         run.update({"flops": count_flops(config, data.num_classes, run.result["epochs"], data.sizes["train"])})
-        log_hyperparameters(trainer.loggers, config, run.result, trainer.global_step)
-    if run.record:
+        if tested:
+            log_hyperparameters(trainer.loggers, config, run.result, trainer.global_step)
+    if run.record and tested:
         print_outcome(run.result, run.folder)
     return run.result
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.runs.read_record import read_mapping
-from flowers_tl.runs.record import divergence_reason, run_files, validate_unused
+from flowers_tl.runs.record import UNTESTED, divergence_reason, run_files, validate_unused
 from flowers_tl.runs.registry import can_resume, clear_unfinished, find_same, has_no_epoch, link_to, lock_run
 from flowers_tl.runs.run_id import identify
 from flowers_tl.training.run import train
@@ -22,6 +22,7 @@ def train_once(
     named_keys: tuple[str, ...] = (),
     other_folders: Iterable[Path] = (),
     on_resume: Callable[[Path], None] = lambda folder: None,
+    tested: bool = True,
 ) -> dict[str, Any]:
     """Return a run's result: its record's, where the same run is finished; else go on with it, or make it.
 
@@ -31,12 +32,13 @@ def train_once(
         named_keys: keys that the user has named, see :func:`flowers_tl.training.run.train`.
         other_folders: more folders in which to look.
         on_resume: is called with the folder in which an interrupted run goes on, before it does.
+        tested: False: end before the test, unless it is made already.
 
     Raises:
         UserError: as :func:`flowers_tl.training.run.train` does.
     """
     if is_one_of_several_processes() or config["ckpt_path"] is not None or config["trainer"]["fast_dev_run"]:
-        return train(config, folder, named_keys)
+        return train(config, folder, named_keys, tested=tested)
     validate_not_empty(config)
     config = with_preprocessing(config)
     data = validated_data(config, named_keys=named_keys)
@@ -59,14 +61,16 @@ def train_once(
                 if status == "finished":
                     log.info(f"Finished already: {same}. Use force=true to run it again.")
                     return result
+                if status == UNTESTED and not tested:
+                    return result
                 log.info(f"Continuing the run in {same} (it was {'killed' if status == 'running' else status}).")
                 on_resume(same)
-                return train(config | {"ckpt_path": "last"}, same, named_keys, data=data)
+                return train(config | {"ckpt_path": "last"}, same, named_keys, data=data, tested=tested)
         for stopped in {folder.resolve(), (same or folder).resolve()}:
             if has_no_epoch(stopped, config):
                 log.info(f"Starting from the beginning: the run in {stopped} was stopped in its first epoch.")
                 clear_unfinished(stopped)
-        return train(config, folder, named_keys, data=data)
+        return train(config, folder, named_keys, data=data, tested=tested)
 
 
 def is_one_of_several_processes() -> bool:

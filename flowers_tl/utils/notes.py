@@ -68,3 +68,11 @@ def log_table(
         console.print(table)
     # A pipe keeps blanks at the ends of lines, and lines of blanks.
     log.info("\n".join(line.rstrip() for line in capture.get().splitlines() if line.strip()))
+
+
+def clock(seconds: float) -> str:
+    """Seconds in words: ``45 s``, ``12 min``, ``1 h 30 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,132 @@
+"""The candidates of a race: one strategy on one backbone each, with their configs and what became of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from flowers_tl.config.compose import compose_config, hydra_initialized
+from flowers_tl.config.keys import wants_many_heads
+from flowers_tl.models.preprocessing import with_preprocessing
+from flowers_tl.training.factory import has_validation
+from flowers_tl.training.validate import validate_config
+from flowers_tl.utils.errors import UserError, first_line
+
+# Those of conf/sweep/strategies.yaml.
+STRATEGIES = (
+    "linear_probe", "feature_extraction", "fine_tuning", "gradual_unfreezing",
+    "norm_tuning", "full_fine_tuning", "lp_ft", "from_scratch",
+)  # fmt: skip
+
+
+@dataclass(eq=False)
+class Candidate:
+    """One strategy on one backbone.
+
+    Attributes:
+        name: the strategy's, with the backbone's where there are several.
+        words: the overrides of ``flowers_tl.train`` that make its runs, without a seed.
+        config: of its runs, but for the seed.
+        hits: by seed from 0 on, whether each val image is classified rightly, (seeds, images).
+        folders: of its runs.
+        seconds: that each of these took.
+        left: why it is not in the race any more, and after how many seeds.
+    """
+
+    name: str
+    words: list[str]
+    config: dict[str, Any]
+    hits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    folders: list[Path] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    left: str = ""
+
+    @property
+    def backbone(self) -> str:
+        return self.config["backbone"]["name"]
+
+    @property
+    def seeds(self) -> int:
+        return len(self.hits)
+
+    def add(self, hits: np.ndarray, folder: Path, seconds: float) -> None:
+        """Add a run with the next seed: its hits (images,), its folder, and what it took."""
+        self.hits = np.concatenate([self.hits.reshape(-1, len(hits)), hits[None].astype(float)])
+        self.folders.append(folder)
+        self.seconds.append(seconds)
+
+
+def list_backbones(text: str | None) -> list[list[str]]:
+    """The overrides of each backbone in ``NAME``, ``A,B`` or ``[{name: A, weights: FILE}, B]``; one without any for None.
+
+    Raises:
+        UserError: if the text is none of these.
+    """
+    if text is None:
+        return [[]]
+    how = "write backbone=NAME, backbone=A,B or backbone='[{name: A, weights: FILE}, B]'"
+    with hydra_initialized():
+        values = OverridesParser.create().parse_override(f"backbone={text}")
+    plain = values.value()
+    members = plain if isinstance(plain, list) else [str(word) for word in values.sweep_string_iterator()] \
+        if values.is_sweep_override() else [plain]  # fmt: skip
+    overrides = []
+    for member in members:
+        settings = member if isinstance(member, dict) else {"name": member}
+        settings = {str(key): value for key, value in settings.items()}
+        if not isinstance(settings.get("name"), str):
+            raise UserError(f"backbone={text} has a backbone without a name: {how}.")
+        name = settings.pop("name")
+        overrides.append([f"backbone={name}", *(f"backbone.{key}={value}" for key, value in settings.items())])
+    return overrides
+
+
+def list_candidates(
+    strategies: Sequence[str], backbones: Sequence[Sequence[str]], overrides: Sequence[str]
+) -> tuple[list[Candidate], list[str]]:
+    """All strategies on all backbones; and a sentence on each that does not fit.
+
+    Raises:
+        UserError: if no candidate is left, or a setting is none that a race can have.
+    """
+    candidates, left_out = [], []
+    for backbone in backbones:
+        for strategy in strategies:
+            words = [f"strategy={strategy}", *backbone, *overrides]
+            config = compose_config(words)
+            validate_race(config)
+            name = strategy if len(backbones) == 1 else f"{strategy} {config['backbone']['name']}"
+            try:
+                validate_config(config)
+            except UserError as error:
+                left_out.append(f"{name} is left out: {first_line(error)}.")
+                continue
+            candidates.append(Candidate(name, words, with_preprocessing(config)))
+    if not candidates:
+        raise UserError(" ".join(["No strategy can be tried.", *left_out]))
+    names = [one.name for one in candidates]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{twice[0]} is named twice: name each backbone and each strategy once.")
+    return candidates, left_out
+
+
+def validate_race(config: dict[str, Any]) -> None:
+    """Raise UserError for settings that the runs of a race can't have."""
+    conflicts = {
+        "trainer.devices": str(config["trainer"]["devices"]) not in ("1", "auto"),
+        "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
+        "trainer.limit_val_batches": config["trainer"]["limit_val_batches"] is not None,
+        "data.protocol": not has_validation(config),
+        "heads": wants_many_heads(config),
+        "cache.enabled=false": not config["cache"]["enabled"],
+        "seed": config["seed"] != 0,
+        **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
+    }
+    for key, conflict in conflicts.items():
+        if conflict:
+            raise UserError(
+                f"{key} can't be set here (each run is one on one device, judged by all val images): leave it out."
+            )

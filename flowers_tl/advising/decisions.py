@@ -1,0 +1,102 @@
+"""A race of candidates over seeds: which are still in it, and what may be said of those that left, at a level that holds for all.
+
+Each round gives every candidate one more seed. From the third on, the candidate with the best mean validation accuracy is
+compared with each other one, image by image and seed by seed. All these intervals, of all rounds and all pairs, hold together:
+the chance that any statement of a whole race is wrong is at most ALPHA (docs/statistics.md has how often it is).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowers_tl.results.statistics import FEWEST_SEEDS, Interval, difference
+
+ALPHA = 0.05
+# The part of ALPHA for the first round that decides, and for each later one of what is left: most races end in that round,
+# and a difference that it leaves open is mostly one of the images, which more seeds do not decide.
+FIRST, NEXT = 0.75, 0.25
+# What two candidates are taken to disagree in where nothing is known yet: a tenth of the images.
+DISAGREEMENT = 0.1
+
+Hits = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Validation accuracy of ``leader`` less that of ``other`` after so many seeds; ``interval`` holds with all others."""
+
+    leader: str
+    other: str
+    seeds: int
+    interval: Interval
+
+    @property
+    def better(self) -> bool:
+        """Whether it is stated that the leader is better."""
+        return self.interval.low > 0
+
+    def leaves(self, matters: float) -> bool:
+        """Whether the other can't be better than the leader by as much as matters (a share)."""
+        return self.interval.low > -matters
+
+
+def level(seeds: int, candidates: int) -> float:
+    """The level of one interval after so many seeds, so that those of all pairs of candidates and all rounds hold together.
+
+    Bonferroni over the pairs; over the rounds the error is spent by a fixed plan (alpha spending, Lan and DeMets 1983), so it does not
+    matter in which round a race ends.
+    """
+    part = FIRST * NEXT ** (seeds - FEWEST_SEEDS)
+    return 1 - ALPHA * part / max(1, candidates * (candidates - 1) / 2)
+
+
+def find_leader(hits: Hits) -> str:
+    """The candidate with the best mean; of equals the first."""
+    return max(hits, key=lambda name: hits[name].mean())
+
+
+def compare_with_leader(hits: Hits, seeds: int, candidates: int) -> list[Comparison]:
+    """Compare the leader of those that have so many seeds with the others among them.
+
+    Args:
+        hits: by candidate, whether each image is classified rightly, (seeds or more, images).
+        seeds: how many count; fewer than FEWEST_SEEDS decide nothing.
+        candidates: how many there were when the race began.
+    """
+    shown = {name: values[:seeds] for name, values in hits.items() if len(values) >= seeds}
+    if seeds < FEWEST_SEEDS or len(shown) < 2:
+        return []
+    leader = find_leader(shown)
+    return [
+        Comparison(leader, name, seeds, interval(shown[leader], values, candidates))
+        for name, values in shown.items()
+        if name != leader
+    ]
+
+
+def interval(a: np.ndarray, b: np.ndarray, candidates: int) -> Interval:
+    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images) with the same seeds, at the level of the race."""
+    return difference(a, b, level=level(len(a), candidates))
+
+
+def seeds_to_decide(a: np.ndarray, b: np.ndarray, candidates: int, most: int = 10) -> int | None:
+    """How many further seeds would decide between two, (seeds, images), if they do as those do that there are.
+
+    None where ``most`` would not: there it is the images that are too few.
+    """
+    for more in range(max(1, FEWEST_SEEDS - len(a)), most + 1):
+        seeds = len(a) + more
+        expected = interval(np.resize(a, (seeds, a.shape[1])), np.resize(b, (seeds, b.shape[1])), candidates)
+        if expected.low > 0 or expected.high < 0:
+            return more
+    return None
+
+
+def smallest_difference(images: int, candidates: int) -> float:
+    """About the smallest difference, a share, that three seeds on so many images can show."""
+    half = np.zeros((FEWEST_SEEDS, images))
+    disagree = max(2, round(DISAGREEMENT * images))
+    half[:, :disagree] = 1
+    other = np.roll(half, disagree // 2, axis=1)
+    return interval(half, other, candidates).high

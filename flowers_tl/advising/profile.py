@@ -1,0 +1,127 @@
+"""A depth profile: what a solved head and the nearest neighbours make of the pooled output of each stage.
+
+It costs one pass of the train and val images, and shows how deep in a network the features lie that these images like.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from flowers_tl.data.cached.disk_cache import Writer
+from flowers_tl.models.frozen_prefix import full_fp32
+from flowers_tl.models.linear_probe import descend
+from flowers_tl.training.feature_data import FeatureDataModule
+from flowers_tl.utils.notes import track
+
+NEIGHBOURS = 5
+# Of features that are scaled to a variance of one; the best by val loss counts.
+WEIGHT_DECAYS, ITERATIONS = (1e-1, 1e-2, 1e-3), 60
+
+
+@dataclass(frozen=True)
+class StageScore:
+    """Validation accuracy of a solved head, and of the nearest neighbours, on the pooled output of a stage."""
+
+    backbone: str
+    stage: str
+    features: int
+    solved: float
+    neighbours: float
+
+
+def pool(x: Tensor) -> Tensor:
+    """Mean over the places of a stage's output, (n, features): maps in either order of dimensions, and tokens."""
+    if x.ndim == 4:
+        return x.mean((2, 3) if x.shape[2] == x.shape[3] else (1, 2))
+    return x.mean(1) if x.ndim == 3 else x
+
+
+def stage_outputs(features: FeatureDataModule, pixels: Tensor) -> Iterator[Tensor]:
+    """The pooled output of each stage before the head for uint8 images (n, 3, side, side), float32 (n, features)."""
+    backbone, start = features.model.backbone, None
+    x = backbone.normalise(pixels.to(features.device)).contiguous()
+    for stop in backbone.stage_names[1:]:
+        x = backbone.run(x, start, stop)
+        start = stop
+        yield pool(x).float()
+
+
+@torch.no_grad()
+def pooled_outputs(features: FeatureDataModule, split: str) -> Tensor:
+    """The pooled outputs of all stages side by side, float32 (n, all features), from the cache or into it."""
+    data, backbone = features.data, features.model.backbone
+    images = features.images(split, random=False)
+    what = f"{data.name}, {split}: pooled outputs of each stage of {backbone.name}"
+
+    def build(writer: Writer) -> None:
+        for batch in data.cache.batches(range(len(images)), what):
+            with full_fp32():
+                writer.write(torch.cat(list(stage_outputs(features, images.__getitems__(batch)[0])), 1))
+
+    description = features.describe((split, "centre", "head")) | {"pooled": True}
+    entry = data.cache.get("features", what, description, "prefix", build)
+    return entry.tensor(torch.float32).view(len(images), -1)
+
+
+@torch.no_grad()
+def seconds_per_image(features: FeatureDataModule, images: int = 32) -> float:
+    """Seconds of one image through the network, measured with a few."""
+    few = features.images("train", random=False).__getitems__(list(range(min(images, features.data.sizes["train"]))))[0]
+    list(stage_outputs(features, few[:4]))
+    begun = time.perf_counter()
+    list(stage_outputs(features, few))
+    return (time.perf_counter() - begun) / len(few)
+
+
+def profile(features: FeatureDataModule) -> list[StageScore]:
+    """Score each stage of the network on these images, the first stage first."""
+    backbone = features.model.backbone.eval().to(features.device)
+    outputs = {split: pooled_outputs(features, split) for split in ("train", "val")}
+    labels = {split: features.labels(split) for split in outputs}
+    with torch.no_grad():
+        few = features.images("train", random=False).__getitems__([0])[0]
+        widths = [part.shape[1] for part in stage_outputs(features, few)]
+    parts = zip(*(values.split(widths, dim=1) for values in outputs.values()), strict=True)
+    scores = []
+    stages = list(zip(backbone.stage_names, widths, parts, strict=False))
+    for stage, width, (train, val) in track(stages, f"Solving a head for each stage of {backbone.name}"):
+        scale = train.std(0).clamp_min(1e-6)
+        train, val = (train - train.mean(0)) / scale, (val - train.mean(0)) / scale
+        solved = solved_accuracy(train, labels["train"], val, labels["val"])
+        scores.append(
+            StageScore(
+                backbone.name, stage, width, solved, neighbour_accuracy(train, labels["train"], val, labels["val"])
+            )
+        )
+    return scores
+
+
+def solved_accuracy(train: Tensor, known: Tensor, val: Tensor, answers: Tensor) -> float:
+    """Validation accuracy of the head with the least val loss among the weight decays; features (n, d), labels (n,)."""
+    best: tuple[float, float] = (float("inf"), 0.0)
+    head = nn.Linear(train.shape[1], int(max(known.max(), answers.max())) + 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    for decay in WEIGHT_DECAYS:
+        descend(lambda: cross_entropy(head(train), known), head, decay, max_iter=ITERATIONS)
+        with torch.no_grad():
+            logits = head(val)
+            best = min(
+                best, (cross_entropy(logits, answers).item(), (logits.argmax(1) == answers).double().mean().item())
+            )
+    return best[1]
+
+
+def neighbour_accuracy(train: Tensor, known: Tensor, val: Tensor, answers: Tensor) -> float:
+    """Validation accuracy of the vote of the nearest train images by the cosine of their features."""
+    train, val = (nn.functional.normalize(part) for part in (train, val))
+    right = 0
+    for part, label in zip(val.split(1024), answers.split(1024), strict=True):
+        near = (part @ train.T).topk(min(NEIGHBOURS, len(train)), dim=1)
+        votes = (one_hot(known[near.indices], int(known.max()) + 1) * near.values[..., None]).sum(1)
+        right += int((votes.argmax(1) == label).sum())
+    return right / len(answers)

@@ -1,0 +1,239 @@
+"""A race of candidates in a folder: one look at the images, a seed a round, decisions, and the test at the end."""
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from flowers_tl.advising.candidates import Candidate
+from flowers_tl.advising.costs import Costs
+from flowers_tl.advising.decisions import compare_with_leader, find_leader, smallest_difference
+from flowers_tl.advising.profile import StageScore, profile, seconds_per_image
+from flowers_tl.inference.evaluate import make_trainer
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.statistics import FEWEST_SEEDS, top_k
+from flowers_tl.runs.read_record import follow_link, read_mapping
+from flowers_tl.training.factory import frozen_features
+from flowers_tl.training.run_once import train_once
+from flowers_tl.training.trainer import lightning_quieted
+from flowers_tl.training.validate import validated_data
+from flowers_tl.utils.errors import UserError, first_line
+from flowers_tl.utils.file_locks import lock_or_fail
+from flowers_tl.utils.files import atomic_write, dumps
+from flowers_tl.utils.notes import clock, log, log_note
+
+MOST_SEEDS = 10
+# A difference in accuracy of so much must be within reach of the val images, else a race can decide nothing.
+WITHIN_REACH = 0.2
+
+
+class Race:
+    """A race in a folder, which another process that gives the same command goes on with.
+
+    Attributes:
+        spent: seconds of each step; a step that is done does not count again.
+    """
+
+    def __init__(self, folder: Path, candidates: list[Candidate], question: dict[str, Any], limit: float) -> None:
+        self.folder, self.candidates, self.question, self.limit = folder, candidates, question, limit
+        self.matters = question["matters"] / 100
+        self.lock = FileLock(folder / ".lock")
+        self.spent: dict[str, float] = {}
+        self.costs, self.data_name = Costs(), ""
+
+    def __enter__(self) -> "Race":
+        file = self.folder / "race.json"
+        if self.folder.exists() and any(one.name != ".lock" for one in self.folder.iterdir()):
+            try:
+                earlier = read_mapping(file)
+                same = earlier["question"] == self.question
+                self.spent = {str(name): float(seconds) for name, seconds in earlier["spent"].items()}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                same = False
+            if not same:
+                raise UserError(
+                    f"{self.folder} holds other files, or the advice on another question: use a new folder with out=DIR."
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock_or_fail(self.lock, f"the race in {self.folder}")
+        self.save()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def save(self) -> None:
+        # The folder was empty, or says the same question.
+        with atomic_write(self.folder / "race.json") as beside:
+            beside.write_text(
+                dumps({"question": self.question, "spent": self.spent}, indent=2) + "\n", encoding="utf-8"
+            )
+
+    @property
+    def rest(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.limit - sum(self.spent.values())
+
+    @property
+    def racing(self) -> list[Candidate]:
+        """The candidates that have a run and have not left."""
+        return [one for one in self.candidates if one.seeds and not one.left]
+
+    @property
+    def leader(self) -> Candidate:
+        best = find_leader({one.name: one.hits for one in self.racing})
+        return next(one for one in self.racing if one.name == best)
+
+    def step(self, name: str, action: Callable[[], Any]) -> Any:
+        """Do a step, its output in a log, and count its seconds, unless it is done already."""
+        begun, log_file = time.monotonic(), self.folder / "log.txt"
+        with (
+            open(log_file, "a", encoding="utf-8") as out,
+            redirect_stdout(out),
+            redirect_stderr(out),
+            lightning_quieted(logging.WARNING),
+        ):
+            value = action()
+        self.count(name, begun)
+        # A trainer and its network refer to each other.
+        gc.collect()
+        return value
+
+    def look(self) -> list[StageScore]:
+        """Pass the images once through each network: the depth profile, and how fast this machine is."""
+        scores: list[StageScore] = []
+        for first in {one.backbone: one for one in self.candidates}.values():
+            begun, step = time.monotonic(), f"profile of {first.backbone}"
+            with lightning_quieted(logging.WARNING):
+                data = validated_data(first.config)
+                features = frozen_features(first.config, data, make_trainer(first.config["trainer"]))
+            validate_reach(data.sizes["val"], data.count_classes(), len(self.candidates), self.matters)
+            seconds = seconds_per_image(features)
+            needed = seconds * (data.sizes["train"] + data.sizes["val"])
+            if step not in self.spent and needed > self.rest:
+                raise UserError(
+                    f"One pass of the images through {first.backbone} takes about {clock(needed)}, more than is left of the "
+                    f"budget: use budget={round(needed / 6) + 1}m or more."
+                )
+            self.data_name = data.name
+            self.costs.measured(first, seconds, data.count_classes(), data.sizes)
+            stages = profile(features)
+            self.count(step, begun)
+            best = max(stages, key=lambda one: one.solved)
+            log.info(
+                f"{first.backbone}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
+            )
+            scores += stages
+        return scores
+
+    def count(self, step: str, begun: float) -> None:
+        """Count the seconds of a step, unless it was done before."""
+        self.spent.setdefault(step, round(time.monotonic() - begun, 2))
+        self.save()
+
+    def run(self, matters: float) -> None:
+        """Give the candidates one seed a round, the cheapest first, later the best first, until it is decided."""
+        for seed in range(MOST_SEEDS):
+            first = seed == 0
+            order = sorted(
+                [one for one in self.candidates if not one.left and one.seeds == seed],
+                key=self.costs.predict if first else lambda one: -one.hits.mean(),
+            )
+            ran = [one for one in order if self.attempt(one, seed)]
+            if not self.racing:
+                why = "; ".join(f"{one.name}: {one.left}" for one in self.candidates)
+                raise UserError(f"No strategy could be tried ({why}): use a larger budget, or mend what is wrong.")
+            if not ran or len(self.racing) < 2:
+                break
+            self.decide(seed + 1, matters)
+            if len(self.racing) < 2:
+                break
+
+    def attempt(self, candidate: Candidate, seed: int) -> bool:
+        """Run a candidate with a seed if there is time for it; return whether there is a run."""
+        step, predicted = f"{candidate.name}, seed {seed}", self.costs.predict(candidate)
+        if step not in self.spent and predicted + self.reserve(candidate) > self.rest:
+            if seed == 0:
+                candidate.left = f"not begun: about {clock(predicted)}, and {clock(self.rest)} were left"
+                log.info(f"{candidate.name} is {candidate.left}.")
+            return False
+        try:
+            folder = self.step(step, lambda: self.train(candidate, seed, tested=False))
+            hits, seconds = read_val_hits(folder), read_mapping(folder / "result.json")["seconds"]
+        except (UserError, RuntimeError) as error:
+            candidate.left = f"failed with seed {seed}: {first_line(error)}"
+            log.info(f"{candidate.name} {candidate.left}.")
+            return False
+        candidate.add(hits, folder, float(seconds["total"]))
+        self.costs.learn(candidate, seconds)
+        log.info(
+            f"round {seed + 1}  {candidate.name}: val accuracy {hits.mean():.1%}, {clock(candidate.seconds[-1])}; "
+            f"{clock(max(0, self.rest))} of {clock(self.limit)} left"
+        )
+        return True
+
+    def train(self, candidate: Candidate, seed: int, tested: bool) -> Path:
+        """Make or find a candidate's run; return its folder."""
+        folder = self.folder / "runs" / f"{candidate.name.replace(' ', '_').replace('/', '_')}_seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        config = candidate.config | {"seed": seed}
+        config["trainer"] = config["trainer"] | {"enable_progress_bar": False}
+        train_once(config, folder, other_folders=[self.folder], tested=tested)
+        return follow_link(folder)
+
+    def reserve(self, candidate: Candidate) -> float:
+        """Seconds that the test at the end needs: of all seeds of this one."""
+        return max(FEWEST_SEEDS, candidate.seeds + 1) * self.costs.test(candidate)
+
+    def decide(self, seeds: int, matters: float) -> None:
+        """Compare after a round: who can't be better than the leader by what matters leaves."""
+        by_name = {one.name: one for one in self.racing}
+        for one in compare_with_leader({name: c.hits for name, c in by_name.items()}, seeds, len(self.candidates)):
+            if one.leaves(matters):
+                gap = f"{100 * one.interval.value:.1f} points, simultaneous 95 % CI {100 * one.interval.low:.1f} to {100 * one.interval.high:.1f}"
+                what = (
+                    f"{one.leader} is better"
+                    if one.better
+                    else f"not better than {one.leader} by {100 * matters:g} points"
+                )
+                by_name[one.other].left = f"after {seeds} seeds: {what} ({gap})"
+                log.info(f"{one.other} leaves {by_name[one.other].left}.")
+
+    def test(self) -> None:
+        """Measure the chosen one on the test images, and each rival for whose test there is time."""
+        order = sorted(self.racing, key=lambda one: -one.hits.mean())
+        for candidate in [self.leader, *(one for one in order if one is not self.leader)]:
+            for seed in range(candidate.seeds):
+                step = f"test of {candidate.name}, seed {seed}"
+                if candidate is self.leader or step in self.spent or self.costs.test(candidate) <= self.rest:
+                    self.step(step, lambda: self.train(candidate, seed, tested=True))  # noqa: B023 (called at once)
+
+
+def validate_reach(images: int, classes: int, candidates: int, matters: float) -> None:
+    """Raise UserError if so few val images can decide nothing; a note says below which difference they decide nothing."""
+    least = smallest_difference(images, candidates)
+    if least > WITHIN_REACH:
+        needed = next(n for n in range(images, 10**6, 10) if smallest_difference(n, candidates) <= WITHIN_REACH / 2)
+        raise UserError(
+            f"{images} val images can't decide anything: only differences above {100 * least:.0f} points would show. About "
+            f"{-(-needed // classes)} val images a class would show {50 * WITHIN_REACH:.0f} points."
+        )
+    if least > matters:
+        log_note(
+            f"With {images:,} val images and three seeds, differences below about {100 * least:.1f} points stay undecided."
+        )
+
+
+def read_val_hits(folder: Path) -> np.ndarray:
+    """Whether each val image is classified rightly by a run, bool (images,)."""
+    predictions = Predictions.read(folder)
+    if predictions is None or "val" not in predictions.splits:
+        raise UserError(f"{folder} has no predictions for the val images: remove it, and give the same command again.")
+    val = predictions.splits["val"]
+    return top_k(val.logits, val.labels, 1)
