@@ -9,6 +9,7 @@ from flowers_tl.utils.errors import UserError, suggest
 
 COMMANDS = {
     "train": "Train and test one strategy, and record the run; with -m many runs (a sweep).",
+    "advise": "Find out which strategy suits your images, within a given time.",
     "audit": "Look for copies, wrong labels and unusable files in a data set.",
     "compare": "Compare finished runs: table, curves, advice, report.",
     "search": "Search for good settings by a validation score.",

@@ -19,12 +19,14 @@ ORDER = (
     "report",
     "inference",
     "auditing",
+    "advising",
     "tuning",
     "exporting",
 )
 NOT = {
     *(("report", "training"), ("tuning", "inference"), ("exporting", "report"), ("exporting", "tuning")),
     *(("tuning", "auditing"), ("exporting", "auditing")),
+    *(("advising", "auditing"), ("tuning", "advising"), ("exporting", "advising")),
 }
 ALLOWED = {
     folder: {*ORDER[:place]} - {other for one, other in NOT if one == folder} for place, folder in enumerate(ORDER)
@@ -32,7 +34,7 @@ ALLOWED = {
 ALLOWED["cli"] = {"utils", "config", "data"}
 # Modules of config that know Hydra are for those who compose.
 COMPOSING = ("config.schema", "config.data_schema", "config.compose", "config.hydra_errors")
-COMPOSERS = {"cli", "tuning", "config", "inference.evaluate"}
+COMPOSERS = {"cli", "tuning", "config", "inference.evaluate", "advising.candidates"}
 
 
 def imports(file: Path) -> set[str]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.core.override_parser.overrides_parser import OverridesParser
+import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
 
-from flowers_tl.config.compose import compose_config, hydra_initialized
+from flowers_tl.config.compose import compose_config
 from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.training.factory import has_validation
@@ -52,6 +53,16 @@ class Candidate:
     def seeds(self) -> int:
         return len(self.hits)
 
+    @property
+    def accuracy(self) -> float:
+        """Mean validation accuracy; -1 without a run."""
+        return float(self.hits.mean()) if self.seeds else -1.0
+
+    @property
+    def mean_seconds(self) -> float:
+        """What a run took."""
+        return float(np.mean(self.seconds))
+
     def add(self, hits: np.ndarray, folder: Path, seconds: float) -> None:
         """Add a run with the next seed: its hits (images,), its folder, and what it took."""
         self.hits = np.concatenate([self.hits.reshape(-1, len(hits)), hits[None].astype(float)])
@@ -68,20 +79,28 @@ def list_backbones(text: str | None) -> list[list[str]]:
     if text is None:
         return [[]]
     how = "write backbone=NAME, backbone=A,B or backbone='[{name: A, weights: FILE}, B]'"
-    with hydra_initialized():
-        values = OverridesParser.create().parse_override(f"backbone={text}")
-    plain = values.value()
-    members = plain if isinstance(plain, list) else [str(word) for word in values.sweep_string_iterator()] \
-        if values.is_sweep_override() else [plain]  # fmt: skip
+    try:
+        members = yaml.safe_load(text) if text.startswith("[") else text.split(",")
+    except yaml.YAMLError as error:
+        raise UserError(f"backbone={text} can't be read ({first_line(error)}): {how}.") from error
     overrides = []
     for member in members:
-        settings = member if isinstance(member, dict) else {"name": member}
-        settings = {str(key): value for key, value in settings.items()}
-        if not isinstance(settings.get("name"), str):
-            raise UserError(f"backbone={text} has a backbone without a name: {how}.")
-        name = settings.pop("name")
-        overrides.append([f"backbone={name}", *(f"backbone.{key}={value}" for key, value in settings.items())])
+        settings = dict(member) if isinstance(member, dict) else {"name": member}
+        if not isinstance(name := settings.pop("name", None), str):
+            raise UserError(f"backbone={text} names no backbone with {member}: {how}.")
+        overrides.append(
+            [f"backbone={name.strip()}", *(f"backbone.{key}={quoted(value)}" for key, value in settings.items())]
+        )
     return overrides
+
+
+def quoted(value: Any) -> str:
+    """A value as an override has it."""
+    return (
+        QuotedString(value, Quote.single).with_quotes()
+        if isinstance(value, str)
+        else yaml.safe_dump(value).split("\n")[0]
+    )
 
 
 def list_candidates(

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowers_tl.report.paired_tests import points, span
 from flowers_tl.results.statistics import FEWEST_SEEDS, Interval, difference
 
 ALPHA = 0.05
-# The part of ALPHA for the first round that decides, and for each later one of what is left: most races end in that round,
-# and a difference that it leaves open is mostly one of the images, which more seeds do not decide.
-FIRST, NEXT = 0.75, 0.25
+# The part of ALPHA for the first round that decides. Of what is left each later round has half: a difference that the first one
+# leaves open is mostly a matter of the images, which more seeds do not decide.
+FIRST = 0.75
+# No race has more: later rounds would have next to nothing of ALPHA.
+MOST_SEEDS = 8
 # What two candidates are taken to disagree in where nothing is known yet: a tenth of the images.
 DISAGREEMENT = 0.1
 
@@ -40,6 +43,16 @@ class Comparison:
         """Whether the other can't be better than the leader by as much as matters (a share)."""
         return self.interval.low > -matters
 
+    def limits(self) -> str:
+        """The difference with its interval, in points."""
+        return f"{points(self.interval.value)} points, simultaneous 95 % CI {span(self.interval)}"
+
+    def sentence(self, matters: float) -> str:
+        """What is stated; only of one that leaves."""
+        if self.better:
+            return f"{self.leader} is better than {self.other} ({self.limits()})"
+        return f"{self.other} is not better than {self.leader} by {100 * matters:g} points ({self.limits()})"
+
 
 def level(seeds: int, candidates: int) -> float:
     """The level of one interval after so many seeds, so that those of all pairs of candidates and all rounds hold together.
@@ -47,7 +60,8 @@ def level(seeds: int, candidates: int) -> float:
     Bonferroni over the pairs; over the rounds the error is spent by a fixed plan (alpha spending, Lan and DeMets 1983), so it does not
     matter in which round a race ends.
     """
-    part = FIRST * NEXT ** (seeds - FEWEST_SEEDS)
+    later = seeds - FEWEST_SEEDS
+    part = (1 - FIRST) / 2**later if later else FIRST
     return 1 - ALPHA * part / max(1, candidates * (candidates - 1) / 2)
 
 
@@ -62,7 +76,7 @@ def compare_with_leader(hits: Hits, seeds: int, candidates: int) -> list[Compari
     Args:
         hits: by candidate, whether each image is classified rightly, (seeds or more, images).
         seeds: how many count; fewer than FEWEST_SEEDS decide nothing.
-        candidates: how many there were when the race began.
+        candidates: how many have begun.
     """
     shown = {name: values[:seeds] for name, values in hits.items() if len(values) >= seeds}
     if seeds < FEWEST_SEEDS or len(shown) < 2:
@@ -80,15 +94,15 @@ def interval(a: np.ndarray, b: np.ndarray, candidates: int) -> Interval:
     return difference(a, b, level=level(len(a), candidates))
 
 
-def seeds_to_decide(a: np.ndarray, b: np.ndarray, candidates: int, most: int = 10) -> int | None:
-    """How many further seeds would decide between two, (seeds, images), if they do as those do that there are.
+def seeds_to_decide(a: np.ndarray, b: np.ndarray, candidates: int, matters: float) -> int | None:
+    """How many further seeds would let ``b`` leave, hits (seeds, images), if they do as those do that there are.
 
-    None where ``most`` would not: there it is the images that are too few.
+    None where not even :data:`MOST_SEEDS` would: mostly the images are too few.
     """
-    for more in range(max(1, FEWEST_SEEDS - len(a)), most + 1):
+    for more in range(max(1, FEWEST_SEEDS - len(a)), MOST_SEEDS - len(a) + 1):
         seeds = len(a) + more
         expected = interval(np.resize(a, (seeds, a.shape[1])), np.resize(b, (seeds, b.shape[1])), candidates)
-        if expected.low > 0 or expected.high < 0:
+        if expected.low > -matters:
             return more
     return None
 

@@ -53,17 +53,18 @@ def stage_outputs(features: FeatureDataModule, pixels: Tensor) -> Iterator[Tenso
 @torch.no_grad()
 def pooled_outputs(features: FeatureDataModule, split: str) -> Tensor:
     """The pooled outputs of all stages side by side, float32 (n, all features), from the cache or into it."""
-    data, backbone = features.data, features.model.backbone
+    data, backbone, cache = features.data, features.model.backbone, features.data.cache
+    assert cache is not None
     images = features.images(split, random=False)
     what = f"{data.name}, {split}: pooled outputs of each stage of {backbone.name}"
 
     def build(writer: Writer) -> None:
-        for batch in data.cache.batches(range(len(images)), what):
+        for batch in cache.batches(range(len(images)), what):
             with full_fp32():
                 writer.write(torch.cat(list(stage_outputs(features, images.__getitems__(batch)[0])), 1))
 
     description = features.describe((split, "centre", "head")) | {"pooled": True}
-    entry = data.cache.get("features", what, description, "prefix", build)
+    entry = cache.get("features", what, description, "prefix", build)
     return entry.tensor(torch.float32).view(len(images), -1)
 
 

@@ -3,7 +3,6 @@
 import gc
 import logging
 import time
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,13 @@ from filelock import FileLock
 
 from flowers_tl.advising.candidates import Candidate
 from flowers_tl.advising.costs import Costs
-from flowers_tl.advising.decisions import compare_with_leader, find_leader, smallest_difference
+from flowers_tl.advising.decisions import (
+    MOST_SEEDS,
+    compare_with_leader,
+    find_leader,
+    seeds_to_decide,
+    smallest_difference,
+)
 from flowers_tl.advising.profile import StageScore, profile, seconds_per_image
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.results.predictions import Predictions
@@ -28,7 +33,6 @@ from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import clock, log, log_note
 
-MOST_SEEDS = 10
 # A difference in accuracy of so much must be within reach of the val images, else a race can decide nothing.
 WITHIN_REACH = 0.2
 
@@ -38,6 +42,7 @@ class Race:
 
     Attributes:
         spent: seconds of each step; a step that is done does not count again.
+        took: what each run's record says of its seconds by phase, before its test.
     """
 
     def __init__(self, folder: Path, candidates: list[Candidate], question: dict[str, Any], limit: float) -> None:
@@ -45,6 +50,7 @@ class Race:
         self.matters = question["matters"] / 100
         self.lock = FileLock(folder / ".lock")
         self.spent: dict[str, float] = {}
+        self.took: dict[str, dict[str, float]] = {}
         self.costs, self.data_name = Costs(), ""
 
     def __enter__(self) -> "Race":
@@ -54,6 +60,7 @@ class Race:
                 earlier = read_mapping(file)
                 same = earlier["question"] == self.question
                 self.spent = {str(name): float(seconds) for name, seconds in earlier["spent"].items()}
+                self.took = dict(earlier["took"])
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 same = False
             if not same:
@@ -72,7 +79,8 @@ class Race:
         # The folder was empty, or says the same question.
         with atomic_write(self.folder / "race.json") as beside:
             beside.write_text(
-                dumps({"question": self.question, "spent": self.spent}, indent=2) + "\n", encoding="utf-8"
+                dumps({"question": self.question, "spent": self.spent, "took": self.took}, indent=2) + "\n",
+                encoding="utf-8",
             )
 
     @property
@@ -86,24 +94,14 @@ class Race:
         return [one for one in self.candidates if one.seeds and not one.left]
 
     @property
+    def begun(self) -> int:
+        """How many candidates have a run: as time allowed it, whatever they reached."""
+        return sum(one.seeds > 0 for one in self.candidates)
+
+    @property
     def leader(self) -> Candidate:
         best = find_leader({one.name: one.hits for one in self.racing})
         return next(one for one in self.racing if one.name == best)
-
-    def step(self, name: str, action: Callable[[], Any]) -> Any:
-        """Do a step, its output in a log, and count its seconds, unless it is done already."""
-        begun, log_file = time.monotonic(), self.folder / "log.txt"
-        with (
-            open(log_file, "a", encoding="utf-8") as out,
-            redirect_stdout(out),
-            redirect_stderr(out),
-            lightning_quieted(logging.WARNING),
-        ):
-            value = action()
-        self.count(name, begun)
-        # A trainer and its network refer to each other.
-        gc.collect()
-        return value
 
     def look(self) -> list[StageScore]:
         """Pass the images once through each network: the depth profile, and how fast this machine is."""
@@ -140,10 +138,9 @@ class Race:
     def run(self, matters: float) -> None:
         """Give the candidates one seed a round, the cheapest first, later the best first, until it is decided."""
         for seed in range(MOST_SEEDS):
-            first = seed == 0
             order = sorted(
                 [one for one in self.candidates if not one.left and one.seeds == seed],
-                key=self.costs.predict if first else lambda one: -one.hits.mean(),
+                key=lambda one: -one.accuracy if one.seeds else self.costs.predict(one),
             )
             ran = [one for one in order if self.attempt(one, seed)]
             if not self.racing:
@@ -152,7 +149,7 @@ class Race:
             if not ran or len(self.racing) < 2:
                 break
             self.decide(seed + 1, matters)
-            if len(self.racing) < 2:
+            if len(self.racing) < 2 or (seed + 1 >= FEWEST_SEEDS and not self.may_be_decided()):
                 break
 
     def attempt(self, candidate: Candidate, seed: int) -> bool:
@@ -164,28 +161,41 @@ class Race:
                 log.info(f"{candidate.name} is {candidate.left}.")
             return False
         try:
-            folder = self.step(step, lambda: self.train(candidate, seed, tested=False))
-            hits, seconds = read_val_hits(folder), read_mapping(folder / "result.json")["seconds"]
+            folder = self.make(step, candidate, seed, tested=False)
+            hits = read_val_hits(folder)
         except (UserError, RuntimeError) as error:
             candidate.left = f"failed with seed {seed}: {first_line(error)}"
             log.info(f"{candidate.name} {candidate.left}.")
             return False
-        candidate.add(hits, folder, float(seconds["total"]))
+        seconds = self.took.setdefault(step, read_mapping(folder / "result.json")["seconds"])
+        candidate.add(hits, folder, seconds["total"])
         self.costs.learn(candidate, seconds)
         log.info(
-            f"round {seed + 1}  {candidate.name}: val accuracy {hits.mean():.1%}, {clock(candidate.seconds[-1])}; "
+            f"round {seed + 1}  {candidate.name}: val accuracy {hits.mean():.1%}, {clock(seconds['total'])}; "
             f"{clock(max(0, self.rest))} of {clock(self.limit)} left"
         )
         return True
 
-    def train(self, candidate: Candidate, seed: int, tested: bool) -> Path:
-        """Make or find a candidate's run; return its folder."""
-        folder = self.folder / "runs" / f"{candidate.name.replace(' ', '_').replace('/', '_')}_seed{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        config = candidate.config | {"seed": seed}
-        config["trainer"] = config["trainer"] | {"enable_progress_bar": False}
-        train_once(config, folder, other_folders=[self.folder], tested=tested)
-        return follow_link(folder)
+    def make(self, step: str, candidate: Candidate, seed: int, tested: bool) -> Path:
+        """Make or find a candidate's run, with its test or without; return its folder."""
+        place = self.folder / "runs" / f"{candidate.name.replace(' ', '_').replace('/', '_')}_seed{seed}"
+        folder = follow_link(place)
+        if step not in self.spent or not (folder / "result.json").is_file():
+            place.mkdir(parents=True, exist_ok=True)
+            config = candidate.config | {"seed": seed}
+            config["trainer"] = config["trainer"] | {"enable_progress_bar": False}
+            begun = time.monotonic()
+            with (
+                open(self.folder / "log.txt", "a", encoding="utf-8") as out,
+                redirect_stdout(out),
+                redirect_stderr(out),
+                lightning_quieted(logging.WARNING),
+            ):
+                train_once(config, place, other_folders=[self.folder], tested=tested)
+            self.count(step, begun)
+            # A trainer and its network refer to each other.
+            gc.collect()
+        return follow_link(place)
 
     def reserve(self, candidate: Candidate) -> float:
         """Seconds that the test at the end needs: of all seeds of this one."""
@@ -194,25 +204,28 @@ class Race:
     def decide(self, seeds: int, matters: float) -> None:
         """Compare after a round: who can't be better than the leader by what matters leaves."""
         by_name = {one.name: one for one in self.racing}
-        for one in compare_with_leader({name: c.hits for name, c in by_name.items()}, seeds, len(self.candidates)):
+        for one in compare_with_leader({name: c.hits for name, c in by_name.items()}, seeds, self.begun):
             if one.leaves(matters):
-                gap = f"{100 * one.interval.value:.1f} points, simultaneous 95 % CI {100 * one.interval.low:.1f} to {100 * one.interval.high:.1f}"
-                what = (
-                    f"{one.leader} is better"
-                    if one.better
-                    else f"not better than {one.leader} by {100 * matters:g} points"
-                )
-                by_name[one.other].left = f"after {seeds} seeds: {what} ({gap})"
+                by_name[one.other].left = f"after {seeds} seeds: {one.sentence(matters)}"
                 log.info(f"{one.other} leaves {by_name[one.other].left}.")
+
+    def may_be_decided(self) -> bool:
+        """Whether further seeds would decide between the leader and any other, if they do as those do that there are."""
+        best = self.leader
+        shared = {one: min(best.seeds, one.seeds) for one in self.racing if one is not best}
+        return any(
+            seeds > 1 and seeds_to_decide(best.hits[:seeds], one.hits[:seeds], self.begun, self.matters)
+            for one, seeds in shared.items()
+        )
 
     def test(self) -> None:
         """Measure the chosen one on the test images, and each rival for whose test there is time."""
-        order = sorted(self.racing, key=lambda one: -one.hits.mean())
+        order = sorted(self.racing, key=lambda one: -one.accuracy)
         for candidate in [self.leader, *(one for one in order if one is not self.leader)]:
             for seed in range(candidate.seeds):
                 step = f"test of {candidate.name}, seed {seed}"
                 if candidate is self.leader or step in self.spent or self.costs.test(candidate) <= self.rest:
-                    self.step(step, lambda: self.train(candidate, seed, tested=True))  # noqa: B023 (called at once)
+                    self.make(step, candidate, seed, tested=True)
 
 
 def validate_reach(images: int, classes: int, candidates: int, matters: float) -> None:

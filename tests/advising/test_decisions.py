@@ -6,11 +6,19 @@
 import sys
 
 import numpy as np
+import pytest
 from scipy.special import ndtri
 
-from flowers_tl.advising.decisions import compare_with_leader
+from flowers_tl.advising.decisions import (
+    ALPHA,
+    MOST_SEEDS,
+    compare_with_leader,
+    level,
+    seeds_to_decide,
+    smallest_difference,
+)
 
-MATTERS, MOST_SEEDS = 0.005, 6
+MATTERS = 0.005
 
 
 def normal_effects(generator, accuracies, seeds, images, spread, common=0.6, own=0.2):
@@ -98,6 +106,69 @@ def power(setting, races, seed=0):
         for _ in range(races)
     ]
     return np.mean([sum(one) for one in stated]) / (len(accuracies) - 1)
+
+
+@pytest.mark.parametrize("name", ["8 equal, spread 1", "3 equal, other model, spread 3"])
+def test_few_races_state_what_is_false(name):
+    assert error(SETTINGS[name], 150) < 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
+def test_at_most_one_race_in_twenty_states_what_is_false(name):
+    # The standard error of 1,000 races is 0.7 %.
+    assert error(SETTINGS[name], 1000, seed=1) < 0.065
+
+
+def test_a_difference_of_three_points_is_stated_within_three_seeds():
+    assert power(POWER["2, 3 points apart"], 150) > 0.7
+
+
+def test_the_levels_of_all_rounds_and_pairs_hold_together():
+    for candidates in (2, 3, 8):
+        errors = [1 - level(seeds, candidates) for seeds in range(3, MOST_SEEDS + 1)]
+        assert sum(errors) * candidates * (candidates - 1) / 2 <= ALPHA
+        assert errors == sorted(errors, reverse=True)
+
+
+def test_one_or_two_seeds_decide_nothing():
+    hits = {"good": np.ones((2, 500)), "bad": np.zeros((2, 500))}
+    assert compare_with_leader(hits, 1, 2) == compare_with_leader(hits, 2, 2) == []
+
+
+def test_a_candidate_without_the_third_seed_is_not_compared():
+    hits = {"good": np.ones((3, 500)), "bad": np.zeros((3, 500)), "late": np.ones((2, 500))}
+    (one,) = compare_with_leader(hits, 3, 3)
+    assert (one.leader, one.other, one.seeds, one.better) == ("good", "bad", 3, True)
+
+
+def test_what_can_not_be_better_by_what_matters_leaves_without_being_called_worse():
+    generator = np.random.default_rng(0)
+    first = generator.random((3, 4000)) < 0.9
+    second = first.copy()
+    second[:, :8] = ~second[:, :8]
+    one = compare_with_leader({"first": first, "second": second}, 3, 2)[0]
+    assert not one.better
+    assert one.leaves(0.01)
+    assert not one.leaves(0.0)
+    assert "is not better than" in one.sentence(0.01)
+
+
+def test_more_seeds_are_promised_only_where_they_would_decide():
+    generator = np.random.default_rng(0)
+    a, b = normal_effects(generator, (0.93, 0.91), 3, 1020, 0.01)
+    more = seeds_to_decide(a, b, 2, 0.0)
+    assert more is None or 1 <= more <= MOST_SEEDS - 3
+    few = slice(0, 30)
+    assert seeds_to_decide(a[:, few], b[:, few], 2, 0.0) is None
+    # Two seeds are never enough, so one more is the least.
+    assert seeds_to_decide(np.ones((2, 500)), np.zeros((2, 500)), 2, 0.0) == 1
+
+
+def test_the_smallest_difference_falls_with_the_images():
+    values = [smallest_difference(images, 8) for images in (30, 100, 1020, 10_000)]
+    assert values == sorted(values, reverse=True)
+    assert 0.02 < values[2] < 0.05
 
 
 if __name__ == "__main__":

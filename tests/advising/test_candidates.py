@@ -1,0 +1,64 @@
+"""Which strategies on which networks are in a race, and which are left out."""
+
+import pytest
+
+from flowers_tl.advising.candidates import list_backbones, list_candidates
+from flowers_tl.utils.errors import UserError
+
+DATA = ["data=synthetic", "trainer.max_epochs=3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        (None, [[]]),
+        ("resnet18", [["backbone=resnet18"]]),
+        ("resnet18,mobilenet_v2", [["backbone=resnet18"], ["backbone=mobilenet_v2"]]),
+        ("timm/vit_small_patch14_dinov2", [["backbone=timm/vit_small_patch14_dinov2"]]),
+        (
+            "[{name: resnet18, weights: '/a b/w.pth'}, mobilenet_v2]",
+            [["backbone=resnet18", "backbone.weights='/a b/w.pth'"], ["backbone=mobilenet_v2"]],
+        ),
+    ],
+)
+def test_backbones_are_named_in_three_ways(text, overrides):
+    assert list_backbones(text) == overrides
+
+
+@pytest.mark.parametrize("text", ["[{weights: w.pth}]", "[", "[resnet18, 3]"])
+def test_what_names_no_backbone_is_refused_with_the_three_ways(text):
+    with pytest.raises(UserError, match="A,B"):
+        list_backbones(text)
+
+
+def test_each_strategy_on_each_backbone_is_a_candidate_with_the_keys_of_all_runs():
+    backbones = list_backbones("[{name: resnet18, weights: null}, {name: squeezenet1_1, weights: null}]")
+    candidates, left_out = list_candidates(["linear_probe", "from_scratch"], backbones, DATA)
+    assert [one.name for one in candidates] == [
+        "linear_probe resnet18", "from_scratch resnet18", "linear_probe squeezenet1_1", "from_scratch squeezenet1_1",
+    ]  # fmt: skip
+    assert {one.config["trainer"]["max_epochs"] for one in candidates} == {3}
+    assert left_out == []
+
+
+def test_a_strategy_that_does_not_fit_is_left_out_and_told():
+    candidates, left_out = list_candidates(["fine_tuning", "gradual_unfreezing"], [["backbone.weights=null"]], DATA)
+    assert [one.name for one in candidates] == ["fine_tuning"]
+    assert len(left_out) == 1
+    assert left_out[0].startswith("gradual_unfreezing is left out: ")
+    with pytest.raises(UserError, match=r"No strategy can be tried\. gradual_unfreezing"):
+        list_candidates(["gradual_unfreezing"], [[]], DATA)
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=3", "heads={lr: [1e-3], seeds: 2}", "test_best=true", "data.protocol=trainval", "trainer.limit_val_batches=3",
+                 "trainer.limit_test_batches=0", "cache.enabled=false", "ckpt_path=last"],
+)  # fmt: skip
+def test_settings_that_a_race_chooses_itself_are_refused(override):
+    with pytest.raises(UserError, match=f"{override.split('=')[0]}.* can't be set here"):
+        list_candidates(["fine_tuning"], [[]], [*DATA, override])
+
+
+def test_a_strategy_is_named_once():
+    with pytest.raises(UserError, match="fine_tuning is named twice"):
+        list_candidates(["fine_tuning", "fine_tuning"], [[]], DATA)

@@ -1,0 +1,52 @@
+"""The depth profile: pooled outputs of each stage, and what heads and neighbours make of them."""
+
+import pytest
+import torch
+
+from flowers_tl.advising.profile import neighbour_accuracy, pool, pooled_outputs, profile, solved_accuracy
+from flowers_tl.inference.evaluate import make_trainer
+from flowers_tl.models.preprocessing import with_preprocessing
+from flowers_tl.training.factory import frozen_features, set_up_data
+
+
+def test_places_are_averaged_in_whichever_order_the_dimensions_come():
+    x = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
+    assert torch.equal(pool(x), x.mean((2, 3)))
+    assert torch.equal(pool(x.permute(0, 2, 3, 1)), x.mean((2, 3)))
+    tokens = torch.rand(2, 5, 3)
+    assert torch.equal(pool(tokens), tokens.mean(1))
+    assert torch.equal(pool(tokens[:, 0]), tokens[:, 0])
+
+
+@pytest.fixture(scope="module")
+def features(config, tiny, resnet18_weights):
+    one = with_preprocessing(config(tiny(strategy="linear_probe", backbone__weights=resnet18_weights)))
+    return frozen_features(one, set_up_data(one), make_trainer(one["trainer"]))
+
+
+def test_the_profile_has_each_stage_and_is_computed_once(features, monkeypatch):
+    scores = profile(features)
+    assert [one.stage for one in scores] == ["stem", "layer1", "layer2", "layer3", "layer4", "neck"]
+    assert [one.features for one in scores] == [64, 64, 128, 256, 512, 512]
+    # The neck of a ResNet averages what layer4 puts out.
+    assert scores[4].solved == scores[5].solved
+    monkeypatch.setattr(type(features.data.cache), "_build", lambda *_: pytest.fail("computed again"))
+    assert profile(features) == scores
+
+
+def test_pooled_outputs_are_those_of_the_whole_network(features):
+    backbone, images = features.model.backbone, features.images("val", random=False)
+    pixels, _ = images.__getitems__(list(range(len(images))))
+    with torch.no_grad():
+        expected = backbone.run(backbone.normalise(pixels), None, "head")
+    torch.testing.assert_close(pooled_outputs(features, "val")[:, -512:], expected)
+
+
+def test_scores_say_how_well_classes_lie_apart():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 4
+    apart = torch.nn.functional.one_hot(labels, 4).float() * 8 + torch.randn(200, 4, generator=generator)
+    noise = torch.randn(200, 4, generator=generator)
+    for score in (solved_accuracy, neighbour_accuracy):
+        assert score(apart[:100], labels[:100], apart[100:], labels[100:]) > 0.98
+        assert score(noise[:100], labels[:100], noise[100:], labels[100:]) < 0.5

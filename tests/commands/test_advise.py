@@ -1,0 +1,149 @@
+"""advise on drawn flowers: a race within a budget, an answer with its evidence, and nothing run twice."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowers_tl.advise import main
+from flowers_tl.compare import main as compare
+from flowers_tl.results.predictions import Predictions
+from flowers_tl.runs.read_record import read_mapping
+from flowers_tl.training.run import train
+from flowers_tl.training.run_once import train_once
+
+STRATEGIES = ["linear_probe", "fine_tuning"]
+
+
+@pytest.fixture(scope="module")
+def words(tiny, resnet18_weights, tmp_path_factory):
+    """What the command gets besides its folder."""
+    runs = tmp_path_factory.mktemp("advised")
+    data = {"data.num_classes": 3, "data.train_per_class": 10, "data.val_per_class": 10, "data.test_per_class": 10}
+    keys = tiny(backbone__weights=resnet18_weights, runs=runs, trainer__max_epochs=2, **data)
+    return [*keys, f"strategy={','.join(STRATEGIES)}"]
+
+
+@pytest.fixture(scope="module")
+def advised(words, tmp_path_factory):
+    """A race that was interrupted in its third run, and then went on to its end."""
+    out, made = tmp_path_factory.mktemp("advice") / "out", []
+
+    def interrupted(config, folder, **options):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(folder)
+        return train_once(config, folder, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flowers_tl.advising.race.train_once", interrupted)
+        with pytest.raises(SystemExit):
+            main([*words, "budget=10m", f"out={out}"])
+    kept = {folder: (folder / "result.json").read_bytes() for folder in made}
+    main([*words, "budget=10m", f"out={out}"])
+    assert len(kept) == 2
+    # But for a test of what was chosen, the first two runs are as they were.
+    for folder, before in kept.items():
+        assert read_mapping(folder / "result.json")["val"] == json.loads(before)["val"]
+        assert (folder / "history.csv").exists() == bool(json.loads(before)["epochs"])
+    return out
+
+
+def results(out):
+    return {folder.name: read_mapping(folder / "result.json") for folder in sorted((out / "runs").iterdir())}
+
+
+def test_a_race_runs_all_and_tests_what_it_advises(advised):
+    advice = json.loads((advised / "advice.json").read_text())
+    ran = results(advised)
+    assert {name.rpartition("_seed")[0] for name in ran} == {*STRATEGIES}
+    by_val = {one["name"]: np.mean(one["validation"]) for one in advice["candidates"] if not one["left"]}
+    assert advice["use"] == max(by_val, key=by_val.get)
+    assert all("test" in record for name, record in ran.items() if name.startswith(f"{advice['use']}_seed"))
+    assert [one["stage"] for one in advice["stages"]] == ["stem", "layer1", "layer2", "layer3", "layer4", "neck"]
+    assert sum(advice["spent_seconds"].values()) < advice["budget_seconds"]
+    # The final command's own words, and the page.
+    assert advice["command"].startswith(f"python -m flowers_tl.train strategy={advice['use']} ")
+    page = (advised / "advice.html").read_text()
+    assert f"Use {advice['use']}" in page
+    assert page.count("<svg") == 2
+    assert (advised / "report" / "report.html").is_file()
+
+
+def test_val_decides_and_a_run_that_left_is_not_tested(advised):
+    """Decisions read val predictions alone; what was neither chosen nor its rival has no test score."""
+    advice = json.loads((advised / "advice.json").read_text())
+    for one in advice["candidates"]:
+        folders = [advised / "runs" / Path(run).name for run in one["runs"]]
+        for folder, accuracy in zip(folders, one["validation"], strict=True):
+            split = Predictions.read(folder).splits["val"]
+            assert accuracy == pytest.approx((split.logits.argmax(1) == split.labels).mean())
+        if one["left"].startswith("after"):
+            assert not any("test" in read_mapping(folder / "result.json") for folder in folders)
+
+
+def test_the_same_command_again_runs_nothing(advised, words, monkeypatch, capsys):
+    monkeypatch.setattr("flowers_tl.training.run_once.train", lambda *_, **__: pytest.fail("a run was made again"))
+    before = json.loads((advised / "advice.json").read_text())
+    main([*words, "budget=10m", f"out={advised}"])
+    assert json.loads((advised / "advice.json").read_text()) == before
+
+
+def test_another_question_does_not_go_into_the_same_folder(advised, words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words, "matters=3", f"out={advised}"])
+    assert "or the advice on another question: use a new folder with out=DIR." in capsys.readouterr().err
+
+
+def test_compare_takes_the_runs_of_a_race(advised, tmp_path, messages):
+    compare([str(advised), f"out={tmp_path / 'compared'}"])
+    assert (tmp_path / "compared" / "comparison.md").is_file()
+
+
+def test_a_run_that_ends_before_its_test_is_completed_to_the_same_bits(config, tiny, tmp_path):
+    for strategy in ("fine_tuning", "linear_probe"):
+        one = config(tiny(strategy=strategy, runs=tmp_path / strategy))
+        whole = train(one, tmp_path / strategy / "whole")
+        early = train_once(
+            one | {"runs": str(tmp_path / strategy / "early")}, tmp_path / strategy / "early" / "run", tested=False
+        )
+        assert early["status"] == "untested"
+        assert "test" not in early
+        early_val = Predictions.read(tmp_path / strategy / "early" / "run").splits["val"].logits
+        # Asked again, nothing is done; asked for its test, only that is.
+        assert train_once(one | {"runs": str(tmp_path / strategy / "early")}, tmp_path / "other", tested=False) == early
+        later = train_once(one | {"runs": str(tmp_path / strategy / "early")}, tmp_path / strategy / "early" / "run")
+        assert later["status"] == "finished"
+        assert (later["val"], later["test"]) == (whole["val"], whole["test"])
+        both = [Predictions.read(tmp_path / strategy / name).splits for name in ("whole", "early/run")]
+        for split in ("val", "test"):
+            assert np.array_equal(both[0][split].logits, both[1][split].logits)
+        assert np.array_equal(early_val, both[0]["val"].logits)
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("budget=soon", "budget=soon is no time: write 90s, 30m or 1h30m."),
+        ("budget=0m", "is no time"),
+        ("budget=1s", "One pass of the images through resnet18 takes about"),
+        ("matters=-1", "matters=-1.0 must be a difference in points"),
+        ("backbone=[{weights: w}]", "names no backbone"),
+        ("data.val_per_class=1", "3 val images can't decide anything"),
+        ("data.num_classes=1", "class"),
+    ],
+)
+def test_what_can_not_be_decided_is_refused_in_a_sentence(option, sentence, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("flowers_tl.advising.race.seconds_per_image", lambda features: 0.1)
+    with pytest.raises(SystemExit):
+        main(
+            [
+                *(word for word in words if word.partition("=")[0] != option.partition("=")[0]),
+                option,
+                f"out={tmp_path / 'out'}",
+            ]
+        )
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.strip().splitlines()) == 1
