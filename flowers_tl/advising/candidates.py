@@ -1,5 +1,6 @@
 """The candidates of a race: one strategy on one backbone each, with their configs and what became of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,12 +96,10 @@ def list_backbones(text: str | None) -> list[list[str]]:
 
 
 def quoted(value: Any) -> str:
-    """A value as an override has it."""
-    return (
-        QuotedString(value, Quote.single).with_quotes()
-        if isinstance(value, str)
-        else yaml.safe_dump(value).split("\n")[0]
-    )
+    """A value as an override has it: in quotes only where Hydra would not read it as one word."""
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w./@+-]+", value) else QuotedString(value, Quote.single).with_quotes()
+    return yaml.safe_dump(value).split("\n")[0]
 
 
 def list_candidates(
