@@ -4,7 +4,6 @@ It costs one pass of the train and val images, and shows how deep in a network t
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from flowers_tl.data.cached.disk_cache import Writer
-from flowers_tl.models.frozen_prefix import full_fp32
+from flowers_tl.models.frozen_prefix import BATCH, full_fp32
 from flowers_tl.models.linear_probe import descend
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.utils.notes import track
@@ -40,14 +39,19 @@ def pool(x: Tensor) -> Tensor:
     return x.mean(1) if x.ndim == 3 else x
 
 
-def stage_outputs(features: FeatureDataModule, pixels: Tensor) -> Iterator[Tensor]:
+@torch.inference_mode()
+def stage_outputs(features: FeatureDataModule, pixels: Tensor) -> list[Tensor]:
     """The pooled output of each stage before the head for uint8 images (n, 3, side, side), float32 (n, features)."""
-    backbone, start = features.model.backbone, None
-    x = backbone.normalise(pixels.to(features.device)).contiguous()
-    for stop in backbone.stage_names[1:]:
-        x = backbone.run(x, start, stop)
-        start = stop
-        yield pool(x).float()
+    backbone, rows = features.model.backbone.to(memory_format=torch.channels_last), []
+    for few in pixels.split(BATCH[features.device.type]):
+        x, start, row = backbone.normalise(few.to(features.device)), None, []
+        x = x.contiguous(memory_format=torch.channels_last)
+        for stop in backbone.stage_names[1:]:
+            x = backbone.run(x, start, stop)
+            start = stop
+            row.append(pool(x).float())
+        rows.append(row)
+    return [torch.cat(parts) for parts in zip(*rows, strict=True)]
 
 
 @torch.no_grad()
@@ -61,7 +65,7 @@ def pooled_outputs(features: FeatureDataModule, split: str) -> Tensor:
     def build(writer: Writer) -> None:
         for batch in cache.batches(range(len(images)), what):
             with full_fp32():
-                writer.write(torch.cat(list(stage_outputs(features, images.__getitems__(batch)[0])), 1))
+                writer.write(torch.cat(stage_outputs(features, images.__getitems__(batch)[0]), 1))
 
     description = features.describe((split, "centre", "head")) | {"pooled": True}
     entry = cache.get("features", what, description, "prefix", build)
@@ -72,9 +76,9 @@ def pooled_outputs(features: FeatureDataModule, split: str) -> Tensor:
 def seconds_per_image(features: FeatureDataModule, images: int = 32) -> float:
     """Seconds of one image through the network, measured with a few."""
     few = features.images("train", random=False).__getitems__(list(range(min(images, features.data.sizes["train"]))))[0]
-    list(stage_outputs(features, few[:4]))
+    stage_outputs(features, few[:4])
     begun = time.perf_counter()
-    list(stage_outputs(features, few))
+    stage_outputs(features, few)
     return (time.perf_counter() - begun) / len(few)
 
 
