@@ -1,7 +1,7 @@
 """What a run will take: predicted from its FLOPs and from what the runs of the race have taken."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,7 +21,7 @@ class Costs:
 
     def __init__(self) -> None:
         self.rates: dict[str, float] = {}
-        self.flops: dict[str, float] = {}
+        self.flops: dict[str, Flops] = {}
         self.ratios: dict[bool, list[float]] = {kind: [ratio] for kind, ratio in RATIOS.items()}
         self.fixed: list[float] = [0.0]
 
@@ -36,10 +36,14 @@ class Costs:
             return candidate.seconds[-1]
         return max(self.fixed) + self.by_flops(candidate) * max(self.ratios[trains_stages(candidate)])
 
-    def by_flops(self, candidate: Candidate) -> float:
+    def count(self, candidate: Candidate) -> "Flops":
         if candidate.name not in self.flops:
             self.flops[candidate.name] = count_kept_flops(candidate.config, self.classes, self.sizes)
-        return self.flops[candidate.name] / self.rates[candidate.backbone]
+        return self.flops[candidate.name]
+
+    def by_flops(self, candidate: Candidate) -> float:
+        """Seconds of a run without its test, if each FLOP took as long as in one forward pass of the network."""
+        return self.count(candidate).run / self.rates[candidate.backbone]
 
     def learn(self, candidate: Candidate, seconds: Mapping[str, float]) -> None:
         """Take over what a first run took, by phase; later ones find outputs kept."""
@@ -51,10 +55,10 @@ class Costs:
                 kind = trains_stages(candidate)
                 self.ratios[kind] = [*self.ratios[kind][-2:], variable / expected]
 
-    def test(self, candidate: Candidate) -> float:
-        """Seconds of its test: one pass of the images, of which a kept prefix may save a part."""
-        forward = count_flops(candidate.config, self.classes, 0, 0)["forward"]
-        return self.sizes["test"] * forward / self.rates[candidate.backbone]
+    def test(self, candidate: Candidate, seeds: int) -> float:
+        """Seconds of the tests of so many seeds, which share one pass of the images through the frozen prefix."""
+        flops = self.count(candidate)
+        return (flops.test_prefix + seeds * flops.test_behind) / self.rates[candidate.backbone]
 
 
 def trains_stages(candidate: Candidate) -> bool:
@@ -62,8 +66,16 @@ def trains_stages(candidate: Candidate) -> bool:
     return any(row["stage"] != "head" for row in candidate.config["strategy"]["table"])
 
 
-def count_kept_flops(config: dict[str, Any], classes: int, sizes: Mapping[str, int]) -> float:
-    """FLOPs of a run without its test, where the outputs of the frozen prefix are kept: forward and backward, train and val."""
+class Flops(NamedTuple):
+    """FLOPs of a run without its test, and of the test: in the frozen prefix, whose outputs are kept, and behind it."""
+
+    run: float
+    test_prefix: float
+    test_behind: float
+
+
+def count_kept_flops(config: dict[str, Any], classes: int, sizes: Mapping[str, int]) -> Flops:
+    """Count what a run computes where the outputs of its frozen prefix are kept: forward and backward, train and val."""
     with torch.device("meta"):
         model = make_model(config, classes).eval()
         batch = torch.empty(2, 3, config["data"]["image_size"], config["data"]["image_size"])
@@ -85,4 +97,5 @@ def count_kept_flops(config: dict[str, Any], classes: int, sizes: Mapping[str, i
         if epoch < epochs:
             # By the backward pass a trainable layer costs about twice its forward pass more.
             total += sizes["train"] * 3 * behind
-    return total + sum(prefixes[stage] * sizes["val" if view == "val" else "train"] for stage, view in passes)
+    total += sum(prefixes[stage] * sizes["val" if view == "val" else "train"] for stage, view in passes)
+    return Flops(total, sizes["test"] * prefixes[stage], sizes["test"] * (forward - prefixes[stage]))

@@ -144,8 +144,10 @@ class Race:
             )
             ran = [one for one in order if self.attempt(one, seed)]
             if not self.racing:
-                why = "; ".join(f"{one.name}: {one.left}" for one in self.candidates)
-                raise UserError(f"No strategy could be tried ({why}): use a larger budget, or mend what is wrong.")
+                first = order[0]
+                raise UserError(
+                    f"No strategy could be tried ({first.name} is {first.left}): use a larger budget, or mend what is wrong."
+                )
             if not ran or len(self.racing) < 2:
                 break
             self.decide(seed + 1, matters)
@@ -155,9 +157,11 @@ class Race:
     def attempt(self, candidate: Candidate, seed: int) -> bool:
         """Run a candidate with a seed if there is time for it; return whether there is a run."""
         step, predicted = f"{candidate.name}, seed {seed}", self.costs.predict(candidate)
-        if step not in self.spent and predicted + self.reserve(candidate) > self.rest:
+        test = self.costs.test(candidate, seed + 1)
+        if step not in self.spent and predicted + test > self.rest:
             if seed == 0:
-                candidate.left = f"not begun: about {clock(predicted)}, and {clock(self.rest)} were left"
+                needed = f"about {clock(predicted)} and {clock(test)} for the test"
+                candidate.left = f"not begun: it would take {needed}, and {clock(max(0, self.rest))} were left"
                 log.info(f"{candidate.name} is {candidate.left}.")
             return False
         try:
@@ -197,10 +201,6 @@ class Race:
             gc.collect()
         return follow_link(place)
 
-    def reserve(self, candidate: Candidate) -> float:
-        """Seconds that the test at the end needs: of all seeds of this one."""
-        return max(FEWEST_SEEDS, candidate.seeds + 1) * self.costs.test(candidate)
-
     def decide(self, seeds: int, matters: float) -> None:
         """Compare after a round: who can't be better than the leader by what matters leaves."""
         by_name = {one.name: one for one in self.racing}
@@ -224,7 +224,7 @@ class Race:
         for candidate in [self.leader, *(one for one in order if one is not self.leader)]:
             for seed in range(candidate.seeds):
                 step = f"test of {candidate.name}, seed {seed}"
-                if candidate is self.leader or step in self.spent or self.costs.test(candidate) <= self.rest:
+                if candidate is self.leader or step in self.spent or self.costs.test(candidate, 1) <= self.rest:
                     self.make(step, candidate, seed, tested=True)
 
 

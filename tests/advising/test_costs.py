@@ -24,12 +24,16 @@ def costs(candidates):
 
 
 def test_flops_follow_from_passes_and_epochs(candidates):
-    flops = {name: count_kept_flops(one.config, 10, SIZES) for name, one in candidates.items()}
+    counts = {name: count_kept_flops(one.config, 10, SIZES) for name, one in candidates.items()}
+    flops = {name: count.run for name, count in counts.items()}
     whole = 2 * 1_814_000_000
     # The prefix passes val once, and train in four views; all else is the head.
     assert flops["feature_extraction"] == pytest.approx((50 + 4 * 100) * whole, rel=0.01)
     # Each epoch all, forward and backward, and val once more at the end.
     assert flops["full_fine_tuning"] == pytest.approx((8 * 3 * 100 + 9 * 50) * whole, rel=0.01)
+    # The test's pass through the prefix is made once; full_fine_tuning has none.
+    assert counts["feature_extraction"].test_prefix == pytest.approx(200 * whole, rel=0.01)
+    assert counts["full_fine_tuning"][1:] == (0, pytest.approx(200 * whole, rel=0.01))
     assert flops["linear_probe"] < flops["feature_extraction"] < flops["fine_tuning"] < flops["full_fine_tuning"]
 
 
