@@ -23,7 +23,7 @@ def test_a_run_that_ends_well_is_finished(tmp_path):
         assert result(run.folder)["val"] == {"accuracy": 0.5}
     found = result(run.folder)
     assert found["status"] == "finished"
-    assert set(found["seconds"]) == {*PHASES, "total"}
+    assert set(found["seconds"]) == {*PHASES, "total", "cold"}
     assert (run.folder / "config.yaml").read_text() == "seed: 3\n"
 
 
