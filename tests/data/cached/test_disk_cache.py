@@ -62,15 +62,12 @@ def test_an_entry_knows_what_it_and_those_that_it_needs_took(tmp_path, wait, mon
         yield
 
     monkeypatch.setattr(room, "lock_or_wait", waiting)
-    first, second = Cache(tmp_path), Cache(tmp_path)
+    first = Cache(tmp_path)
     costs = keep_two(first, wait).costs
     assert sorted((name.split("-")[0], cost) for name, cost in costs.items()) == [("features", 8), ("images", 4)]
-    assert first.clock.summary() | {"other": 0} == second.clock.summary() | {
-        "prefix": 10,
-        "decode": 6,
-        "total": 16,
-        "cold": 12,
-    }
+    took = first.clock.summary()
+    assert (took["prefix"], took["decode"], took["total"], took["cold"]) == (10, 6, 16, 12)
+    second = Cache(tmp_path)
     assert keep_two(second, wait).costs == costs
     assert second.clock.kept == {"here": 0, **costs}  # which does not open the images
     assert second.clock.summary()["cold"] == 12
