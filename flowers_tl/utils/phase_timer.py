@@ -76,7 +76,7 @@ class PhaseTimer:
     def kept(self) -> dict[str, float | None]:
         """What the cold seconds add to the total: minus those spent ``here`` on entries of the cache, and the cost of each entry."""
         kept = {"here": -sum(self.spent.values()), **self.costs}
-        return {entry: cost and round(cost, 3) for entry, cost in kept.items()}
+        return {entry: cost and round(cost, 3) + 0.0 for entry, cost in kept.items()}
 
     def summary(self) -> dict[str, float]:
         """Seconds so far by phase, ``total``, and, if all costs are known, ``cold``: as if nothing had been kept; to hundredths."""
