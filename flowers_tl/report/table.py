@@ -86,13 +86,7 @@ PARAMETERS = Column(
 SEEDS = Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False)
 # Name in the CSV, place in a run's record, unit of the column, its title and its hint. Shown where a run has it on record.
 MEASURED = (
-    (
-        "training_flops",
-        ("flops", "training"),
-        1e12,
-        "TFLOPs of training",
-        "10¹² operations, as in a loop without cache",
-    ),
+    ("training_flops", ("flops", "training"), 1e12, "TFLOPs of training", "10¹² operations, as without cache"),
     ("forward_flops", ("flops", "forward"), 1e9, "GFLOPs per image", "10⁹ operations of one prediction"),
     ("peak_memory_gb", ("peak_memory_gb",), 1, "peak GPU memory (GB)", "what the tensors of a run took at most"),
 )
