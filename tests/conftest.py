@@ -39,6 +39,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"needs the real data: {' and '.join(missing)} not set"))
 
 
+@pytest.fixture
+def wait(monkeypatch):
+    """Let seconds pass on the clock of runs, which stands still else: a function of their number."""
+    now = [100.0]
+    monkeypatch.setattr("flowers_tl.utils.phase_timer.time.perf_counter", lambda: now[0])
+
+    def passing(seconds: float) -> None:
+        now[0] += seconds
+
+    return passing
+
+
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory) -> Path:
     """Folder in which all tests draw their flowers, each set once."""

@@ -34,9 +34,11 @@ def write_run(
     root=None,
     images=None,
     kept=True,
+    cold=None,
+    measured=None,
     **config,
 ):
-    """Write a run's folder by hand; ``logits`` default to right answers."""
+    """Write a run's folder by hand; ``logits`` default to right answers, ``measured`` is more of its record."""
     folder.mkdir(parents=True)
     logits = logits_of(truth, len(names)) if logits is None else logits
     test = float((logits.argmax(axis=1) == truth).mean()) if test is None else test
@@ -63,8 +65,9 @@ def write_run(
         },
         "val": {"accuracy": val, "loss": 0.4},
         "test": {"accuracy": test, "balanced_accuracy": test, "loss": 0.4},
-        "seconds": {"total": seconds},
+        "seconds": {"total": seconds} | ({} if cold is None else {"cold": cold}),
         "versions": {"torch": "2.11"},
+        **(measured or {}),
     }
     files = [] if root is None else [Path(root, image) for image in images]
     if files and all(file.is_file() for file in files):

@@ -36,6 +36,7 @@ def run_row(label: str, run: Run, summary: ComparisonSummary) -> dict[str, objec
     row |= {f"{split}_{name}": number(value) for split in ("val", "test") for name, value in result[split].items()}
     row |= {"seconds": seconds.get("total", ""), "device": result.get("device", "")}
     row |= {f"{kind}_flops": flops.get(kind, "") for kind in ("forward", "training")}
+    row |= {"cold_seconds": seconds.get("cold", ""), "peak_memory_gb": result.get("peak_memory_gb") or ""}
     words = run.result.get("command")
     command = " ".join(["python -m flowers_tl.train", *words]) if words else ""
     return row | {"command": remove_folders(command, summary.runs)}

@@ -127,7 +127,9 @@ def cautions(summary: ComparisonSummary) -> list[str]:
         sentences += [
             f"{title.capitalize()} alone selects; the test images are only reported. The {title} of the best of many is "
             f"slightly too {'high' if first.metric.sign > 0 else 'low'}, its test accuracy is not.",
-            "Seconds are as recorded: a run that finds images and features in the cache is faster.",
+            "Seconds are those with an empty cache: what a run found in its cache counts as when it was computed."
+            if first.cold
+            else "Seconds are as recorded: a run that finds images and features in the cache is faster.",
         ]
     # A head that was solved has 0 epochs.
     epochs = sorted({int(n) for strategy in summary.strategies for n in strategy.epochs.values if n > 0})

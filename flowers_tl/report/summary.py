@@ -61,6 +61,7 @@ class StrategySummary:
         number: its rank by the metric, from which its colour follows.
         scores: on the test images, by the name of the metric.
         metric: whose value on the val images, ``val``, selects the best.
+        cold: whether ``seconds`` are those with an empty cache, which all runs of the comparison know, or those that passed.
     """
 
     group: RunGroup
@@ -70,6 +71,7 @@ class StrategySummary:
     metric: Metric
     val: Measure
     seconds: Measure
+    cold: bool
     epochs: Measure
     trainable: int
     total: int
@@ -148,12 +150,13 @@ def summarize(
     runs = [run for group in groups for run in group.runs]
     predictions = [one for of_group in loaded for one in of_group]
     validate_same_images(runs, predictions)
+    cold = all(np.isfinite(group.values("seconds", "cold")).all() for group in groups)
     for number, (group, of_group) in enumerate(zip(groups, loaded, strict=True)):
         tests = [one.splits["test"] for one in of_group if one is not None and "test" in one.splits]
         if missing := len(of_group) - len(tests):
             without.append(group.label + (f" ({missing} of {len(of_group)} runs)" if tests else ""))
             tests = []
-        strategies.append(summarize_group(group, number, tests, metric))
+        strategies.append(summarize_group(group, number, tests, metric, cold))
         notes += find_contradictions(strategies[-1])
     if without:
         notes.append(
@@ -163,14 +166,11 @@ def summarize(
         s.label for s in strategies if np.isnan(s.val.mean) and np.isfinite(s.group.values("val", "accuracy")).all()
     ]
     if len(unscored) == len(strategies):
-        raise UserError(
-            f"monitor=val/{metric.name} is not on record, and these runs have no predictions for the val images to compute it: "
-            "choose another monitor."
-        )
+        why = f"monitor=val/{metric.name} is not on record, and these runs have no predictions for the val images"
+        raise UserError(f"{why} to compute it: choose another monitor.")
     if unscored:
-        notes.append(
-            f"Without {strategies[0].val_title}, since predictions for the val images are missing: {', '.join(unscored)}."
-        )
+        why = "since predictions for the val images are missing"
+        notes.append(f"Without {strategies[0].val_title}, {why}: {', '.join(unscored)}.")
     known = [one for one in predictions if one is not None]
     tested = [one.splits["test"] for one in known if "test" in one.splits]
     return ComparisonSummary(
@@ -181,7 +181,9 @@ def summarize(
     )
 
 
-def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictions], metric: Metric) -> StrategySummary:
+def summarize_group(
+    group: RunGroup, number: int, tests: Sequence[SplitPredictions], metric: Metric, cold: bool
+) -> StrategySummary:
     """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
     first = group.runs[0].result
     measures = {metric.name: Measure(group.values("test", metric.name)) for metric in compared_metrics()}
@@ -198,7 +200,8 @@ def summarize_group(group: RunGroup, number: int, tests: Sequence[SplitPredictio
         measures,
         metric,
         val=Measure(group.val_scores(metric)),
-        seconds=Measure(group.values("seconds", "total")),
+        seconds=Measure(group.values("seconds", "cold" if cold else "total")),
+        cold=cold,
         epochs=Measure(group.values("epochs")),
         trainable=first["parameters"]["trainable"],
         total=first["parameters"]["total"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -67,18 +68,27 @@ def epochs(measure: Measure) -> Cell:
     return Cell(mean_and_spread(measure.values[:1] if same else measure.values, 0 if same else 1), measure.mean)
 
 
+def recorded(strategy: StrategySummary, path: Sequence[str], unit: float) -> Cell:
+    """A number in the records of the runs, mean over the seeds, with three digits at least."""
+    value = strategy.group.values(*path).mean() / unit
+    return Cell("-" if np.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}", value)
+
+
 def train_images(count: int | None) -> Cell:
     return Cell("-" if count is None else f"{count:,}", count)
 
 
-LAST = (
-    Column(
-        "trainable parameters",
-        lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
-        hint="and their share of all parameters",
-    ),
-    Column("seconds per run", lambda s: seconds_per_run(s.seconds), hint="wall-clock time, test included, as recorded"),
-    Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False),
+PARAMETERS = Column(
+    "trainable parameters",
+    lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
+    hint="and their share of all parameters",
+)
+SEEDS = Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False)
+# Name in the CSV, place in a run's record, unit of the column, its title and its hint. Shown where a run has it on record.
+MEASURED = (
+    ("training_flops", ("flops", "training"), 1e12, "TFLOPs of training", "10¹² operations, as without cache"),
+    ("forward_flops", ("flops", "forward"), 1e9, "GFLOPs per image", "10⁹ operations of one prediction"),
+    ("peak_memory_gb", ("peak_memory_gb",), 1, "peak GPU memory (GB)", "what the tensors of a run took at most"),
 )
 # Shown only where the groups differ in it.
 OPTIONAL = (
@@ -98,7 +108,13 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
         hint="the strategy is selected by this column",
     )
     strategy = Column("strategy", lambda s: Cell(s.label), number=False)
-    return [strategy, selected, *map(metric_column, compared_metrics()), *LAST, *optional]
+    time = f"wall-clock time, test included, {'with an empty cache' if first.cold else 'as recorded'}"
+    costs = [PARAMETERS, Column("seconds per run", lambda s: seconds_per_run(s.seconds), hint=time)]
+    for _, path, unit, title, hint in MEASURED:
+        column = Column(title, partial(recorded, path=path, unit=unit), hint=hint)
+        if any(column.cell(strategy).sort_key for strategy in summary.strategies):
+            costs.append(column)
+    return [strategy, selected, *map(metric_column, compared_metrics()), *costs, SEEDS, *optional]
 
 
 def describe_intervals(summary: ComparisonSummary) -> str:
@@ -141,6 +157,8 @@ def csv_row(
         row |= {f"{name}_mean": number(measure.mean), f"{name}_sd": number(measure.spread)}
         if name in ("accuracy", "balanced", "top5"):
             row |= limits(name, measure.interval)
+    row["seconds_with"] = "empty cache" if strategy.cold else "as recorded"
+    row |= {name: number(strategy.group.values(*path).mean()) for name, path, *_ in MEASURED}
     interval = difference.interval if difference else None
     row["best_minus_this"] = number(interval.value) if interval else ""
     row |= limits("best_minus_this", interval)

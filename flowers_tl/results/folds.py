@@ -95,7 +95,11 @@ def join_runs(parts: Sequence[Run]) -> JoinedRun:
         "data": first.result.get("data", {}) | data,
         "seconds": total([one.get("seconds") or {} for one in results]),
         "flops": total([one.get("flops") or {} for one in results]),
+        "peak_memory_gb": float(np.max(np.array([one.get("peak_memory_gb") for one in results], dtype=float))),
     }
+    # Each fold has the same network, and an image is predicted once.
+    if "forward" in result["flops"]:
+        result["flops"]["forward"] = first.result["flops"]["forward"]
     if protocol:
         result["protocol"] = protocol
     epochs = min(len(part.history.get("epoch", ())) for part in parts)

@@ -20,7 +20,7 @@ from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps, format_csv, lacks_room, named_if_unwritable
 from flowers_tl.utils.interruption import last_words
-from flowers_tl.utils.phase_timer import PHASES, PhaseTimer
+from flowers_tl.utils.phase_timer import PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
@@ -93,8 +93,8 @@ class RunFolder:
             if (file := self.continues / "result.json").is_file():
                 earlier = read_mapping(file, KINDS)
                 self.result |= {key: earlier[key] for key in ("solved_head", "command") if key in earlier}
-                for phase in PHASES:
-                    self.clock.seconds[phase] += earlier.get("seconds", {}).get(phase, 0.0)
+                # A part that an earlier version has made does not say what the cache gave it.
+                self.clock.go_on(earlier.get("seconds", {}), earlier.get("kept") or {"an earlier version": None})
             if (file := self.continues / "history.csv").is_file():
                 for cells in csv.DictReader(read_text(file).splitlines()):
                     counts = {name: int(cells[name]) for name in ("epoch", "step")}
@@ -157,7 +157,7 @@ class RunFolder:
 
     def write(self) -> None:
         """Write ``result.json`` as far as it is known: also how long it took so far, for a run that goes on with this one."""
-        self.result["seconds"] = self.clock.summary()
+        self.result |= {"seconds": self.clock.summary(), "kept": self.clock.kept}
         self._replace("result.json", dumps(self.result, indent=2) + "\n")
 
     def append_history(self, row: Mapping[str, float]) -> None:

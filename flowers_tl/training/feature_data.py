@@ -23,6 +23,7 @@ from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.data.transforms import ARTICLE, FLIPPED_AXES
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint_stages
+from flowers_tl.utils.notes import track
 
 # An epoch whose crops and flips are shown, or `centre` and its mirror images: a key of FLIPPED_AXES.
 CropView = int | str
@@ -130,9 +131,10 @@ class FeatureDataModule(LightningDataModule):
 
             def build(writer: Writer) -> None:
                 images = self.images(split, random)
+                writer.needed |= images.images.costs
                 keys: list[Key] = [(view, k) if random else k for k in range(len(images))]
-                for batch in self.data.cache.batches(keys, what):
-                    pixels, _ = images.__getitems__(batch)
+                for start in track(range(0, len(keys), 64), what, self.data.cache.progress):
+                    pixels, _ = images.__getitems__(keys[start : start + 64])
                     writer.write(self.prefix(stage)(pixels if random else pixels.flip(FLIPPED_AXES[view])))
 
             entry = self.data.cache.get("features", what, self.describe(key), "prefix", build)

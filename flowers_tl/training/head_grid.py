@@ -38,7 +38,7 @@ from flowers_tl.training.trainer import lightning_quieted, make_trainer
 from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import log, track
-from flowers_tl.utils.phase_timer import PHASES
+from flowers_tl.utils.phase_timer import PhaseTimer
 
 # Images at a time: a product with all of them would need the features twice.
 EVALUATED = 256
@@ -78,14 +78,13 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
             "proof": None
         }
         heads_of = {"run": run.result["id"], "together": len(heads), "shared_views": config["heads"]["seeds"] > 1}
-        seconds = {phase: run.clock.elapsed(phase) / len(heads) for phase in PHASES}
         for number, head in enumerate(heads):
             head.result |= describe_run(head.config, model, data, run_data) | shared | {"heads_of": heads_of}
             if model.groups:
                 head.result["learning_rates"] = {model.groups[0].name: head.config["strategy"]["table"][0]["lr"]}
             if head in unfinished:
                 measured = {split: values[number] for split, values in logits.items()}
-                record(head, run.folder / head.name, seconds, stack.state(number), measured, data)
+                record(head, run.folder / head.name, run.clock, len(heads), stack.state(number), measured, data)
         run.update({"heads": [head.name for head in heads]})
         good = [head for head in heads if head.diverged is None]
         if not good:
@@ -215,7 +214,8 @@ def evaluate(
 def record(
     head: Head,
     folder: Path,
-    seconds: dict[str, float],
+    whole: PhaseTimer,
+    of: int,
     state: dict[str, Tensor],
     logits: Mapping[str, np.ndarray],
     data: ImageDataModule,
@@ -225,14 +225,14 @@ def record(
     Args:
         head: with its history and results.
         folder: of this head.
-        seconds: its equal part of all heads' seconds, by phase.
+        whole, of: the seconds of all heads, of which it has an equal part, and their number.
         state: its weights by their names in the network.
         logits: (n, classes) by split.
         data: on which they were measured.
     """
     folder = RunFolder(folder, yaml.safe_dump(head.config, sort_keys=False))
     with suppress(Diverged), loggers_finished(), folder as run, run.clock.stopped():
-        run.clock.seconds = dict(seconds)
+        run.clock.take_part(whole, of)
         run.update(head.result)
         loggers = make_loggers(head.config, run)
         for row in head.history:

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 
 # What says when and where a run was made, but not what came out of it. No code reads the score of the last epoch there.
 VOLATILE = {
-    "seconds", "root", "dirpath", "best_model_path", "kth_best_model_path", "best_k_models", "last_model_path", "runs", "dir",
+    "seconds", "kept", "root", "dirpath", "best_model_path", "kth_best_model_path", "best_k_models", "last_model_path", "runs", "dir",
     "ckpt_path", "current_score", "num_workers",
 }  # fmt: skip
 

@@ -26,7 +26,13 @@ def files(run, groups, tmp_path):
         run(f"other{seed}", strategy="a_b & 50% {c}", seed=seed, val=0.5, logits=logits_of(WRONG), **config)
         result = json.loads((best / "result.json").read_text())
         words = ["strategy=gradual_unfreezing", "data.root=/home/me/my photos", f"seed={seed}"]
-        result |= {"command": words, "device": "cpu", "flops": {"forward": 10, "training": 2_000_000}}
+        result |= {
+            "command": words,
+            "device": "cpu",
+            "flops": {"forward": 10, "training": 2_000_000},
+            "peak_memory_gb": 1.5,
+        }
+        result["seconds"]["cold"] = 30.0
         (best / "result.json").write_text(json.dumps(result))
     write_report(summarize(groups()), tmp_path / "report")
     assert {file.name for file in (tmp_path / "report").iterdir()} == set(FILES)
@@ -68,7 +74,9 @@ def test_by_run_there_are_scores_seconds_and_flops(files):
     assert (first["strategy"], first["seed"], second["seed"]) == ("gradual_unfreezing", "0", "1")
     assert (second["val_accuracy"], second["test_accuracy"], second["seconds"]) == ("0.91", "1.0", "20.0")
     assert (first["forward_flops"], first["training_flops"], first["device"]) == ("10", "2000000", "cpu")
+    assert (first["cold_seconds"], first["peak_memory_gb"]) == ("30.0", "1.5")
     assert (third["training_flops"], third["test_accuracy"]) == ("", "0.0")
+    assert (third["cold_seconds"], third["peak_memory_gb"]) == ("", "")
 
 
 def test_by_class_there_are_images_and_accuracy_over_seeds(run, groups, tmp_path):

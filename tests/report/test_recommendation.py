@@ -80,3 +80,38 @@ def test_unlike_numbers_of_training_images_are_advised_apart(run, report, tmp_pa
     assert "one data.limit=60 is the only one" in advice
     assert "differ in more than their strategy" in markdown
     assert rows(section(page, "table"))[0][-1] == "60"
+
+
+def test_cold_seconds_advise_where_all_runs_have_them_and_else_none(run, report, tmp_path):
+    """Which of two strategies is dear depends on who has found its features in the cache."""
+    truth = {"truth": np.repeat(np.arange(3), 10), "names": NAMES}
+    run("a0", strategy="dear", seed=0, val=0.9, seconds=5, cold=50, **truth)
+    run("a1", strategy="dear", seed=1, val=0.9, seconds=15, cold=60, **truth)
+    run("b", strategy="cheap", val=0.8, seconds=20, cold=30, **truth)
+    page, markdown, table = report()
+    assert "from 30 s per run cheap" in words(section(page, "recommendation"))
+    assert "cheap takes 30 s per run, dear 55 s." in markdown
+    assert 'title="wall-clock time, test included, with an empty cache"' in page
+    assert [row[10] for row in rows(section(page, "table"))] == ["55 ± 7", "30"]
+    assert [(row["seconds_mean"], row["seconds_with"]) for row in table] == [
+        ("55.0", "empty cache"),
+        ("30.0", "empty cache"),
+    ]
+    assert [line.split("&")[-1].strip() for line in tex_rows(tmp_path)] == [r"0.03 \\", r"0.01 \\"]
+    assert "Seconds are those with an empty cache" in page
+    assert "Seconds are as recorded" not in page + markdown
+    # One run without them: those of no run.
+    run("c", strategy="other", val=0.1, seconds=70, **truth)
+    page, markdown, table = report()
+    assert "from 10 s per run dear" in words(section(page, "recommendation"))
+    assert 'title="wall-clock time, test included, as recorded"' in page
+    assert [row["seconds_mean"] for row in table] == ["10.0", "20.0", "70.0"]
+    assert {row["seconds_with"] for row in table} == {"as recorded"}
+    assert "Seconds are as recorded" in page
+    assert "empty cache" not in page + markdown + (tmp_path / "report" / "report.tex").read_text()
+
+
+def tex_rows(folder):
+    text = (folder / "report" / "report.tex").read_text()
+    assert "hours are of all seeds, each with an empty cache." in text
+    return text.split("\\midrule\n")[1].split("\\bottomrule")[0].strip().splitlines()

@@ -15,6 +15,8 @@ from flowers_tl.results.load_runs import find_runs, group_runs
 pytestmark = pytest.mark.slow
 NAMES = [f"species {k}" for k in range(12)]
 LONG = "fine_tuning" + "_of_a_long_name" * 4
+# All columns that a table may have.
+MEASURED = {"flops": {"forward": 3_640_000_000, "training": 1_234_567_000_000_000}, "peak_memory_gb": 12.345}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def page(tmp_path_factory):
             logits[np.arange(120), truth] += skill
             write_run(
                 folder / "runs" / f"{strategy}{seed}", strategy, seed, skill / 4, None, truth, NAMES, logits,
-                trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, images,
+                trainable, 10 * skill, 0 if strategy == "linear_probe" else 3, folder, images, measured=MEASURED,
             )  # fmt: skip
     return write_report(summarize(group_runs(find_runs([folder / "runs"])[0])[0]), folder / "report")
 
@@ -231,7 +233,7 @@ def written(tmp_path_factory):
                     logits = 3 * np.eye(classes, dtype=np.float32)[answers]
                     write_run(
                         folder / "runs" / f"{k}_{seed}", strategy, seed, 0.9 - k / 50, None, truth, names, logits,
-                        900 + k, 10 + k, 3 + k % 2,
+                        900 + k, 10 + k, 3 + k % 2, measured=MEASURED if long else None,
                     )  # fmt: skip
             groups = group_runs(find_runs([folder / "runs"])[0])[0]
             pages[key] = write_report(summarize(groups), folder / "report")

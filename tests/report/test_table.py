@@ -57,3 +57,20 @@ def test_unlike_epochs_have_a_column_and_a_word(run, report):
     assert [row[-1] for row in rows(section(page, "table"))] == ["3.5 ± 0.7", "5", "0"]
     assert [row["epochs"] for row in table] == ["3.5", "5.0", "0.0"]
     assert "The runs had different numbers of epochs (3, 4, 5)" in page
+
+
+def test_flops_and_memory_stand_beside_the_seconds_where_a_run_has_them(run, report):
+    run("a", seed=0, measured={"flops": {"forward": 3_640_000_000, "training": 10**15}, "peak_memory_gb": None})
+    run("b", seed=1, measured={"flops": {"forward": 3_640_000_000, "training": 2 * 10**15}, "peak_memory_gb": None})
+    run("c", strategy="other", val=0.5)
+    page, markdown, table = report()
+    header = re.findall(r"<button[^>]*>(.*?)</button>", section(page, "table"))
+    assert header[10:14] == ["seconds per run", "TFLOPs of training", "GFLOPs per image", "seeds"]
+    assert [row[11:13] for row in rows(section(page, "table"))] == [["1,500", "3.64"], ["-", "-"]]
+    assert "TFLOPs of training" in markdown
+    assert [(row["training_flops"], row["forward_flops"], row["peak_memory_gb"]) for row in table] == [
+        ("1500000000000000.0", "3640000000.0", ""),
+        ("", "", ""),
+    ]
+    run("d", strategy="third", val=0.4, measured={"peak_memory_gb": 1.5})
+    assert rows(section(report()[0], "table"))[2][11:14] == ["-", "-", "1.5"]

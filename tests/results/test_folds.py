@@ -30,6 +30,7 @@ def folds(write, tmp_path):
                 result["data"] = {"train": 4, "val": 2, "test": len(images)}
                 splits = {split: f"{split}{fold}" for split in ("train", "val", "test")}
                 result |= {"protocol": {"name": "official", "metric": "m", "splits": splits}, "seconds": {"total": 2.0}}
+                result |= {"flops": {"forward": 5, "training": 7 + fold}, "peak_memory_gb": 1.0 + fold}
                 (folder / "result.json").write_text(json.dumps(result))
                 labels = np.array([ord(name) % 2 for name in images])
                 logits = np.eye(2)[np.where(np.arange(len(images)) < right[fold], labels, 1 - labels)] * 9
@@ -53,6 +54,10 @@ def test_folds_become_one_run_of_all_images(folds):
         assert strategy.group.values("test", "accuracy").tolist() == pytest.approx([sum(right) / 6] * 2)
         assert strategy.val.values.tolist() == pytest.approx([0.7] * 2)
         assert strategy.seconds.values.tolist() == [6.0] * 2
+        # The same network in each fold, trained three times, one after the other.
+        for name, value in (("forward", 5), ("training", 7 + 8 + 9)):
+            assert strategy.group.values("flops", name).tolist() == [value] * 2
+        assert strategy.group.values("peak_memory_gb").tolist() == [3.0] * 2
         of_image = dict(
             zip("daebfc", [k < n for n, of in zip(right, IMAGES, strict=True) for k in range(len(of))], strict=True)
         )

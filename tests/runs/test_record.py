@@ -23,7 +23,7 @@ def test_a_run_that_ends_well_is_finished(tmp_path):
         assert result(run.folder)["val"] == {"accuracy": 0.5}
     found = result(run.folder)
     assert found["status"] == "finished"
-    assert set(found["seconds"]) == {*PHASES, "total"}
+    assert set(found["seconds"]) == {*PHASES, "total", "cold"}
     assert (run.folder / "config.yaml").read_text() == "seed: 3\n"
 
 
@@ -115,3 +115,15 @@ def test_a_run_that_goes_on_counts_what_it_took_before(tmp_path):
     seconds = result(tmp_path)["seconds"]
     assert (seconds["prefix"], seconds["fit"]) == (30, 40)
     assert seconds["total"] == pytest.approx(70, abs=1)
+
+
+def test_a_run_that_an_earlier_version_began_has_no_cold_seconds(tmp_path):
+    with RunFolder(tmp_path, "") as run:
+        run.clock.use({"images": 5.0})
+    earlier = result(tmp_path)
+    assert earlier["seconds"]["cold"] >= 5
+    (tmp_path / "result.json").write_text(json.dumps({key: earlier[key] for key in ("status", "seconds")}))
+    for _ in range(2):
+        with RunFolder(tmp_path, "", continues=tmp_path):
+            pass
+        assert "cold" not in result(tmp_path)["seconds"]

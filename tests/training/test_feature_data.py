@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from flowers_tl.data.cached import content_hash, decoded_images
 from flowers_tl.data.cached.disk_cache import entries
 from flowers_tl.training import feature_data as room
 from flowers_tl.training.run import train
@@ -99,6 +100,63 @@ def test_a_second_run_computes_nothing_and_gives_the_same(run, passes):
     assert same(first, second)
     assert first_result["test"] == second_result["test"]
     assert second_result["seconds"]["prefix"] == 0 == second_result["seconds"]["decode"]
+
+
+@pytest.fixture
+def counted(monkeypatch, wait):
+    """A clock on which only what is kept takes time: 3 s to decode an image, 1 s to hash one, 5 s a pass of a prefix."""
+    decode_all, hash_unknown, call = (
+        decoded_images.decode_all,
+        content_hash.hash_unknown,
+        room.FrozenPrefix.__call__,
+    )
+
+    def decoding(*arguments):
+        for image in decode_all(*arguments):
+            wait(3)
+            yield image
+
+    def hashing(files, states, known, *arguments):
+        wait(len({*states} - known.keys()))
+        return hash_unknown(files, states, known, *arguments)
+
+    def passing(self, images):
+        wait(5)
+        return call(self, images)
+
+    monkeypatch.setattr(decoded_images, "decode_all", decoding)
+    monkeypatch.setattr(content_hash, "hash_unknown", hashing)
+    monkeypatch.setattr(room.FrozenPrefix, "__call__", passing)
+
+
+def test_cold_seconds_do_not_depend_on_who_has_filled_the_cache(run, counted, monkeypatch):
+    keys = {"backbone": "mobilenet_v2", "trainer__max_epochs": 1}
+    alone, _ = run("alone", "empty", strategy="fine_tuning", **keys)
+    # 27 images, and the prefix over a view of train, over val and test.
+    assert alone["seconds"]["total"] == alone["seconds"]["cold"] == 27 * (3 + 1) + 3 * 5
+    # Other features of the same images, so that these are found and the features are not.
+    run("other", strategy="feature_extraction", **keys)
+    beside, _ = run("beside", strategy="fine_tuning", **keys)
+    again, _ = run("again", strategy="fine_tuning", **keys)
+    assert (beside["seconds"]["total"], again["seconds"]["total"]) == (3 * 5, 0)
+    assert beside["seconds"]["cold"] == again["seconds"]["cold"] == alone["seconds"]["cold"]
+    costs = [{name: cost for name, cost in one["kept"].items() if name != "here"} for one in (alone, beside, again)]
+    assert costs[0] == costs[1] == costs[2]
+    assert len(costs[0]) == 3 + 2 + 3
+    # A run that stops before its test and goes on counts what both parts have used once.
+    with monkeypatch.context() as patch:
+        patch.setattr("flowers_tl.training.run.test", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("stopped", "new", strategy="fine_tuning", **keys)
+    stopped, _ = run("stopped", "new", strategy="fine_tuning", ckpt_path="last", **keys)
+    assert stopped["seconds"]["total"] == stopped["seconds"]["cold"] == alone["seconds"]["cold"]
+    assert {name: cost for name, cost in stopped["kept"].items() if name != "here"} == costs[0]
+
+
+def test_without_a_cache_the_cold_seconds_are_the_total(run, wait):
+    result, _ = run("one", cache__enabled="false", trainer__max_epochs=1)
+    assert result["kept"] == {"here": 0}
+    assert result["seconds"]["cold"] == result["seconds"]["total"]
 
 
 def test_jobs_share_what_they_can(run, passes):

@@ -114,10 +114,15 @@ def test_every_head_is_a_row_of_the_comparison(small, weights, tmp_path):
     assert {json.dumps(run.result["prefix"]) for run in runs} == {json.dumps(runs[0].result["prefix"])}
     assert max(run.result["val"]["accuracy"] for run in runs) == found["val"]["accuracy"]
     whole = json.loads((tmp_path / "heads" / "result.json").read_text())["seconds"]
-    for phase in ("fit", "prefix", "total"):
+    for phase in ("fit", "prefix", "total", "cold"):
         equal = {run.result["seconds"][phase] for run in runs}
         assert len(equal) == 1
         assert 6 * equal.pop() <= whole[phase] + 0.1  # the records are written after the parts are known
+    # Equal parts of what all took without the cache: those of the entries too.
+    kept = json.loads((tmp_path / "heads" / "result.json").read_text())["kept"]
+    for run in runs:
+        assert run.result["kept"].keys() == kept.keys()
+        assert all(6 * cost == pytest.approx(kept[name], abs=0.01) for name, cost in run.result["kept"].items())
     assert sum(run.result["seconds"]["fit"] for run in runs) == pytest.approx(whole["fit"], abs=0.1)
     assert list((tmp_path / "heads" / found["best_head"]).glob("events.out.tfevents*"))
     record = json.loads((tmp_path / "heads" / "result.json").read_text())

@@ -4,7 +4,7 @@ import pytest
 
 from flowers_tl.cache import main as cache_command
 from flowers_tl.data.cached.disk_cache import Cache
-from flowers_tl.utils.notes import log_table
+from flowers_tl.utils.notes import log_table, track
 
 NAMES = ["rose [wild]", "rose [/b]", "w[v1].pth", "[bold]", "rose :rose:", "[link=a]b"]
 
@@ -21,7 +21,7 @@ def test_the_cache_shows_names_as_they_are(capsys, tmp_path, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "200")
 
     store = Cache(tmp_path / name.replace("/", ""), progress=True)
-    store.get("pictures", name, {"a": 1}, "decode", lambda writer: list(store.batches([1], name)))
+    store.get("pictures", name, {"a": 1}, "decode", lambda writer: list(track([1], name, store.progress)))
     cache_command([f"dir={store.folder}"])
     # A title that is wider than its table is wrapped.
     shown = " ".join(capsys.readouterr().out.split())

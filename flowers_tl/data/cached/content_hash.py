@@ -24,7 +24,7 @@ from flowers_tl.utils.threads import map_on_all_cores
 
 State = tuple[int, ...]
 
-# The hashes that this process knows.
+# The hashes that this process knows without a cache.
 _known: dict[State, bytes] = {}
 
 
@@ -44,28 +44,34 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
         UserError: if a file can't be read.
     """
     states = [file_state(file) for file in files]
-    if cache is not None and not _known.keys() >= set(states):
+    # Each cache has its own: to take the hashes that another run has computed would hide what they cost.
+    known = _known if cache is None else cache.hashes
+    if cache is not None and not known.keys() >= set(states):
         what = f"hashes of {len(files):,} images' files"
 
         def build(writer: Writer) -> None:
-            for content in hash_unknown(files, states, what, cache.progress):
+            for content in hash_unknown(files, states, known, what, cache.progress):
                 writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
         stamp = hashlib.sha256(repr(states).encode()).hexdigest()
         entry = cache.get("contents", what, {"files": stamp, "hash": "sha256"}, "decode", build)
         rows = entry.tensor(torch.uint8).view(len(files), -1).numpy()
-        _known.update(zip(states, (row.tobytes() for row in rows), strict=True))
-    return hash_unknown(files, states)
+        known.update(zip(states, (row.tobytes() for row in rows), strict=True))
+    return hash_unknown(files, states, known)
 
 
 def hash_unknown(
-    files: Sequence[Path], states: Sequence[State], title: str = "", progress: bool = False
+    files: Sequence[Path],
+    states: Sequence[State],
+    known: dict[State, bytes],
+    title: str = "",
+    progress: bool = False,
 ) -> list[bytes]:
-    """SHA-256 of the files, of which those that are not known are read, with a progress bar if it is wanted."""
-    unknown = {state: file for state, file in zip(states, files, strict=True) if state not in _known}
+    """SHA-256 of the files, of which those that are not ``known`` are read, with a progress bar if it is wanted."""
+    unknown = {state: file for state, file in zip(states, files, strict=True) if state not in known}
     hashes = map_on_all_cores(hash_file, track(list(unknown.values()), title, progress))
-    _known.update(zip(unknown, hashes, strict=True))
-    return [_known[state] for state in states]
+    known.update(zip(unknown, hashes, strict=True))
+    return [known[state] for state in states]
 
 
 def hash_file(file: Path) -> bytes:

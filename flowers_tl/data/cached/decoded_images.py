@@ -37,6 +37,7 @@ class DecodedImages:
         value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
         mapped: the file that ``kept`` lies in, where it is one.
         how: they are resized.
+        costs: of ``kept``, see :class:`flowers_tl.data.cached.disk_cache.Entry`.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class DecodedImages:
         value_range: Limits = None,
         mapped: Path | None = None,
         how: Preprocessing = ARTICLE,
+        costs: Mapping[str, float | None] | None = None,
     ) -> None:
         self.files, self.short_side, self.kept, self.value_range = files, short_side, kept, value_range
-        self.mapped, self.how = mapped, how
+        self.mapped, self.how, self.costs = mapped, how, costs or {}
 
     # Mapped memory can't be handed to a worker process that was not forked: that one maps the file itself.
     def __getstate__(self) -> dict[str, Any]:
@@ -85,14 +87,16 @@ class DecodedImages:
         if self.kept is None:
             return DecodedImages(files, self.short_side, value_range=self.value_range, how=self.how)
         kept = dict(zip(self.files, self.kept, strict=True))
-        return DecodedImages(files, self.short_side, [kept[file] for file in files], self.value_range, self.mapped)
+        images = [kept[file] for file in files]
+        return DecodedImages(files, self.short_side, images, self.value_range, self.mapped, costs=self.costs)
 
     def to(self, device: torch.device) -> "DecodedImages":
         """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
         if self.kept is None or not has_room(device, sum(image.numel() for image in self.kept)):
             return self
         flat = torch.cat([image.flatten() for image in self.kept]).to(device)
-        return DecodedImages(self.files, self.short_side, split_rows(flat, [image.shape for image in self.kept]))
+        rows = split_rows(flat, [image.shape for image in self.kept])
+        return DecodedImages(self.files, self.short_side, rows, costs=self.costs)
 
     @property
     def undecodable(self) -> list[Path]:
@@ -150,7 +154,8 @@ def open_images(
         log_note(f"The system ended a process that decodes images ({first_line(error)}); threads decode them now.")
         entry = cache.get("pictures", what, description, "decode", partial(build, in_processes=False))
     mapped = cache.path("pictures", description) / "data.bin"
-    images = DecodedImages(files, side, split_rows(entry.tensor(torch.uint8), entry.shapes), value_range, mapped)
+    rows = split_rows(entry.tensor(torch.uint8), entry.shapes)
+    images = DecodedImages(files, side, rows, value_range, mapped, costs=entry.costs)
     # A lenient run may have kept them.
     if images.undecodable and not lenient:
         read_image(images.undecodable[0], value_range=value_range)

@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import lock_or_wait
-from flowers_tl.utils.notes import log_note, track
+from flowers_tl.utils.notes import log_note
 from flowers_tl.utils.phase_timer import PhaseTimer
 
 # Part of every key: a change of what is written makes new entries.
@@ -48,11 +48,12 @@ def default_folder() -> Path:
 
 
 class Writer:
-    """Writes an entry's rows as they are computed, counts their bytes and computes their checksum."""
+    """Writes an entry's rows as they are computed, with their checksum; ``needed``: the costs of entries that they come from."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.bytes, self.checksum = file, 0, 0
         self.shapes: list[list[int]] = []
+        self.needed: dict[str, float | None] = {}
 
     def write(self, row: Tensor) -> None:
         """Append one row; rows may have unlike shapes."""
@@ -64,10 +65,12 @@ class Writer:
 
 
 class Entry:
-    """A complete entry: its rows, mapped from the file."""
+    """A complete entry: its rows, mapped from the file, and by name the costs of it and of entries that it was built from."""
 
     def __init__(self, file: Path, meta: Mapping[str, Any]) -> None:
         self.shapes: list[list[int]] = meta["shapes"]
+        # Earlier versions recorded none.
+        self.costs: dict[str, float | None] = meta.get("seconds", {file.parent.name: None})
         size = meta["bytes"]
         # Mapped at once: another process may remove the file to make room, and what is mapped stays. Nothing can't be mapped.
         self.bytes = torch.from_file(str(file), size=size, dtype=torch.uint8) if size else torch.empty(0).byte()
@@ -85,19 +88,15 @@ class Cache:
         max_gb: bound in gigabytes (10**9 bytes).
         progress: show bars while something is built.
 
-    Its ``clock`` counts the time of building under the phase that it is for.
+    Its ``clock`` counts the time of building under the phase that it is for, and knows the cost of each entry that is used.
     """
 
     def __init__(self, folder: str | Path | None = None, max_gb: float = 20.0, progress: bool = False) -> None:
         self.folder, self.max_bytes, self.progress = Path(folder or default_folder()), max_gb * 1e9, progress
         self.clock = PhaseTimer()
-        # Entries that this process uses, and their bytes.
+        # What this process uses: entries with their bytes, and hashes of files by the files' states.
         self.used: dict[Path, int] = {}
-
-    def batches(self, items: Sequence[Any], title: str) -> Iterable[Sequence[Any]]:
-        """The items, 64 at a time, with a progress bar while they are taken."""
-        batches = [items[start : start + 64] for start in range(0, len(items), 64)]
-        return track(batches, title, self.progress)
+        self.hashes: dict[tuple[int, ...], bytes] = {}
 
     def fits(self, size: float) -> bool:
         """Say whether an entry of ``size`` bytes may be kept, beside those that this process uses."""
@@ -126,12 +125,13 @@ class Cache:
             UserError: if the folder can't be written, or the disk is full.
         """
         folder = self.path(kind, description)
-        entry = self._open(folder, report=False)
+        with self.clock.timed(entry=folder.name):
+            entry = self._open(folder, report=False)
         try:
             if entry is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 waits = f"Waiting for another process that writes {folder}."
-                with self.clock.timed(phase), lock_or_wait(self.folder / f".{folder.name}.lock", waits):
+                with self.clock.timed(phase, folder.name), lock_or_wait(self.folder / f".{folder.name}.lock", waits):
                     entry = self._open(folder) or self._build(folder, what, dict(description), build)
         except OSError as error:
             raise UserError(
@@ -139,20 +139,22 @@ class Cache:
                 "cache.dir=DIR, or turn the cache off with cache.enabled=false."
             ) from error
         self.used[folder] = entry.bytes.nbytes
+        self.clock.use(entry.costs)
         self._make_room()
         return entry
 
     def _build(self, folder: Path, what: str, description: dict[str, Any], build: Callable[[Writer], None]) -> Entry:
-        # What a killed process left beside is half an entry. Both names hold a hash of the description, which nobody else
-        # gives a folder, and the entry's lock is held.
+        # A killed process left half an entry. Nobody else's folder has a hash in its name, and the entry's lock is held.
         beside = self.folder / f"{BUILDING}{folder.name}"
         for leftover in (beside, folder):
             shutil.rmtree(leftover, ignore_errors=True)
         beside.mkdir()
+        begun = self.clock.spent_on(folder.name)
         try:
             with open(beside / "data.bin", "wb") as file:
                 build(writer := Writer(file))
             meta = {"what": what, "made_from": description, "bytes": writer.bytes, "shapes": writer.shapes}
+            meta["seconds"] = {folder.name: round(self.clock.spent_on(folder.name) - begun, 3), **writer.needed}
             text = json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)})
             (beside / "meta.json").write_text(text, encoding="utf-8")
             entry = Entry(beside / "data.bin", meta)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,64 @@ def test_another_description_is_another_entry(tmp_path):
     assert torch.equal(keep(cache, VALUES + 1, weights="new"), VALUES + 1)
     assert torch.equal(keep(cache, weights="old"), VALUES)
     assert len(entries(tmp_path)) == 2
+
+
+def keep_two(cache, wait):
+    """Keep features that are built from images: 2 s of waiting for a lock, 4 s for images, 8 s for features."""
+
+    def build_images(writer):
+        wait(4)
+        writer.write(VALUES)
+
+    def build_features(writer):
+        writer.needed |= cache.get("images", "images", {"b": 1}, "decode", build_images).costs
+        wait(8)
+        writer.write(VALUES)
+
+    return cache.get("features", "features", {"a": 1}, "prefix", build_features)
+
+
+def test_an_entry_knows_what_it_and_those_that_it_needs_took(tmp_path, wait, monkeypatch):
+    @contextmanager
+    def waiting(*arguments):
+        wait(2)
+        yield
+
+    monkeypatch.setattr(room, "lock_or_wait", waiting)
+    first = Cache(tmp_path)
+    costs = keep_two(first, wait).costs
+    assert sorted((name.split("-")[0], cost) for name, cost in costs.items()) == [("features", 8), ("images", 4)]
+    took = first.clock.summary()
+    assert (took["prefix"], took["decode"], took["total"], took["cold"]) == (10, 6, 16, 12)
+    second = Cache(tmp_path)
+    assert keep_two(second, wait).costs == costs
+    assert second.clock.kept == {"here": 0, **costs}  # which does not open the images
+    assert second.clock.summary()["cold"] == 12
+
+
+def test_an_entry_of_an_earlier_version_stays_and_its_cost_is_unknown(tmp_path, wait):
+    keep_two(Cache(tmp_path), wait)
+    (folder,) = tmp_path.glob("images-*")
+    meta = json.loads((folder / "meta.json").read_text())
+    earlier = {key: value for key, value in meta.items() if key not in ("seconds", "checksum")}
+    checksum = room.entry_checksum(earlier, room.checksum(folder / "data.bin"))
+    (folder / "meta.json").write_text(json.dumps(earlier | {"checksum": checksum}))
+    clear_features = next(tmp_path.glob("features-*"))
+    shutil.rmtree(clear_features)
+    for _ in range(2):  # built from it, and then found
+        cache = Cache(tmp_path)
+        assert keep_two(cache, wait).costs == {folder.name: None, clear_features.name: 8}
+        assert "cold" not in cache.clock.summary()
+
+
+def test_a_changed_cost_is_a_damage(tmp_path, wait, capsys):
+    keep_two(Cache(tmp_path), wait)
+    (folder,) = tmp_path.glob("images-*")
+    file = folder / "meta.json"
+    file.write_text(file.read_text().replace("4.0}", "0.4}"))
+    shutil.rmtree(next(tmp_path.glob("features-*")))
+    assert keep_two(Cache(tmp_path), wait).costs[folder.name] == 4
+    assert "is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["a byte", "the end", "meta.json", "half of meta.json", "a shape", "no shapes"])

@@ -122,3 +122,15 @@ def test_many_unreadable_images_are_counted(photos, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
     assert lines[-1] == "  ... and 10 more"
+
+
+def test_what_this_process_has_found_before_does_not_make_an_entry_cheap(photos, tmp_path, wait, monkeypatch):
+    def taking_time(function, items):
+        wait(3)
+        return list(map(function, items))
+
+    monkeypatch.setattr(readable, "map_on_all_cores", taking_time)
+    files, cache = sorted(photos({"a": 2}).rglob("*.jpg")), Cache(tmp_path / "cache")
+    readable.find_undecodable(files)
+    readable.find_undecodable(files, cache)
+    assert [cost for name, cost in cache.clock.costs.items() if name.startswith("readable")] == [3]
