@@ -1,7 +1,7 @@
 """The candidates of a race: one strategy on one backbone each, with their configs and what became of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Candidate:
         config: of its runs, but for the seed.
         hits: by seed from 0 on, whether each val image is classified rightly, (seeds, images).
         folders: of its runs.
-        seconds: that each of these took.
+        seconds: that each of these took, before its test.
+        cold: seconds that each would have taken with an empty cache, where that is known; it is what candidates are compared by.
         left: why it is not in the race any more, and after how many seeds.
     """
 
@@ -44,6 +45,7 @@ class Candidate:
     hits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     folders: list[Path] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
     left: str = ""
 
     @property
@@ -61,14 +63,15 @@ class Candidate:
 
     @property
     def mean_seconds(self) -> float:
-        """What a run took."""
-        return float(np.mean(self.seconds))
+        """What a run takes, with an empty cache."""
+        return float(np.mean(self.cold))
 
-    def add(self, hits: np.ndarray, folder: Path, seconds: float) -> None:
-        """Add a run with the next seed: its hits (images,), its folder, and what it took."""
+    def add(self, hits: np.ndarray, folder: Path, seconds: Mapping[str, float]) -> None:
+        """Add a run with the next seed: its hits (images,), its folder, and its seconds as it records them."""
         self.hits = np.concatenate([self.hits.reshape(-1, len(hits)), hits[None].astype(float)])
         self.folders.append(folder)
-        self.seconds.append(seconds)
+        self.seconds.append(seconds["total"])
+        self.cold.append(seconds.get("cold", seconds["total"]))
 
 
 def list_backbones(text: str | None) -> list[list[str]]:

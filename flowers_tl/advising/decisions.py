@@ -12,6 +12,8 @@ import numpy as np
 
 from flowers_tl.report.paired_tests import points, span
 from flowers_tl.results.statistics import FEWEST_SEEDS, Interval, difference
+from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.notes import log_note
 
 ALPHA = 0.05
 # The part of ALPHA for the first round that decides. Of what is left each later round has half: a difference that the first one
@@ -21,6 +23,9 @@ FIRST = 0.75
 MOST_SEEDS = 8
 # What two candidates are taken to disagree in where nothing is known yet: a tenth of the images.
 DISAGREEMENT = 0.1
+
+# A difference in accuracy of so much must be within reach of the val images, else a race can decide nothing.
+WITHIN_REACH = 0.2
 
 Hits = Mapping[str, np.ndarray]
 
@@ -114,3 +119,18 @@ def smallest_difference(images: int, candidates: int) -> float:
     half[:, :disagree] = 1
     other = np.roll(half, disagree // 2, axis=1)
     return interval(half, other, candidates).high
+
+
+def validate_reach(images: int, classes: int, candidates: int, matters: float) -> None:
+    """Raise UserError if so few val images can decide nothing; a note says below which difference they decide nothing."""
+    least = smallest_difference(images, candidates)
+    if least > WITHIN_REACH:
+        needed = next(n for n in range(images, 10**6, 10) if smallest_difference(n, candidates) <= WITHIN_REACH / 2)
+        raise UserError(
+            f"{images} val images can't decide anything: only differences above {100 * least:.0f} points would show. About "
+            f"{-(-needed // classes)} val images a class would show {50 * WITHIN_REACH:.0f} points."
+        )
+    if least > matters:
+        log_note(
+            f"With {images:,} val images and three seeds, differences below about {100 * least:.1f} points stay undecided."
+        )

@@ -5,12 +5,12 @@ It costs one pass of the train and val images, and shows how deep in a network t
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from flowers_tl.data.cached.disk_cache import Writer
 from flowers_tl.models.frozen_prefix import BATCH, full_fp32
 from flowers_tl.models.linear_probe import descend
 from flowers_tl.training.feature_data import FeatureDataModule
@@ -40,46 +40,47 @@ def pool(x: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def stage_outputs(features: FeatureDataModule, pixels: Tensor) -> list[Tensor]:
-    """The pooled output of each stage before the head for uint8 images (n, 3, side, side), float32 (n, features)."""
+def stage_outputs(features: FeatureDataModule, pixels: Tensor, seconds: dict[str, float] | None = None) -> list[Tensor]:
+    """The pooled output of each stage before the head for uint8 images (n, 3, side, side), float32 (n, features).
+
+    What each stage takes is added to its ``seconds``.
+    """
     backbone, rows = features.model.backbone.to(memory_format=torch.channels_last), []
     for few in pixels.split(BATCH[features.device.type]):
         x, start, row = backbone.normalise(few.to(features.device)), None, []
         x = x.contiguous(memory_format=torch.channels_last)
-        for stop in backbone.stage_names[1:]:
+        for name, stop in pairwise(backbone.stage_names):
+            begun = time.perf_counter()
             x = backbone.run(x, start, stop)
             start = stop
             row.append(pool(x).float())
+            if seconds is not None:
+                # A GPU has computed it when a value is read.
+                row[-1].sum().item()
+                seconds[name] += time.perf_counter() - begun
         rows.append(row)
     return [torch.cat(parts) for parts in zip(*rows, strict=True)]
 
 
-@torch.no_grad()
+@full_fp32()
 def pooled_outputs(features: FeatureDataModule, split: str) -> Tensor:
     """The pooled outputs of all stages side by side, float32 (n, all features), from the cache or into it."""
-    data, backbone, cache = features.data, features.model.backbone, features.data.cache
-    assert cache is not None
-    images = features.images(split, random=False)
-    what = f"{data.name}, {split}: pooled outputs of each stage of {backbone.name}"
-
-    def build(writer: Writer) -> None:
-        for batch in cache.batches(range(len(images)), what):
-            with full_fp32():
-                writer.write(torch.cat(stage_outputs(features, images.__getitems__(batch)[0]), 1))
-
+    images, name = features.images(split, random=False), features.model.backbone.name
+    what = f"{features.data.name}, {split}: pooled outputs of each stage of {name}"
     description = features.describe((split, "centre", "head")) | {"pooled": True}
-    entry = cache.get("features", what, description, "prefix", build)
+    entry = features.keep(
+        what, description, images, range(len(images)), lambda pixels: torch.cat(stage_outputs(features, pixels), 1)
+    )
     return entry.tensor(torch.float32).view(len(images), -1)
 
 
-@torch.no_grad()
-def seconds_per_image(features: FeatureDataModule, images: int = 32) -> float:
-    """Seconds of one image through the network, measured with a few."""
-    few = features.images("train", random=False).__getitems__(list(range(min(images, features.data.sizes["train"]))))[0]
+def seconds_by_stage(features: FeatureDataModule, images: int = 32) -> dict[str, float]:
+    """Seconds of one image in each stage before the head, measured with a few."""
+    data, seconds = features.data, dict.fromkeys(features.model.backbone.stage_names[:-1], 0.0)
+    few = features.images("train", random=False).__getitems__(list(range(min(images, data.sizes["train"]))))[0]
     stage_outputs(features, few[:4])
-    begun = time.perf_counter()
-    stage_outputs(features, few)
-    return (time.perf_counter() - begun) / len(few)
+    stage_outputs(features, few, seconds)
+    return {name: value / len(few) for name, value in seconds.items()}
 
 
 def profile(features: FeatureDataModule) -> list[StageScore]:

@@ -17,9 +17,9 @@ from flowers_tl.advising.decisions import (
     compare_with_leader,
     find_leader,
     seeds_to_decide,
-    smallest_difference,
+    validate_reach,
 )
-from flowers_tl.advising.profile import StageScore, profile, seconds_per_image
+from flowers_tl.advising.profile import StageScore, profile, seconds_by_stage
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.statistics import FEWEST_SEEDS, top_k
@@ -31,10 +31,7 @@ from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.errors import UserError, first_line
 from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps
-from flowers_tl.utils.notes import clock, log, log_note
-
-# A difference in accuracy of so much must be within reach of the val images, else a race can decide nothing.
-WITHIN_REACH = 0.2
+from flowers_tl.utils.notes import clock, log
 
 
 class Race:
@@ -112,15 +109,15 @@ class Race:
                 data = validated_data(first.config)
                 features = frozen_features(first.config, data, make_trainer(first.config["trainer"]))
             validate_reach(data.sizes["val"], data.count_classes(), len(self.candidates), self.matters)
-            seconds = seconds_per_image(features)
-            needed = seconds * (data.sizes["train"] + data.sizes["val"])
+            seconds = seconds_by_stage(features)
+            needed = sum(seconds.values()) * (data.sizes["train"] + data.sizes["val"])
             if step not in self.spent and needed > self.rest:
                 raise UserError(
                     f"One pass of the images through {first.backbone} takes about {clock(needed)}, more than is left of the "
                     f"budget: use budget={round(needed / 6) + 1}m or more."
                 )
             self.data_name = data.name
-            self.costs.measured(first, seconds, data.count_classes(), data.sizes)
+            self.costs.measured(first.backbone, seconds, data.sizes)
             stages = profile(features)
             self.count(step, begun)
             best = max(stages, key=lambda one: one.solved)
@@ -172,7 +169,7 @@ class Race:
             log.info(f"{candidate.name} {candidate.left}.")
             return False
         seconds = self.took.setdefault(step, read_mapping(folder / "result.json")["seconds"])
-        candidate.add(hits, folder, seconds["total"])
+        candidate.add(hits, folder, seconds)
         self.costs.learn(candidate, seconds)
         log.info(
             f"round {seed + 1}  {candidate.name}: val accuracy {hits.mean():.1%}, {clock(seconds['total'])}; "
@@ -226,21 +223,6 @@ class Race:
                 step = f"test of {candidate.name}, seed {seed}"
                 if candidate is self.leader or step in self.spent or self.costs.test(candidate, 1) <= self.rest:
                     self.make(step, candidate, seed, tested=True)
-
-
-def validate_reach(images: int, classes: int, candidates: int, matters: float) -> None:
-    """Raise UserError if so few val images can decide nothing; a note says below which difference they decide nothing."""
-    least = smallest_difference(images, candidates)
-    if least > WITHIN_REACH:
-        needed = next(n for n in range(images, 10**6, 10) if smallest_difference(n, candidates) <= WITHIN_REACH / 2)
-        raise UserError(
-            f"{images} val images can't decide anything: only differences above {100 * least:.0f} points would show. About "
-            f"{-(-needed // classes)} val images a class would show {50 * WITHIN_REACH:.0f} points."
-        )
-    if least > matters:
-        log_note(
-            f"With {images:,} val images and three seeds, differences below about {100 * least:.1f} points stay undecided."
-        )
 
 
 def read_val_hits(folder: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ that it follows from; what is too large to be worth keeping is computed afresh, 
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from flowers_tl.data.cached.decoded_images import has_room
-from flowers_tl.data.cached.disk_cache import Writer
+from flowers_tl.data.cached.disk_cache import Entry, Writer
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.data.transforms import ARTICLE, FLIPPED_AXES
@@ -129,20 +129,35 @@ class FeatureDataModule(LightningDataModule):
             crops = f"view {view} of seed {self.view_seed}" if random else view
             what = f"{self.data.name}, {split}, {crops}: {self.model.backbone.name} before {stage} in {self.precision}"
 
-            def build(writer: Writer) -> None:
-                images = self.images(split, random)
-                writer.needed |= images.images.costs
-                keys: list[Key] = [(view, k) if random else k for k in range(len(images))]
-                for start in track(range(0, len(keys), 64), what, self.data.cache.progress):
-                    pixels, _ = images.__getitems__(keys[start : start + 64])
-                    writer.write(self.prefix(stage)(pixels if random else pixels.flip(FLIPPED_AXES[view])))
+            images = self.images(split, random)
+            keys: list[Key] = [(view, k) if random else k for k in range(len(images))]
 
-            entry = self.data.cache.get("features", what, self.describe(key), "prefix", build)
+            def compute(pixels: Tensor) -> Tensor:
+                return self.prefix(stage)(pixels if random else pixels.flip(FLIPPED_AXES[view]))
+
+            entry = self.keep(what, self.describe(key), images, keys, compute)
             flat = entry.tensor(PRECISIONS[self.precision])
             # A CPU maps the file.
             features = flat.view(-1, *entry.shapes[0][1:])
             self.loaded[key] = features.to(self.device) if has_room(self.device, flat.nbytes) else features
         return self.loaded[key]
+
+    def keep(
+        self,
+        what: str,
+        description: Mapping[str, Any],
+        images: ImageCrops,
+        keys: Sequence[Key],
+        compute: Callable[[Tensor], Tensor],
+    ) -> Entry:
+        """What a function makes of images, uint8 (n, 3, size, size), from the cache or into it."""
+
+        def build(writer: Writer) -> None:
+            writer.needed |= images.images.costs
+            for start in track(range(0, len(keys), 64), what, self.data.cache.progress):
+                writer.write(compute(images.__getitems__(keys[start : start + 64])[0]))
+
+        return self.data.cache.get("features", what, description, "prefix", build)
 
     def describe(self, key: FeatureKey) -> dict[str, Any]:
         """All that the outputs follow from: their key in the cache, whose words stay as earlier versions wrote them."""

@@ -17,7 +17,6 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.data.transforms import FLIPS
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.linear_probe import compute_features, solve_head
-from flowers_tl.models.metrics import EPOCH_METRICS
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
 from flowers_tl.models.recompute import run_recomputed
@@ -43,6 +42,7 @@ from flowers_tl.training.head_grid import train_heads
 from flowers_tl.training.loggers import loggers_finished
 from flowers_tl.training.tensorboard import log_hyperparameters, record_predictions
 from flowers_tl.training.trainer import (
+    last_scores,
     lightning_quieted,
     make_trainer,
     processes_released,
@@ -242,12 +242,3 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
         )
     model.enter_epoch(None)
     return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
-
-
-def last_scores(trainer: Trainer, split: str) -> dict[str, float | None]:
-    """The split's last metrics and loss; None where trainer.limit_* left nothing to measure."""
-    last, monitored = trainer.callback_metrics, find_callback(trainer, PredictionCollector).metric.name
-    return {
-        name: round(last[f"{split}/{name}"].item(), 6) if f"{split}/{name}" in last else None
-        for name in dict.fromkeys([*EPOCH_METRICS, *({monitored} - {"loss"}), "loss"])
-    }

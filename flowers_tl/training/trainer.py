@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.metrics import EPOCH_METRICS
 from flowers_tl.results.scores import read_monitor
 from flowers_tl.runs.record import RunFolder
 from flowers_tl.training.callbacks import (
@@ -24,6 +25,7 @@ from flowers_tl.training.callbacks import (
     MovingAverage,
     PredictionCollector,
     Recorder,
+    find_callback,
 )
 from flowers_tl.training.divergence import DivergenceCheck
 from flowers_tl.training.factory import has_validation
@@ -213,3 +215,12 @@ def without_loggers(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.loggers = loggers
+
+
+def last_scores(trainer: Trainer, split: str) -> dict[str, float | None]:
+    """The split's last metrics and loss; None where trainer.limit_* left nothing to measure."""
+    last, monitored = trainer.callback_metrics, find_callback(trainer, PredictionCollector).metric.name
+    return {
+        name: round(last[f"{split}/{name}"].item(), 6) if f"{split}/{name}" in last else None
+        for name in dict.fromkeys([*EPOCH_METRICS, *({monitored} - {"loss"}), "loss"])
+    }

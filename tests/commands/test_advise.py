@@ -135,7 +135,7 @@ def test_a_run_that_ends_before_its_test_is_completed_to_the_same_bits(config, t
     ],
 )
 def test_what_can_not_be_decided_is_refused_in_a_sentence(option, sentence, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("flowers_tl.advising.race.seconds_per_image", lambda features: 0.1)
+    monkeypatch.setattr("flowers_tl.advising.race.seconds_by_stage", lambda features: {"stem": 0.1})
     with pytest.raises(SystemExit):
         main(
             [
