@@ -85,7 +85,7 @@ def test_a_subset_is_called_one(run, report):
     record = json.loads((folder / "result.json").read_text())
     record["protocol"] = {"name": "official", "metric": "accuracy", "splits": {"test": "f"}}
     (folder / "result.json").write_text(json.dumps(record))
-    assert "a subset (data.limit=10) of the official protocol." in words(report()[0].split("<main")[0])
+    assert "a subset (data.limit=10) of the official splits." in words(report()[0].split("<main")[0])
     (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("10", "100"))
     assert "subset" not in words(report()[0])
 
