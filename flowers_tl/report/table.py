@@ -71,7 +71,7 @@ def train_images(count: int | None) -> Cell:
     return Cell("-" if count is None else f"{count:,}", count)
 
 
-LAST = (
+COSTS = (
     Column(
         "trainable parameters",
         lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
@@ -98,7 +98,9 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
         hint="the strategy is selected by this column",
     )
     strategy = Column("strategy", lambda s: Cell(s.label), number=False)
-    return [strategy, selected, *map(metric_column, compared_metrics()), *LAST, *optional]
+    # What a reader asks first is seen without scrolling.
+    accuracy, *others = map(metric_column, compared_metrics())
+    return [strategy, selected, accuracy, *COSTS, *optional, *others]
 
 
 def describe_intervals(summary: ComparisonSummary) -> str:
