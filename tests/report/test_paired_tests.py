@@ -35,7 +35,7 @@ def test_intervals_of_several_rivals_are_simultaneous_and_no_two_statements_disa
         assert f"best and near do not differ significantly {told}" in text
     assert "best is better than near" not in words(page) + markdown
     assert (
-        "in about 95 of 100 comparisons like this one, all 3 contain the true differences (Bonferroni: each is an interval of 98.33 %)"
+        "in about 95 of 100 comparisons like this one, all of them contain the true differences (Bonferroni: each is an interval of 98.33 %)"
         in tests
     )
     # Verdict, table and matrix have the same limits, and the same is bold.

@@ -24,7 +24,7 @@ def test_one_group_is_shown_and_nothing_is_compared(run, report):
     # A page about one run: nothing of it is about others.
     sections = re.findall('<section id="(.*?)"', page)
     assert sections == ["table", "curves", "classes", "confused", "mistakes", "reliability", "provenance"]
-    assert "group" not in words(page.split("<main")[0]) + words(section(page, "table"))
+    assert "group" not in words(page.split("<body")[1].split("<main")[0]) + words(section(page, "table"))
     assert rows(section(page, "classes"))[0] == ["daisy", "4", "100.0 %"]
     assert "No mistakes." in section(page, "mistakes")
     assert "Nothing is tested." in markdown
