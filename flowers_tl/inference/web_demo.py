@@ -22,7 +22,8 @@ from flowers_tl.utils.templates import escape_markdown
 
 # Images of an upload that are answered.
 MOST = 12
-GALLERY: dict[str, Any] = {"columns": TOP, "height": "auto", "interactive": False}
+# A click answers: it does not enlarge the image over the others.
+GALLERY: dict[str, Any] = {"columns": TOP, "interactive": False, "allow_preview": False, "buttons": []}
 # Visitors that are answered at once: a large image of one, which takes some seconds to read, does not stop the others.
 VISITORS = 4
 # Those of gradio's theme would be loaded from a server.
@@ -120,9 +121,11 @@ def make_page(
                 )
                 message = gradio.Markdown(visible=False, elem_id="message")
                 every = gradio.Gallery(**GALLERY, label="Your images: click one", visible=False, elem_id="every")
-                verdict = gradio.Markdown(visible=False, elem_id="verdict")
-                classes = gradio.Label(label="Prediction", num_top_classes=TOP, visible=False, elem_id="answers")
             with gradio.Column():
+                verdict = gradio.Markdown(visible=False, elem_id="verdict")
+                classes = gradio.Label(
+                    label="Prediction", num_top_classes=TOP, show_heading=False, visible=False, elem_id="answers"
+                )
                 options = {"height": 240, "interactive": False, "buttons": [], "visible": False}
                 crop = gradio.Image(label="What the network sees of it", elem_id="crop", **options)
                 heat = gradio.Image(label="Evidence for the first class", elem_id="heat", **options)
