@@ -81,13 +81,19 @@ def validate_address(host: str, port: int) -> None:
 def find_examples(network: Predictor) -> dict[str, Path]:
     """A training image of each class of the network's run; none if the very images are not on this machine."""
     trained = network.trained
-    data = find_data(trained.config) if trained and trained.config else None
-    if not trained or not data or not are_recorded(trained.record, "train", data.all_images["train"], data.root):
+    if not trained or not trained.config:
         return {}
-    train = data.images["train"]
-    # Backwards, so that the first image of a class stays.
-    pairs = list(zip(train.labels, train.files, strict=True))[::-1]
-    return {train.classes[label]: file for label, file in pairs}
+    images, recorded = trained.config["data"], trained.record.get("data", {}).get("root")
+    # The page may be served from another folder than the run was started in; drawn images have a folder below data.root.
+    others = (recorded, str(Path(recorded).parent)) if recorded else ()
+    for root in (images.get("root"), *others):
+        data = find_data({**trained.config, "data": images | {"root": root}})
+        if data and are_recorded(trained.record, "train", data.all_images["train"], data.root):
+            train = data.images["train"]
+            # Backwards, so that the first image of a class stays.
+            pairs = list(zip(train.labels, train.files, strict=True))[::-1]
+            return {train.classes[label]: file for label, file in pairs}
+    return {}
 
 
 def make_page(
