@@ -111,7 +111,7 @@ def describe_origin(provenance: Mapping[str, Any]) -> dict[str, str | None]:
     of, data, protocol = provenance, provenance["data"], provenance["protocol"]
     return {
         "images": f"{data['name']}: {split_sizes(data)}" if data else None,
-        "protocol": f"{protocol['name']}, fingerprints: {fingerprints(protocol)}" if protocol else None,
+        "protocol": f"data.protocol={protocol['name']}, fingerprints: {fingerprints(protocol)}" if protocol else None,
         "initial weights": ", fingerprint ".join(filter(None, (of["weights"], of["weights_fingerprint"]))),
         "strategy": f"{of['strategy']}, {of['epochs']} epochs, seed {of['seed']}" if of["strategy"] else None,
         "checkpoint": f"{of['checkpoint']}, run {of['id'] or UNKNOWN}",

@@ -22,7 +22,8 @@ from flowers_tl.utils.templates import escape_markdown
 
 # Images of an upload that are answered.
 MOST = 12
-GALLERY: dict[str, Any] = {"columns": TOP, "height": "auto", "interactive": False}
+# A click answers: it does not enlarge the image over the others.
+GALLERY: dict[str, Any] = {"columns": TOP, "interactive": False, "allow_preview": False, "buttons": []}
 # Visitors that are answered at once: a large image of one, which takes some seconds to read, does not stop the others.
 VISITORS = 4
 # Those of gradio's theme would be loaded from a server.
@@ -80,13 +81,19 @@ def validate_address(host: str, port: int) -> None:
 def find_examples(network: Predictor) -> dict[str, Path]:
     """A training image of each class of the network's run; none if the very images are not on this machine."""
     trained = network.trained
-    data = find_data(trained.config) if trained and trained.config else None
-    if not trained or not data or not are_recorded(trained.record, "train", data.all_images["train"], data.root):
+    if not trained or not trained.config:
         return {}
-    train = data.images["train"]
-    # Backwards, so that the first image of a class stays.
-    pairs = list(zip(train.labels, train.files, strict=True))[::-1]
-    return {train.classes[label]: file for label, file in pairs}
+    images, recorded = trained.config["data"], trained.record.get("data", {}).get("root")
+    # The page may be served from another folder than the run was started in; drawn images have a folder below data.root.
+    others = (recorded, str(Path(recorded).parent)) if recorded else ()
+    for root in (images.get("root"), *others):
+        data = find_data({**trained.config, "data": images | {"root": root}})
+        if data and are_recorded(trained.record, "train", data.all_images["train"], data.root):
+            train = data.images["train"]
+            # Backwards, so that the first image of a class stays.
+            pairs = list(zip(train.labels, train.files, strict=True))[::-1]
+            return {train.classes[label]: file for label, file in pairs}
+    return {}
 
 
 def make_page(
@@ -120,9 +127,11 @@ def make_page(
                 )
                 message = gradio.Markdown(visible=False, elem_id="message")
                 every = gradio.Gallery(**GALLERY, label="Your images: click one", visible=False, elem_id="every")
-                verdict = gradio.Markdown(visible=False, elem_id="verdict")
-                classes = gradio.Label(label="Prediction", num_top_classes=TOP, visible=False, elem_id="answers")
             with gradio.Column():
+                verdict = gradio.Markdown(visible=False, elem_id="verdict")
+                classes = gradio.Label(
+                    label="Prediction", num_top_classes=TOP, show_heading=False, visible=False, elem_id="answers"
+                )
                 options = {"height": 240, "interactive": False, "buttons": [], "visible": False}
                 crop = gradio.Image(label="What the network sees of it", elem_id="crop", **options)
                 heat = gradio.Image(label="Evidence for the first class", elem_id="heat", **options)

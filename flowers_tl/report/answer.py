@@ -78,7 +78,11 @@ def describe_task(strategy: StrategySummary) -> str:
 
 
 def decide(strategies: Sequence[StrategySummary], level: float) -> str:
-    """How the best compares with the cheapest of those that do not differ significantly from it, else with the second."""
+    """How the best compares with the rival that matters.
+
+    That is the cheapest of those that do not differ significantly from it and cost less. Where none costs less, it is the
+    second of those that differ, and one that does not differ is said to be no better and not cheaper.
+    """
     best, *others = strategies
     if not others:
         return "There is no other setting to compare it with."
@@ -87,12 +91,19 @@ def decide(strategies: Sequence[StrategySummary], level: float) -> str:
     known = [pair for other in others if (pair := compare(best, other, level))]
     equal = [pair.second for pair in known if not pair.significant]
     timed = all(np.isfinite(s.seconds.mean) for s in strategies)
-    rival = min(equal, key=lambda s: s.seconds.mean if timed else s.trainable) if equal else others[0]
-    text = f"{'Not decided: ' * bool(equal)}{describe_difference(best, rival, level)}."
-    if equal and timed:
-        text += f" {rival.label} takes {seconds(rival.seconds.mean)} s per run, {best.label} {seconds(best.seconds.mean)} s."
+    cheaper = [s for s in equal if (s.seconds.mean < best.seconds.mean if timed else s.trainable < best.trainable)]
+    rival = min(cheaper, key=lambda s: s.seconds.mean if timed else s.trainable) if cheaper else [*equal, *others][0]
+    price = f"{rival.trainable:,} trainable parameters, {best.label} {best.trainable:,}"
+    if timed:
+        price = f"{seconds(rival.seconds.mean)} s per run, {best.label} {seconds(best.seconds.mean)} s"
+    text = f"{'Not decided: ' * bool(equal)}{describe_difference(best, rival, level)}"
+    if cheaper:
+        text += f". {rival.label} {'takes' if timed else 'has'} {price}"
     elif equal:
-        text += f" {rival.label} has {rival.trainable:,} trainable parameters, {best.label} {best.trainable:,}."
+        text += f", but {rival.label} has no better {best.val_title} and is not cheaper ({price})"
+        if worse := [pair for pair in known if pair.interval.low > 0]:
+            text = f"{worse[0].sentence()}. {text}"
+    text += "."
     if more := [strategy.label for strategy in equal if strategy is not rival]:
         text += f" Also not decided: {shorten(more, most=3)}."
     if len(others) > 1 and sum(pair.interval.low > 0 for pair in known) == len(others):
@@ -119,7 +130,8 @@ def few_seeds(strategies: Sequence[StrategySummary], level: float) -> tuple[list
         verdict = f"{best.label} is {'' if better else 'not '}significantly better than {rivals}"
         lines.append(f"Over the test images alone, for these very runs: {verdict}.")
     elif not others and best.accuracy.interval:
-        lines.append("The confidence intervals are about these very runs, over the test images alone.")
+        which = "this very run" if len(best.seeds) == 1 else "these very runs"
+        lines.append(f"The confidence intervals are about {which}, over the test images alone.")
     # The seeds that there are, and the next ones up to three.
     seeds = sorted({seed for strategy in few for seed in strategy.seeds})
     spare = (seed for seed in count(0) if seed not in seeds)

@@ -20,7 +20,7 @@ from flowers_tl.results.statistics import reliability
 # Strategies in one chart, and classes in a confusion matrix: more can't be read.
 MOST, MOST_CLASSES = 24, 30
 # Points: between two labels, and the room for them beside the axes.
-LABEL_GAP, LABEL_ROOM = 12.5, 136
+LABEL_GAP, LABEL_ROOM = 13.5, 140
 
 
 def new_figure(
@@ -65,7 +65,7 @@ def label_points(axes: Axes, points: Sequence[tuple[str, int, float, float]]) ->
         settings: dict[str, Any] = {"transform": transform, "gid": mark(data_series=number, class_="series label")}
         line = {"color": line_style(number)["color"], "linewidth": 0.8, "clip_on": False}
         axes.plot([left, right + 2, right + 9, right + 12], [start, start, end, end], **line, **settings)
-        axes.text(right + 14, end, label, fontsize=10, va="center", **settings)
+        axes.text(right + 14, end, label, fontsize=11, va="center", **settings)
 
 
 def contest(spans: Iterable[tuple[float, float]], least: float) -> tuple[float, float]:
@@ -170,22 +170,22 @@ def draw_reliability(strategy: StrategySummary, labels: np.ndarray) -> Figure:
 def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """How many images of each class (rows) are predicted as each (columns); darker is a larger part of the class's images."""
     size, short = len(names), [short_name(name) for name in names]
-    side = max(220, 22 * size)
+    side = max(220, 26 * size)
     width, height = side + 200, side + 150
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    axes = figure.add_axes((136 / width, 140 / height, side / width, side / height))
-    bar = figure.add_axes(((side + 148) / width, 140 / height, 12 / width, side / height))
+    axes = figure.add_axes((140 / width, 140 / height, side / width, side / height))
+    bar = figure.add_axes(((side + 152) / width, 140 / height, 12 / width, side / height))
     parts = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     for y, x in np.argwhere(counts):
         draw_cell(axes, x, y, parts[y, x])
         number = f"{counts[y, x]:.1f}".removesuffix(".0")
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if len(number) < 4 else 7}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10 if len(number) < 4 else 8.5}
         style["gid"] = mark(title=f"{names[y]} predicted as {names[x]}: {number}")
         axes.text(x + 0.5, y + 0.5, number, color=INK if parts[y, x] < 0.65 else PAPER, **style)
     axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted class", ylabel="true class", frame_on=False)
     axes.set_xticks(np.arange(size) + 0.5, short, rotation=90)
     axes.set_yticks(np.arange(size) + 0.5, short)
-    axes.tick_params(length=0, labelsize=9)
+    axes.tick_params(length=0, labelsize=10)
     axes.grid(False)
     for step in range(20):
         draw_cell(bar, 0, step, (step + 0.5) / 20)

@@ -62,7 +62,7 @@ def compare_runs(
         for number, (protocol, members) in enumerate(protocols):
             groups, repeated = group_runs(members, metric)
             if len(protocols) > 1:
-                log.info(f"Under {protocol}:")
+                log.info(f"With {protocol}:")
             summary = summarize(groups, [*([*unfinished, *joined] if number == 0 else []), *repeated], metric)
             if exclusions:
                 summary.notes.extend(describe_exclusion(summary, exclusions))
@@ -71,7 +71,7 @@ def compare_runs(
                 log.info(wrap(line))
             draw_curves(groups, beside / curves[number])
             write_figures(summary, beside, formats, "" if number == 0 else f"_{number + 1}")
-            heading = f"Under {protocol}\n\n" if len(protocols) > 1 else ""
+            heading = f"With {protocol}\n\n" if len(protocols) > 1 else ""
             pages.append(heading + render_comparison(groups, summary.notes, curves[number], metric))
             summaries.append(summary)
         (beside / "comparison.md").write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from flowers_tl.data.image_io import Limits, read_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
@@ -14,7 +14,7 @@ from flowers_tl.results.statistics import probabilities
 # A cell is dark blue where a class is always predicted as this one, white where it never is.
 DARK = np.array([8, 48, 107])
 # Pixels: the side of a mistake's image, the height of its caption, and of a line of text.
-TILE, CAPTION, LINE = 192, 36, 16
+TILE, CAPTION, LINE = 224, 36, 16
 # Classes whose names and counts stand beside and in the cells, letters of a name, and pairs that are named where there are more.
 NAMED, LETTERS, PAIRS = 30, 24, 8
 
@@ -70,10 +70,10 @@ def mistakes_image(
     draw = ImageDraw.Draw(sheet)
     for number, index in enumerate(mistakes):
         left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
-        tile = read_image(root / split.images[index], value_range=value_range)
-        tile.thumbnail((TILE, TILE))
+        # A gap between two images, and between their captions.
+        tile = ImageOps.contain(read_image(root / split.images[index], value_range=value_range), (TILE - 8, TILE - 8))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
-        predicted, true = (predictions.class_names[k][:LETTERS] for k in (shares[index].argmax(), split.labels[index]))
-        caption = f"predicted {predicted} {shares[index].max():.0%}\ntrue {true}"
-        draw.text((left + 3, top + TILE + 1), caption, fill="black", font_size=13)
+        predicted, true = (predictions.class_names[k][:20] for k in (shares[index].argmax(), split.labels[index]))
+        caption = f"predicted {predicted}, {shares[index].max():.0%}\ntrue {true}"
+        draw.text((left + 4, top + TILE - 6), caption, fill="black", font_size=12)
     return np.array(sheet)

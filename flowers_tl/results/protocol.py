@@ -27,7 +27,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     if named and not allow_mixed:
         differences = "; ".join(f"{shorten([run.folder.name for run in group])}: {words}" for words, group in named)
         raise UserError(
-            f"These runs can't be compared: {len(first)} {'is' if len(first) == 1 else 'are'} measured under {name}, but "
+            f"These runs can't be compared: {len(first)} {'is' if len(first) == 1 else 'are'} measured with {name}, but "
             f"{differences}: compare them separately, or show them in separate tables with allow_mixed=true."
         )
     return [(name, first), *named]
@@ -42,7 +42,24 @@ def describe_protocol(run: Run) -> str:
     cut = isinstance(limit, int) and limit <= max(sizes, default=0)
     subset = f"a subset (data.limit={limit}) of " if cut else ""
     without = f" without {excluded:,} images" if (excluded := protocol.get("excluded")) else ""
-    return f"{subset}the {protocol['name']} protocol{without}"
+    return f"{subset}{describe_splits(run)}{without}"
+
+
+def describe_splits(run: Run) -> str:
+    """Where train, val and test come from: a data set has official splits, its own, or some that are cut out of train."""
+    data, seed = run.result.get("data", {}), run.config.get("data.split_seed")
+    if (name := run.result["protocol"]["name"]) != "official":
+        return f"the {name} protocol"
+    if data.get("name") == "synthetic":
+        return "drawn images"
+    if folds := run.config.get("data.folds"):
+        return f"{folds} folds of all images (data.split_seed={seed})"
+    if cut := data.get("cut"):
+        return f"{' and '.join(split for split in SPLITS if split in cut)} cut out of train (data.split_seed={seed})"
+    # Runs of earlier versions do not say whether splits were cut.
+    if seed is not None and "cut" not in data:
+        return "the splits on record"
+    return "the data's own splits" if data.get("name") in ("folder", "manifest") else "the official splits"
 
 
 def split_sizes(data: Mapping[str, Any]) -> str:

@@ -56,10 +56,12 @@ def print_setup(result: Mapping[str, Any], classes: int, device: str, cached: bo
     data, prefix = result["data"], result["prefix"] or {}
     kept = "decoded images" if cached else "nothing"
     if stop := prefix.get("stop"):
-        views = f", {prefix['views']} views of each training image" if prefix["views"] else ", not for training"
+        # A head that is solved has no epochs, and all its images are kept.
+        fresh = ", not of training images, which are new in each epoch" * bool(result["epochs"])
+        views = f", {prefix['views']} views of each training image" if prefix["views"] else fresh
         kept += f", outputs of the frozen stages before {stop}{views}"
     log.info(f"Data    {data['name']}, {classes:,} classes; images: {split_sizes(data)}")
-    log.info(f"Device  {device}, {result['epochs']} epochs")
+    log.info(f"Device  {device}, {result['epochs'] or 'no'} epochs")
     log.info(f"Cached  {kept}")
 
 

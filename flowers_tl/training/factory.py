@@ -126,7 +126,7 @@ def describe_run(
     run_data: RunData,
 ) -> dict[str, Any]:
     """What ``result.json`` says of a run before it has trained; ``run_data`` is the data as the network takes them."""
-    images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes
+    images = {"name": data.name, "root": str(data.root.resolve())} | data.sizes | {"cut": sorted(data.cut_splits)}
     if data.value_range:
         images["value_range"] = list(data.value_range)
     if data.left_out:

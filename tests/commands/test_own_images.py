@@ -35,7 +35,13 @@ def test_the_whole_tool_works_on_them(run_command, own, tmp_path):
     assert trained.stderr.count("Note: 1 of 32 images left out:") == 1
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     sizes = {"train": 22, "val": 5, "test": 4}
-    assert result["data"] == {"name": "folder", "root": str(root), **sizes, "left_out": ["rose/3.jpg"]}
+    assert result["data"] == {
+        "name": "folder",
+        "root": str(root),
+        **sizes,
+        "cut": ["test", "val"],
+        "left_out": ["rose/3.jpg"],
+    }
     again = run_command("train", *keys, "strategy=fine_tuning", "runs=.", "hydra.run.dir=second", cwd=tmp_path)
     assert "Finished already: run" in again.stdout
 

@@ -110,6 +110,16 @@ def test_an_upload_is_answered_with_classes_images_and_heat(page, flower):
         page.wait(lambda part=part, count=count: len(images(page, part)) >= count, 20)
 
 
+def test_a_click_on_a_training_image_is_answered_and_no_gallery_has_a_blank_strip(page):
+    page.wait(lambda: images(page, "tries"))
+    page.execute_script("document.querySelector('#tries img').closest('button').click()")
+    page.wait(lambda: "%" in page.text("answers") and len(images(page, "gallery")) >= 3)
+    script = "const g = document.getElementById(arguments[0]); return g.offsetHeight - g.querySelector('.grid-container').offsetHeight"
+    assert max(page.execute_script(script, part) for part in ("tries", "gallery")) < 60
+    # The image that was clicked does not lie over the others.
+    assert len(images(page, "tries")) == 3
+
+
 @pytest.mark.real_data
 def test_a_real_flower_is_answered(browse, flowers_run, tmp_path):
     root, network = Path(os.environ["FLOWERS102_ROOT"]), flowers_tl.load(flowers_run, "cpu")

@@ -103,7 +103,8 @@ def test_a_run_on_it_finishes(composed, tmp_path):
     name, chosen = composed
     result = train(chosen, tmp_path / "run")
     assert result["status"] == "finished"
-    assert result["data"] == {"name": name, "root": str(tmp_path / "data"), **SETS[name][1]}
+    cut = {"flowers": [], "dtd": [], "eurosat": ["test", "val"]}.get(name, ["val"])
+    assert result["data"] == {"name": name, "root": str(tmp_path / "data"), **SETS[name][1], "cut": cut}
 
 
 def test_the_official_test_split_is_whole_and_val_comes_out_of_train(config, photos, tmp_path):

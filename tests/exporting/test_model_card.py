@@ -191,7 +191,7 @@ def test_the_card_says_what_it_is_and_how_good(out, calibrated):
     for words in (
         "resnet18 for 3 classes",
         "synthetic: 12 train, 6 val, 9 test",
-        "official, fingerprints: train",
+        "data.protocol=official, fingerprints: train",
         "fine_tuning, 2 epochs, seed 0",
         f"last.ckpt, run {calibrated.record['id']}",
         f"| test | {test['accuracy']:.2%} | {test['balanced_accuracy']:.2%} | {test['loss']:.4f} |",

@@ -8,7 +8,15 @@ from types import MappingProxyType, SimpleNamespace
 import pytest
 
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.inference.web_demo import VISITORS, answerer, heat_scale, import_gradio, make_page, validate_address
+from flowers_tl.inference.web_demo import (
+    VISITORS,
+    answerer,
+    find_examples,
+    heat_scale,
+    import_gradio,
+    make_page,
+    validate_address,
+)
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
@@ -58,6 +66,18 @@ def test_examples_are_of_the_classes_that_are_answered(network, photos):
         shown["verdict"]
         == f"**{max(shown['answers'], key=shown['answers'].get)} ({max(shown['answers'].values()):.1%})**"
     )
+
+
+def test_training_images_are_found_from_another_folder_and_only_those_of_the_record(run_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = Predictor.load(run_folder, "cpu")
+    network.trained.config["data"]["root"] = None
+    examples = find_examples(network)
+    assert sorted(examples) == [f"drawn species {k}" for k in range(3)]
+    assert all(file.is_file() for file in examples.values())
+    network.trained.record["protocol"]["splits"]["train"] = "another"
+    assert find_examples(network) == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_several_images_all_are_named_and_the_chosen_one_is_shown(network, photos, tmp_path):

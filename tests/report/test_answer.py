@@ -63,6 +63,30 @@ def test_the_second_line_names_the_cheapest_rival_that_is_not_decided_and_its_co
     assert said.decision.endswith("Also not decided: other.")
 
 
+def test_a_rival_that_is_no_better_and_not_cheaper_is_called_that_after_what_is_decided(answered, run):
+    said = answered(("tuned", 0.9, 30, 13), ("scratch", 0.8, 31, 25), ("worse", 0.85, 60, 20), ("probe", 0.8, 150, 5))
+    assert said.decision.startswith("tuned is better than worse by 10.0 points (")
+    assert ". Not decided: tuned and scratch do not differ significantly (difference 0.3 points, " in said.decision
+    assert said.decision.endswith(
+        "), but scratch has no better validation accuracy and is not cheaper (25 s per run, tuned 13 s)."
+    )
+
+
+def test_one_run_is_not_called_several(answered, report):
+    said = answered(("tuned", 0.9, 30, 13), seeds=1)
+    assert said.few_seeds[1] == "The confidence intervals are about this very run, over the test images alone."
+    page = words(report()[0])
+    for several in (
+        "very runs",
+        "over seeds",
+        "over the seeds",
+        "seeds of a group",
+        "All strategies",
+        "all strategies",
+    ):
+        assert several not in page
+
+
 def test_what_is_better_than_all_is_told(answered):
     said = answered(("tuned", 0.9, 30, 50), ("half", 0.85, 120, 7), ("probe", 0.8, 150, 5))
     assert said.decision.endswith("tuned is significantly better than each of the 2 others.")

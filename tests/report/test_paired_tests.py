@@ -34,7 +34,10 @@ def test_intervals_of_several_rivals_are_simultaneous_and_no_two_statements_disa
     for text in (tests, markdown, words(page.split("<main")[0])):
         assert f"best and near do not differ significantly {told}" in text
     assert "best is better than near" not in words(page) + markdown
-    assert "all hold together at 95 % (Bonferroni: each is an interval of 98.33 %)" in tests
+    assert (
+        "in about 95 of 100 comparisons like this one, all of them contain the true differences (Bonferroni: each is an interval of 98.33 %)"
+        in tests
+    )
     # Verdict, table and matrix have the same limits, and the same is bold.
     first, matrix = section(page, "tests").split("<h3>All pairs</h3>")
     first = first.split("<details>")[0]

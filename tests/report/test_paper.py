@@ -50,7 +50,7 @@ def test_the_table_has_a_row_a_strategy_and_escapes_names(files):
     assert best[:4] == [r"\textbf{gradual\_unfreezing}", "2", "250", r"90.5 $\pm$ 0.7"]
     assert best[4] == r"100.0 $\pm$ 0.0"
     assert re.fullmatch(r"\d+\.\d to 100\.0", best[5])
-    assert best[6:] == ["2.00e+06", "0.01"]
+    assert best[6:] == ["2.00e+06", "0.0111"]
     assert other[0] == r"a\_b \& 50\% \{c\}$^\dagger$"
     assert other[6] == "--"
     assert all(len(line) == 8 for line in (best, other))

@@ -24,7 +24,7 @@ def test_one_group_is_shown_and_nothing_is_compared(run, report):
     # A page about one run: nothing of it is about others.
     sections = re.findall('<section id="(.*?)"', page)
     assert sections == ["table", "curves", "classes", "confused", "mistakes", "reliability", "provenance"]
-    assert "group" not in words(page.split("<main")[0]) + words(section(page, "table"))
+    assert "group" not in words(page.split("<body")[1].split("<main")[0]) + words(section(page, "table"))
     assert rows(section(page, "classes"))[0] == ["daisy", "4", "100.0 %"]
     assert "No mistakes." in section(page, "mistakes")
     assert "Nothing is tested." in markdown
@@ -85,7 +85,7 @@ def test_a_subset_is_called_one(run, report):
     record = json.loads((folder / "result.json").read_text())
     record["protocol"] = {"name": "official", "metric": "accuracy", "splits": {"test": "f"}}
     (folder / "result.json").write_text(json.dumps(record))
-    assert "a subset (data.limit=10) of the official protocol." in words(report()[0].split("<main")[0])
+    assert "a subset (data.limit=10) of the official splits." in words(report()[0].split("<main")[0])
     (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("10", "100"))
     assert "subset" not in words(report()[0])
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flowers_tl.results.images import confusion_image, mistakes_image
+from flowers_tl.results.images import TILE, confusion_image, mistakes_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.training.run import train
 
@@ -56,9 +56,11 @@ def test_of_many_classes_the_most_confused_are_named():
 def test_the_surest_mistake_comes_first_with_its_image(split, tmp_path):
     answers = Predictions(["a", "b", "c"], {"test": split})
     sheet = mistakes_image(answers, split, tmp_path)
-    assert (sheet[20, 96] == (0, 255, 0)).all()
-    assert (sheet[20, 192 + 96] == (0, 0, 255)).all()
-    assert (sheet[192:] < 128).any()  # a caption
+    # Small images fill their tiles but for a gap.
+    for number, colour in enumerate(((0, 255, 0), (0, 0, 255))):
+        assert (sheet[20, number * TILE + 10] == colour).all()
+        assert (sheet[20, (number + 1) * TILE - 2] == 255).all()
+    assert (sheet[TILE - 8 :] < 128).any()  # a caption
 
 
 def test_without_a_mistake_there_is_no_sheet(split, tmp_path):

@@ -2,14 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from torchvision.models import resnet18
 
 from flowers_tl.compare import main
-from flowers_tl.results.load_runs import find_runs, group_runs
-from flowers_tl.results.protocol import by_protocol
+from flowers_tl.results.load_runs import Run, find_runs, group_runs
+from flowers_tl.results.protocol import by_protocol, describe_protocol
 from flowers_tl.training.run import train
 from flowers_tl.utils.errors import UserError
 
@@ -46,7 +47,7 @@ def test_unlike_protocols_are_refused_in_words(runs, capsys, other, words):
         main([str(runs / "all"), str(runs / "few"), str(runs / other), f"out={runs / 'refused'}"])
     assert stop.value.code == 1
     sentence = capsys.readouterr().err
-    assert f"2 are measured under the official protocol, but {other}: {words}: compare them separately" in sentence
+    assert f"2 are measured with drawn images, but {other}: {words}: compare them separately" in sentence
     assert "allow_mixed=true" in sentence
     assert not (runs / "refused").exists()
 
@@ -55,7 +56,7 @@ def test_mixed_ones_are_shown_apart(runs, capsys):
     main([str(runs / "all"), str(runs / "both"), f"out={runs / 'mixed'}", "allow_mixed=true"])
     printed = capsys.readouterr().out
     assert printed.count("Comparison") == 2
-    assert "Under the trainval protocol:" in printed
+    assert "With the trainval protocol:" in printed
     written = (runs / "mixed" / "comparison.md").read_text()
     assert written.count("| feature_extraction") == 2
     names = {"comparison.md", "comparison.png", "comparison_2.png", "report"}
@@ -130,3 +131,29 @@ def test_weights_of_another_content_under_the_same_name_are_another_group(config
     groups, _ = group_runs(find_runs([tmp_path])[0])
     assert [len(group.runs) for group in groups] == [1, 1]
     assert len({group.label for group in groups}) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "words"),
+    [
+        ({"name": "flowers", "cut": []}, {}, "the official splits"),
+        ({"name": "flowers"}, {}, "the official splits"),
+        ({"name": "synthetic", "cut": []}, {}, "drawn images"),
+        ({"name": "pets", "cut": ["val"]}, {"split_seed": 3}, "val cut out of train (data.split_seed=3)"),
+        (
+            {"name": "folder", "cut": ["test", "val"]},
+            {"split_seed": 0},
+            "val and test cut out of train (data.split_seed=0)",
+        ),
+        ({"name": "folder", "cut": []}, {"split_seed": 0}, "the data's own splits"),
+        ({"name": "folder"}, {"split_seed": 0}, "the splits on record"),
+        (
+            {"name": "manifest", "cut": ["val"]},
+            {"split_seed": 0, "folds": 5},
+            "5 folds of all images (data.split_seed=0)",
+        ),
+    ],
+)
+def test_only_a_data_set_with_official_splits_is_said_to_have_them(data, settings, words):
+    config = {f"data.{key}": value for key, value in settings.items()}
+    assert describe_protocol(Run(Path("a"), config, {"data": data, "protocol": {"name": "official"}}, {})) == words
