@@ -53,6 +53,11 @@ class Candidate:
         return self.config["backbone"]["name"]
 
     @property
+    def frozen_config(self) -> dict[str, Any]:
+        """Its config with a strategy that takes the pretrained network as it is, whatever its own begins from."""
+        return with_preprocessing(compose_config([*self.words, "strategy=linear_probe"]))
+
+    @property
     def seeds(self) -> int:
         return len(self.hits)
 

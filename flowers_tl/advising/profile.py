@@ -85,7 +85,7 @@ def seconds_by_stage(features: FeatureDataModule, images: int = 32) -> dict[str,
 
 def profile(features: FeatureDataModule) -> list[StageScore]:
     """Score each stage of the network on these images, the first stage first."""
-    backbone = features.model.backbone.eval().to(features.device)
+    backbone = features.model.backbone.to(features.device)
     outputs = {split: pooled_outputs(features, split) for split in ("train", "val")}
     labels = {split: features.labels(split) for split in outputs}
     with torch.no_grad():

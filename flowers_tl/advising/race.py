@@ -103,26 +103,26 @@ class Race:
     def look(self) -> list[StageScore]:
         """Pass the images once through each network: the depth profile, and how fast this machine is."""
         scores: list[StageScore] = []
-        for first in {one.backbone: one for one in self.candidates}.values():
-            begun, step = time.monotonic(), f"profile of {first.backbone}"
+        for backbone, config in {one.backbone: one.frozen_config for one in self.candidates}.items():
+            begun, step = time.monotonic(), f"profile of {backbone}"
             with lightning_quieted(logging.WARNING):
-                data = validated_data(first.config)
-                features = frozen_features(first.config, data, make_trainer(first.config["trainer"]))
+                data = validated_data(config)
+                features = frozen_features(config, data, make_trainer(config["trainer"]))
             validate_reach(data.sizes["val"], data.count_classes(), len(self.candidates), self.matters)
             seconds = seconds_by_stage(features)
             needed = sum(seconds.values()) * (data.sizes["train"] + data.sizes["val"])
             if step not in self.spent and needed > self.rest:
                 raise UserError(
-                    f"One pass of the images through {first.backbone} takes about {clock(needed)}, more than is left of the "
+                    f"One pass of the images through {backbone} takes about {clock(needed)}, more than is left of the "
                     f"budget: use budget={round(needed / 6) + 1}m or more."
                 )
             self.data_name = data.name
-            self.costs.measured(first.backbone, seconds, data.sizes)
+            self.costs.measured(backbone, seconds, data.sizes)
             stages = profile(features)
             self.count(step, begun)
             best = max(stages, key=lambda one: one.solved)
             log.info(
-                f"{first.backbone}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
+                f"{backbone}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
             )
             scores += stages
         return scores

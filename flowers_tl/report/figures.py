@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from flowers_tl.report.charts import (
     MOST,
     MOST_CLASSES,
+    accuracy_limits,
     draw_accuracies,
     draw_confusion,
     draw_costs,
@@ -69,8 +70,10 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
     )
     costs = cost_figures(summary) if len(strategies) > 1 else {}
     calibrated = [s for s in summary.with_predictions if np.isfinite(s.scores["calibration_error"].mean)]
+    shown = [s for s in strategies[:MOST] if np.isfinite(s.accuracy.mean)]
     return {
         "most": MOST,
+        "outside": bool(shown) and min(s.accuracy.mean for s in shown) < accuracy_limits(shown)[0],
         "accuracies": dots,
         "epochs": epochs,
         "curves": curves if epochs else [],

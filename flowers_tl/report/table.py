@@ -116,7 +116,7 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
     known = [c for c in measured if any(c.cell(strategy).sort_key for strategy in summary.strategies)]
     # What a reader asks first is seen without scrolling.
     accuracy, *others = map(metric_column, compared_metrics())
-    return [strategy, selected, accuracy, PARAMETERS, seconds, SEEDS, *optional, *known, *others]
+    return [strategy, selected, accuracy, PARAMETERS, seconds, *known, SEEDS, *optional, *others]
 
 
 def describe_intervals(summary: ComparisonSummary) -> str:

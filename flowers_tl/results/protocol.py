@@ -51,7 +51,7 @@ def describe_splits(run: Run) -> str:
     if (name := run.result["protocol"]["name"]) != "official":
         return f"the {name} protocol"
     if data.get("name") == "synthetic":
-        return "drawn images"
+        return "images drawn by the program"
     if folds := run.config.get("data.folds"):
         return f"{folds} folds of all images (data.split_seed={seed})"
     if cut := data.get("cut"):

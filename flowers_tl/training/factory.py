@@ -76,8 +76,8 @@ def prepare_run_data(
 
 
 def frozen_features(config: dict[str, Any], data: ImageDataModule, trainer: Trainer) -> FeatureDataModule:
-    """The images behind the whole pretrained network, without a run."""
-    model = initial_model(config, data)
+    """The images behind the whole pretrained network, without a run. The network is in eval mode: nothing changes it."""
+    model = initial_model(config, data).eval()
     load_weights(model.backbone, initial_weights(config))
     return FeatureDataModule(data, model, trainer, 0, config["cache"])
 

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from flowers_tl.advising.profile import neighbour_accuracy, pool, pooled_outputs, profile, solved_accuracy
+from flowers_tl.advising.profile import (
+    neighbour_accuracy,
+    pool,
+    pooled_outputs,
+    profile,
+    seconds_by_stage,
+    solved_accuracy,
+)
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.training.factory import frozen_features, set_up_data
@@ -32,6 +39,15 @@ def test_the_profile_has_each_stage_and_is_computed_once(features, monkeypatch):
     assert scores[4].solved == scores[5].solved
     monkeypatch.setattr(type(features.data.cache), "_build", lambda *_: pytest.fail("computed again"))
     assert profile(features) == scores
+
+
+def test_to_measure_and_to_score_changes_no_weight_and_no_statistic(features):
+    before = {name: value.clone() for name, value in features.model.state_dict().items()}
+    seconds = seconds_by_stage(features)
+    assert list(seconds) == ["stem", "layer1", "layer2", "layer3", "layer4", "neck"]
+    assert all(value > 0 for value in seconds.values())
+    profile(features)
+    assert all(torch.equal(before[name], value) for name, value in features.model.state_dict().items())
 
 
 def test_pooled_outputs_are_those_of_the_whole_network(features):

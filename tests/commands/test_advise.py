@@ -1,19 +1,24 @@
 """advise on drawn flowers: a race within a budget, an answer with its evidence, and nothing run twice."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flowers_tl.advise import main
+from flowers_tl.advising.profile import profile
 from flowers_tl.compare import main as compare
+from flowers_tl.inference.evaluate import make_trainer
+from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.read_record import read_mapping
+from flowers_tl.training.factory import frozen_features, set_up_data
 from flowers_tl.training.run import train
 from flowers_tl.training.run_once import train_once
 
-STRATEGIES = ["linear_probe", "fine_tuning"]
+STRATEGIES = ["linear_probe", "from_scratch"]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,13 @@ def test_a_race_runs_all_and_tests_what_it_advises(advised):
     assert f"Use {advice['use']}" in page
     assert page.count("<svg") == 2
     assert (advised / "report" / "report.html").is_file()
+
+
+def test_the_depth_profile_is_of_the_pretrained_network_whatever_a_strategy_begins_from(advised, words, config):
+    keys = [word for word in words if not word.startswith("strategy=")]
+    one = with_preprocessing(config([*keys, "strategy=linear_probe"]))
+    scores = profile(frozen_features(one, set_up_data(one), make_trainer(one["trainer"])))
+    assert json.loads((advised / "advice.json").read_text())["stages"] == [asdict(score) for score in scores]
 
 
 def test_val_decides_and_a_run_that_left_is_not_tested(advised):

@@ -68,7 +68,7 @@ def test_a_rival_that_is_no_better_and_not_cheaper_is_called_that_after_what_is_
     assert said.decision.startswith("tuned is better than worse by 10.0 points (")
     assert ". Not decided: tuned and scratch do not differ significantly (difference 0.3 points, " in said.decision
     assert said.decision.endswith(
-        "), but scratch has no better validation accuracy and is not cheaper (25 s per run, tuned 13 s)."
+        "Nothing speaks for it: its validation accuracy is not better, and it takes 25 s per run, tuned 13 s."
     )
 
 

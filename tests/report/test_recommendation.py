@@ -97,7 +97,7 @@ def test_cold_seconds_advise_where_all_runs_have_them_and_else_none(run, report,
         ("55.0", "empty cache"),
         ("30.0", "empty cache"),
     ]
-    assert [line.split("&")[-1].strip() for line in tex_rows(tmp_path)] == [r"0.03 \\", r"0.01 \\"]
+    assert [line.split("&")[-1].strip() for line in tex_rows(tmp_path)] == [r"0.0306 \\", r"0.00833 \\"]
     assert "Seconds are those with an empty cache" in page
     assert "Seconds are as recorded" not in page + markdown
     # One run without them: those of no run.

@@ -47,7 +47,7 @@ def test_unlike_protocols_are_refused_in_words(runs, capsys, other, words):
         main([str(runs / "all"), str(runs / "few"), str(runs / other), f"out={runs / 'refused'}"])
     assert stop.value.code == 1
     sentence = capsys.readouterr().err
-    assert f"2 are measured with drawn images, but {other}: {words}: compare them separately" in sentence
+    assert f"2 are measured with images drawn by the program, but {other}: {words}: compare them separately" in sentence
     assert "allow_mixed=true" in sentence
     assert not (runs / "refused").exists()
 
@@ -138,7 +138,7 @@ def test_weights_of_another_content_under_the_same_name_are_another_group(config
     [
         ({"name": "flowers", "cut": []}, {}, "the official splits"),
         ({"name": "flowers"}, {}, "the official splits"),
-        ({"name": "synthetic", "cut": []}, {}, "drawn images"),
+        ({"name": "synthetic", "cut": []}, {}, "images drawn by the program"),
         ({"name": "pets", "cut": ["val"]}, {"split_seed": 3}, "val cut out of train (data.split_seed=3)"),
         (
             {"name": "folder", "cut": ["test", "val"]},
