@@ -75,6 +75,9 @@ def main(options: ArticleOptions) -> int | None:
     if options.jobs < 1 or not all(seed.isdecimal() for seed in seeds):
         raise UserError("jobs must be at least 1, and seeds whole numbers separated by commas.")
     weights = [word.strip() for word in options.weights.split(",")]
+    stems = [Path(word).stem for word in weights]
+    if len({*stems}) < len(stems):
+        raise UserError(f"weights={options.weights} names two files of one name, which is the name of their runs: rename one.")
     jobs = list_jobs(weights, sorted({int(seed) for seed in seeds}), options.claims)
     validate_overwrite(options.out, FILES, f'"overrides": {dumps(options.overrides)}', "out")
     options.out.mkdir(parents=True, exist_ok=True)
