@@ -77,7 +77,9 @@ def main(options: ArticleOptions) -> int | None:
     weights = [word.strip() for word in options.weights.split(",")]
     stems = [Path(word).stem for word in weights]
     if len({*stems}) < len(stems):
-        raise UserError(f"weights={options.weights} names two files of one name, which is the name of their runs: rename one.")
+        raise UserError(
+            f"weights={options.weights} names two files of one name, which is the name of their runs: rename one."
+        )
     jobs = list_jobs(weights, sorted({int(seed) for seed in seeds}), options.claims)
     validate_overwrite(options.out, FILES, f'"overrides": {dumps(options.overrides)}', "out")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ class AdviseOptions:
     out: Path | None = None
     """Folder of the answer and of the runs; by default advice_HASH in the folder `runs`, with a hash of the question."""
     overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
-    """Keys of train that all runs get: data=folder data.root=photos trainer.max_epochs=10"""
+    """Keys of train that all runs get: data=folder data.root=photos trainer.max_epochs=10; seed=N is the first of the seeds"""
 
 
 @command(resume=lambda options: "; give the same command again to continue")

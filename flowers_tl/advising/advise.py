@@ -54,7 +54,7 @@ def advise(
         for sentence in left_out:
             log_note(sentence)
         profiles = race.look()
-        race.run(matters / 100)
+        race.run()
         race.test()
         return write_answer(race.folder, race, profiles, left_out)
 

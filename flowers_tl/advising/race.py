@@ -132,14 +132,14 @@ class Race:
         self.spent.setdefault(step, round(time.monotonic() - begun, 2))
         self.save()
 
-    def run(self, matters: float) -> None:
+    def run(self) -> None:
         """Give the candidates one seed a round, the cheapest first, later the best first, until it is decided."""
-        for seed in range(MOST_SEEDS):
+        for earlier in range(MOST_SEEDS):
             order = sorted(
-                [one for one in self.candidates if not one.left and one.seeds == seed],
+                [one for one in self.candidates if not one.left and one.seeds == earlier],
                 key=lambda one: -one.accuracy if one.seeds else self.costs.predict(one),
             )
-            ran = [one for one in order if self.attempt(one, seed)]
+            ran = [one for one in order if self.attempt(one, earlier)]
             if not self.racing:
                 first = order[0]
                 raise UserError(
@@ -147,16 +147,17 @@ class Race:
                 )
             if not ran or len(self.racing) < 2:
                 break
-            self.decide(seed + 1, matters)
-            if len(self.racing) < 2 or (seed + 1 >= FEWEST_SEEDS and not self.may_be_decided()):
+            self.decide(earlier + 1)
+            if len(self.racing) < 2 or (earlier + 1 >= FEWEST_SEEDS and not self.may_be_decided()):
                 break
 
-    def attempt(self, candidate: Candidate, seed: int) -> bool:
-        """Run a candidate with a seed if there is time for it; return whether there is a run."""
+    def attempt(self, candidate: Candidate, earlier: int) -> bool:
+        """Run a candidate with its next seed, after so many ``earlier`` ones, if there is time; return whether there is a run."""
+        seed = candidate.config["seed"] + earlier
         step, predicted = f"{candidate.name}, seed {seed}", self.costs.predict(candidate)
-        test = self.costs.test(candidate, seed + 1)
+        test = self.costs.test(candidate, earlier + 1)
         if step not in self.spent and predicted + test > self.rest:
-            if seed == 0:
+            if earlier == 0:
                 needed = f"about {clock(predicted)} and {clock(test)} for the test"
                 candidate.left = f"not begun: it would take {needed}, and {clock(max(0, self.rest))} were left"
                 log.info(f"{candidate.name} is {candidate.left}.")
@@ -172,7 +173,7 @@ class Race:
         candidate.add(hits, folder, seconds)
         self.costs.learn(candidate, seconds)
         log.info(
-            f"round {seed + 1}  {candidate.name}: val accuracy {hits.mean():.1%}, {clock(seconds['total'])}; "
+            f"round {earlier + 1}  {candidate.name}: val accuracy {hits.mean():.1%}, {clock(seconds['total'])}; "
             f"{clock(max(0, self.rest))} of {clock(self.limit)} left"
         )
         return True
@@ -198,12 +199,12 @@ class Race:
             gc.collect()
         return follow_link(place)
 
-    def decide(self, seeds: int, matters: float) -> None:
+    def decide(self, seeds: int) -> None:
         """Compare after a round: who can't be better than the leader by what matters leaves."""
         by_name = {one.name: one for one in self.racing}
         for one in compare_with_leader({name: c.hits for name, c in by_name.items()}, seeds, self.begun):
-            if one.leaves(matters):
-                by_name[one.other].left = f"after {seeds} seeds: {one.sentence(matters)}"
+            if one.leaves(self.matters):
+                by_name[one.other].left = f"after {seeds} seeds: {one.sentence(self.matters)}"
                 log.info(f"{one.other} leaves {by_name[one.other].left}.")
 
     def may_be_decided(self) -> bool:
@@ -219,7 +220,7 @@ class Race:
         """Measure the chosen one on the test images, and each rival for whose test there is time."""
         order = sorted(self.racing, key=lambda one: -one.accuracy)
         for candidate in [self.leader, *(one for one in order if one is not self.leader)]:
-            for seed in range(candidate.seeds):
+            for seed in range(candidate.config["seed"], candidate.config["seed"] + candidate.seeds):
                 step = f"test of {candidate.name}, seed {seed}"
                 if candidate is self.leader or step in self.spent or self.costs.test(candidate, 1) <= self.rest:
                     self.make(step, candidate, seed, tested=True)

@@ -51,7 +51,7 @@ def test_a_strategy_that_does_not_fit_is_left_out_and_told():
 
 
 @pytest.mark.parametrize(
-    "override", ["seed=3", "heads={lr: [1e-3], seeds: 2}", "test_best=true", "data.protocol=trainval", "trainer.limit_val_batches=3",
+    "override", ["heads={lr: [1e-3], seeds: 2}", "test_best=true", "data.protocol=trainval", "trainer.limit_val_batches=3",
                  "trainer.limit_test_batches=0", "cache.enabled=false", "ckpt_path=last"],
 )  # fmt: skip
 def test_settings_that_a_race_chooses_itself_are_refused(override):
