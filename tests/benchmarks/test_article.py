@@ -264,6 +264,6 @@ def test_a_file_that_is_no_article_json_is_refused_in_one_sentence(tmp_path, cap
 
 def test_two_weights_of_one_name_are_refused_before_a_run_takes_the_other_ones_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main([f"weights={tmp_path / 'a' / 'w.pth'},{tmp_path / 'b' / 'w.pth'}", f"out={tmp_path / 'out'}"])
+        article.main([f"weights={tmp_path / 'a' / 'w.pth'},{tmp_path / 'b' / 'w.pth'}", f"out={tmp_path / 'out'}"])
     assert "names two files of one name" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
