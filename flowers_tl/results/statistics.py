@@ -130,7 +130,7 @@ def _spread(
     if min(map(len, parts)) < FEWEST_SEEDS:
         return max(least, images), normal, "images"
     noise = sum(each.var(axis=0, ddof=1).sum() / len(each) for each in deviations)
-    whole, images = max(least, images), max(least, float(images - noise))
+    images = max(least, float(images - noise))
     by_part = np.array([(part @ weights).var(ddof=1) / len(part) for part in parts])
     seeds = float(by_part.sum())
     if seeds < ROUNDING:
@@ -140,9 +140,7 @@ def _spread(
     squares = by_part @ by_part
     share = squares / (squares + seeds * images / 2 + images**2)
     if level > ONE_INTERVAL:
-        # These weights are made for 95 %. For several intervals at once, with higher levels, they are too small. There s is only
-        # what seeds spread beyond the answers that differ image by image, which are as many as the images and belong to p.
-        seeds, images = max(0.0, float(seeds - noise)), whole
+        # These weights are made for 95 %. For several intervals at once, with higher levels, they are too small: s and p.
         share = seeds / (seeds + images)
     quantile = share * t.ppf((1 + level) / 2, freedom) + (1 - share) * normal
     return seeds + images, float(quantile), "images and seeds"
