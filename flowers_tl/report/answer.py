@@ -101,8 +101,8 @@ def decide(strategies: Sequence[StrategySummary], level: float) -> str:
         text += f". {rival.label} {'takes' if timed else 'has'} {price}"
     elif equal:
         runs = rival.accuracy.values
-        spread = f" Its runs have {100 * runs.min():.1f} to {100 * runs.max():.1f} %." if len(runs) > 1 else ""
-        text += f".{spread} Nothing speaks for it: its {best.val_title} is not better, and it {'takes' if timed else 'has'} {price}"
+        spread = f"runs from {100 * runs.min():.1f} to {100 * runs.max():.1f} %, " if len(runs) > 1 else ""
+        text += f". {rival.label} has {spread}no better {best.val_title}, and {'takes' if timed else 'has'} {price}"
         if worse := [pair for pair in known if pair.interval.low > 0]:
             text = f"{worse[0].sentence()}. {text}"
     text += "."
