@@ -109,11 +109,7 @@ def train(
             if tested:
                 test(config, run, model, trainer, run_data, data)
             else:
-                run.ending = UNTESTED
-                record_predictions(run, (), data, {"val": find_callback(trainer, PredictionCollector).gathered("val")})
-        run.update({"flops": count_flops(config, data.num_classes, run.result["epochs"], data.sizes["train"])})
-        if tested:
-            log_hyperparameters(trainer.loggers, config, run.result, trainer.global_step)
+                leave_untested(run, trainer, data)
     if run.record and tested:
         print_outcome(run.result, run.folder)
     return run.result
@@ -200,6 +196,14 @@ def test(
                     trainer.test(model, datamodule=run_data, ckpt_path=best, verbose=False)
                     result["test"] = last_scores(trainer, "test")
             run.update({"best": result})
+    run.update({"flops": count_flops(config, data.num_classes, run.result["epochs"], data.sizes["train"])})
+    log_hyperparameters(trainer.loggers, config, run.result, trainer.global_step)
+
+
+def leave_untested(run: RunFolder, trainer: Trainer, data: ImageDataModule) -> None:
+    """Record val predictions, and that the test is still to be made."""
+    run.ending = UNTESTED
+    record_predictions(run, (), data, {"val": find_callback(trainer, PredictionCollector).gathered("val")})
 
 
 def show_strategy(config: dict[str, Any]) -> None:
