@@ -19,10 +19,10 @@ class AdviseOptions:
     """The networks: NAME, A,B or '[{name: A, weights: FILE}, B]'; by default that of train."""
     strategy: str | None = None
     """Strategies, separated by commas; by default all that differ in what they train."""
-    matters: float = 0.5
-    """A difference in accuracy, in points, that is too small to matter."""
     out: Path | None = None
     """Folder of the answer and of the runs; by default advice_HASH in the folder `runs`, with a hash of the question."""
+    matters: float = 0.5
+    """A difference in accuracy, in points, that is too small to matter."""
     overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
     """Keys of train that all runs get: data=folder data.root=photos trainer.max_epochs=10; seed=N is the first of the seeds"""
 

@@ -39,7 +39,14 @@ def test_a_run_leaves_what_it_should(finished):
     assert result["strategy"] == "fine_tuning"
     assert (result["backbone"], result["weights"], result["seed"], result["epochs"]) == ("resnet18", "random", 0, 2)
     assert result["parameters"] == {"total": 11_176_512 + 513 * 3, "trainable": 8_393_728 + 513 * 3}
-    assert result["data"] | {"root": None} == {"name": "synthetic", "root": None, "train": 12, "val": 6, "test": 9}
+    assert result["data"] | {"root": None} == {
+        "name": "synthetic",
+        "root": None,
+        "cut": [],
+        "train": 12,
+        "val": 6,
+        "test": 9,
+    }
     for scores in (result["val"], result["test"], result["best"]["val"], result["best"]["test"]):
         assert set(scores) == {"accuracy", "balanced_accuracy", "loss"}
     seconds = result["seconds"]

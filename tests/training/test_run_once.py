@@ -256,7 +256,7 @@ def test_a_note_on_a_run_elsewhere_hides_no_other_run(once, tmp_path):
 def test_processes_that_make_a_run_together_do_not_wait_for_one_another(once, tmp_path, monkeypatch, name, value):
     once("first")
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("flowers_tl.training.run_once.train", lambda config, folder, given: "made")
+    monkeypatch.setattr("flowers_tl.training.run_once.train", lambda config, folder, given, tested: "made")
     assert once("second") == "made"
 
 

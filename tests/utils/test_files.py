@@ -86,6 +86,7 @@ def test_json_is_written_in_one_place():
         "load_runs.py",
         "folds.py",
         "search.py",
+        "advise.py",
         "files.py",
         "svg.py",
     }
