@@ -47,7 +47,9 @@ def advise(
     validate_folder(out, "out")
     names = STRATEGIES if strategy is None else [name.strip() for name in strategy.split(",")]
     candidates, left_out = list_candidates(names, list_backbones(backbone), overrides)
-    question = {"overrides": sorted(overrides), "backbone": backbone, "strategies": list(names), "matters": matters}
+    # Where runs are looked for is no part of the question.
+    asked = sorted(word for word in overrides if not word.startswith("runs="))
+    question = {"overrides": asked, "backbone": backbone, "strategies": list(names), "matters": matters}
     code = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
     with Race(Path(out or f"{candidates[0].config['runs']}/advice_{code}"), candidates, question, limit) as race:
         log.info(f"Folder: {race.folder}")

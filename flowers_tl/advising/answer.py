@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from flowers_tl.advising.candidates import Candidate
+from flowers_tl.advising.candidates import Candidate, quoted
 from flowers_tl.advising.decisions import Comparison, compare_with_leader, seeds_to_decide
 from flowers_tl.advising.figures import draw_profile, draw_race
 from flowers_tl.advising.profile import StageScore
@@ -25,6 +25,9 @@ from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import clock, log
 from flowers_tl.utils.templates import render
+
+# A strategy is named as a quicker one that takes less than this part of what the best takes.
+QUICKER = 0.8
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,16 @@ def answer(race: Race, left_out: Sequence[str]) -> Answer:
         undecided.append(f"Not decided, since one seed decides nothing: {best.name} or {'; '.join(single)}.")
     known = sorted(ran, key=lambda one: (one.mean_seconds, -one.accuracy))
     steps = [one for k, one in enumerate(known) if all(one.accuracy > other.accuracy for other in known[:k])]
-    cheaper = [
-        f"In {clock(one.mean_seconds)} per run: {one.name}, {describe(one)}." for one in steps if one is not best
-    ]
-    missing = [f"{one.name} is {one.left}." for one in race.candidates if not one.seeds]
+    quicker = [one for one in steps if one.mean_seconds < QUICKER * best.mean_seconds]
+    cheaper = [f"With less time, {clock(one.mean_seconds)} per run: {one.name}, {describe(one)}." for one in quicker]
+    missing = [f"{one.name} {one.failed or one.left}." for one in race.candidates if one.failed or not one.seeds]
     runs = sum(one.seeds for one in ran)
-    cost = f"This took {clock(sum(race.spent.values()))} of {clock(race.limit)}, with {runs} runs."
-    command = shlex.join(["python", "-m", "flowers_tl.train", *best.words])
+    cost = (
+        f"This took {clock(sum(race.spent.values()))} of {clock(race.limit)}, with {runs} run{'s' if runs > 1 else ''}."
+    )
+    inside = race.folder.resolve().is_relative_to(Path(best.config["runs"]).resolve())
+    place = [] if inside else [f"runs={quoted(str(race.folder / 'runs'))}"]
+    command = shlex.join(["python", "-m", "flowers_tl.train", *best.words, *place])
     return Answer(headline, better, undecided, cheaper, [*missing, *left_out], cost, command)
 
 

@@ -13,8 +13,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from flowers_tl.config.compose import compose_config
 from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.models.preprocessing import with_preprocessing
+from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.training.factory import has_validation
-from flowers_tl.training.validate import validate_config
+from flowers_tl.training.validate import validate_config, validate_weights
 from flowers_tl.utils.errors import UserError, first_line
 
 # Those of conf/sweep/strategies.yaml.
@@ -37,6 +38,7 @@ class Candidate:
         seconds: that each of these took, before its test.
         cold: seconds that each would have taken with an empty cache, where that is known; it is what candidates are compared by.
         left: why it is not in the race any more, and after how many seeds.
+        failed: why it gets no more seeds; it stays in the race with those that it has.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Candidate:
     seconds: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     left: str = ""
+    failed: str = ""
 
     @property
     def backbone(self) -> str:
@@ -118,7 +121,7 @@ def list_candidates(
     Raises:
         UserError: if no candidate is left, or a setting is none that a race can have.
     """
-    candidates, left_out = [], []
+    candidates, left_out, known = [], [], set()
     for backbone in backbones:
         for strategy in strategies:
             words = [f"strategy={strategy}", *backbone, *overrides]
@@ -126,16 +129,22 @@ def list_candidates(
             validate_race(config)
             name = strategy if len(backbones) == 1 else f"{strategy} {config['backbone']['name']}"
             try:
-                validate_config(config)
+                model = validate_config(config)
             except UserError as error:
                 left_out.append(f"{name} is left out: {first_line(error)}.")
                 continue
+            # Reading weights takes a while: once is enough.
+            if (weights := (config["backbone"]["name"], initial_weights(config))) not in known:
+                known.add(weights)
+                validate_weights(config, model)
             candidates.append(Candidate(name, words, with_preprocessing(config)))
     if not candidates:
         raise UserError(" ".join(["No strategy can be tried.", *left_out]))
     names = [one.name for one in candidates]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{twice[0]} is named twice: name each backbone and each strategy once.")
+        raise UserError(
+            f"{twice[0]} is named twice: name each strategy and each network once; two weights of one network need two commands."
+        )
     return candidates, left_out
 
 
@@ -153,5 +162,5 @@ def validate_race(config: dict[str, Any]) -> None:
     for key, conflict in conflicts.items():
         if conflict:
             raise UserError(
-                f"{key} can't be set here (each run is one on one device, judged by all val images): leave it out."
+                f"{key} can't be set here (each run is one on one device, with the cache, judged by all val images): leave it out."
             )

@@ -50,7 +50,7 @@ class Costs:
     def test(self, candidate: Candidate, seeds: int) -> float:
         """Seconds of the tests of so many seeds, which share one pass of the images through the frozen prefix."""
         expected = self.of_passes(candidate)
-        return expected.test_prefix + seeds * expected.test_behind
+        return expected.test_prefix + seeds * (expected.test_behind + self.fixed)
 
     def learn(self, candidate: Candidate, seconds: Mapping[str, float]) -> None:
         """Take over what a first run took, by phase; later ones find outputs kept."""

@@ -61,4 +61,4 @@ def test_settings_that_a_race_chooses_itself_are_refused(override):
 
 def test_a_strategy_is_named_once():
     with pytest.raises(UserError, match="fine_tuning is named twice"):
-        list_candidates(["fine_tuning", "fine_tuning"], [[]], DATA)
+        list_candidates(["fine_tuning", "fine_tuning"], [["backbone.weights=null"]], DATA)

@@ -1,6 +1,7 @@
 """advise on drawn flowers: a race within a budget, an answer with its evidence, and nothing run twice."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from flowers_tl.advise import main
 from flowers_tl.advising.profile import profile
 from flowers_tl.compare import main as compare
+from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.results.predictions import Predictions
@@ -17,6 +19,7 @@ from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.training.factory import frozen_features, set_up_data
 from flowers_tl.training.run import train
 from flowers_tl.training.run_once import train_once
+from flowers_tl.utils.errors import UserError
 
 STRATEGIES = ["linear_probe", "from_scratch"]
 
@@ -106,6 +109,64 @@ def test_another_question_does_not_go_into_the_same_folder(advised, words, capsy
     with pytest.raises(SystemExit):
         main([*words, "matters=3", f"out={advised}"])
     assert "or the advice on another question: use a new folder with out=DIR." in capsys.readouterr().err
+
+
+@pytest.fixture
+def copied(advised, tmp_path):
+    """The folder of the finished race, to be changed."""
+    return shutil.copytree(advised, tmp_path / "copied")
+
+
+def test_images_that_have_changed_are_not_mixed_with_earlier_ones(copied, words, monkeypatch, capsys):
+    monkeypatch.setattr(ImageDataModule, "split_fingerprints", lambda self: dict.fromkeys(self.sizes, "other"))
+    with pytest.raises(SystemExit):
+        main([*words, "budget=10m", f"out={copied}"])
+    assert "The images or the weights have changed since the race in" in capsys.readouterr().err
+
+
+def test_a_run_that_was_removed_is_made_and_tested_again(copied, words):
+    before = json.loads((copied / "advice.json").read_text())
+    shutil.rmtree(copied / "runs" / f"{before['use']}_seed1")
+    main([*words, "budget=10m", f"out={copied}"])
+    assert "test" in read_mapping(copied / "runs" / f"{before['use']}_seed1" / "result.json")
+    after = json.loads((copied / "advice.json").read_text())
+    assert after["headline"] == before["headline"]
+    assert sum(after["spent_seconds"].values()) > sum(before["spent_seconds"].values())
+
+
+def test_a_candidate_whose_run_fails_stays_with_the_seeds_that_it_has(words, advised, tmp_path, monkeypatch):
+    best = json.loads((advised / "advice.json").read_text())["use"]
+
+    def failing(config, folder, **options):
+        if (config["strategy"]["name"], config["seed"]) == (best, 1):
+            raise UserError("The run diverged.")
+        return train_once(config, folder, **options)
+
+    monkeypatch.setattr("flowers_tl.advising.race.train_once", failing)
+    main([*words, "budget=10m", f"out={tmp_path / 'out'}"])
+    advice = json.loads((tmp_path / "out" / "advice.json").read_text())
+    assert advice["use"] == best
+    assert f"{best} failed with seed 1: The run diverged." in advice["left_out"]
+
+
+def test_a_damaged_record_is_named_and_without_it_finished_runs_are_found(copied, words, capsys, monkeypatch):
+    for damaged in ("{", '{"question": 1, "spent": {"a": "b"}, "took": {}, "inputs": {}}', '{"took": 3}'):
+        (copied / "race.json").write_text(damaged)
+        with pytest.raises(SystemExit):
+            main([*words, "budget=10m", f"out={copied}"])
+        assert "race.json is damaged: remove it, and give the same command again" in capsys.readouterr().err
+    (copied / "race.json").unlink()
+    monkeypatch.setattr("flowers_tl.training.run_once.train", lambda *_, **__: pytest.fail("a run was made again"))
+    main([*words, "budget=10m", f"out={copied}"])
+
+
+def test_a_question_that_was_refused_does_not_take_the_folder(words, tmp_path):
+    out = tmp_path / "refused"
+    with pytest.raises(SystemExit):
+        main([*(word for word in words if "val_per_class" not in word), "data.val_per_class=1", f"out={out}"])
+    assert {file.name for file in out.iterdir()} <= {".lock", "race.json"}
+    main([*words, "budget=10m", f"out={out}"])
+    assert (out / "advice.json").is_file()
 
 
 def test_compare_takes_the_runs_of_a_race(advised, tmp_path, messages):
