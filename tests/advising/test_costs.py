@@ -47,6 +47,6 @@ def test_predictions_learn_from_runs_of_the_same_kind(candidates, costs):
     assert costs.predict(head) == pytest.approx(3 + before_head)
     # Its own next run takes what the last one took.
     assert costs.predict(one) == 5 * passes + 103
-    # The prefix passes the test images once for all seeds.
-    assert costs.test(one, 3) == 200 * 3.5 + 3 * 200 * 0.5
+    # The prefix passes the test images once for all seeds, and each run has its three seconds.
+    assert costs.test(one, 3) == pytest.approx(200 * 3.5 + 3 * (200 * 0.5 + 3))
     one.hits, one.seconds = [], []
