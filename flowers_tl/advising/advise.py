@@ -58,7 +58,7 @@ def advise(
         profiles = race.look()
         race.run()
         race.test()
-        return write_answer(race.folder, race, profiles, left_out)
+        return write_answer(race, profiles, left_out)
 
 
 def read_budget(text: str) -> float:

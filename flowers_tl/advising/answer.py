@@ -109,9 +109,9 @@ def what_would_decide(race: Race, best: Candidate, other: Candidate) -> str:
     return f"{more} more seed{'s' if more > 1 else ''} would probably decide it, in about {clock(sum(runs))}."
 
 
-def write_answer(folder: Path, race: Race, profiles: Sequence[StageScore], left_out: Sequence[str]) -> dict[str, Any]:
+def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[str]) -> dict[str, Any]:
     """Log the answer; write advice.json, advice.html and the report of the tested runs; return advice.json's content."""
-    said, best = answer(race, left_out), race.leader
+    said, best, folder = answer(race, left_out), race.leader, race.folder
     tested = [one for one in race.candidates if any("test" in read_mapping(f / "result.json") for f in one.folders)]
     runs, notes = find_runs([f for one in tested for f in one.folders])
     groups, repeated = group_runs(runs)

@@ -2,7 +2,7 @@
 
 Each round gives every candidate one more seed. From the third on, the candidate with the best mean validation accuracy is
 compared with each other one, image by image and seed by seed. All these intervals, of all rounds and all pairs, hold together:
-the chance that any statement of a whole race is wrong is at most ALPHA (docs/statistics.md has how often it is).
+the chance that any statement of a whole race is wrong is at most ALPHA (docs/advise.md has how often it is).
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,6 @@ from flowers_tl.advising.costs import Costs
 from flowers_tl.advising.decisions import (
     MOST_SEEDS,
     compare_with_leader,
-    find_leader,
     seeds_to_decide,
     validate_reach,
 )
@@ -60,8 +59,8 @@ class Race(RaceRecord):
 
     @property
     def leader(self) -> Candidate:
-        best = find_leader({one.name: one.hits for one in self.racing})
-        return next(one for one in self.racing if one.name == best)
+        """The one with the best mean validation accuracy."""
+        return max(self.racing, key=lambda one: one.accuracy)
 
     def look(self) -> list[StageScore]:
         """Pass the images once through each network: the depth profile, and how fast this machine is."""
@@ -77,7 +76,7 @@ class Race(RaceRecord):
                 raise UserError(
                     f"The images or the weights have changed since the race in {self.folder} began: use a new folder with out=DIR."
                 )
-            validate_reach(data.sizes["val"], data.count_classes(), len(self.candidates), self.matters)
+            validate_reach(data.sizes["val"], len(data.class_names), len(self.candidates), self.matters)
             seconds = seconds_by_stage(features)
             needed = sum(seconds.values()) * (data.sizes["train"] + data.sizes["val"])
             if step not in self.spent and needed > self.rest:
@@ -199,8 +198,7 @@ class Race(RaceRecord):
 
     def test(self) -> None:
         """Measure the chosen one on the test images, and each rival for whose test there is time."""
-        order = sorted(self.racing, key=lambda one: -one.accuracy)
-        for candidate in [self.leader, *(one for one in order if one is not self.leader)]:
+        for candidate in sorted(self.racing, key=lambda one: -one.accuracy):
             for seed in range(candidate.config["seed"], candidate.config["seed"] + candidate.seeds):
                 if candidate is self.leader or self.costs.test(candidate, 1) <= self.rest:
                     self.make(candidate, seed, tested=True)
