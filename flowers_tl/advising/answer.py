@@ -3,12 +3,10 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from flowers_tl.advising.candidates import Candidate, quoted
 from flowers_tl.advising.decisions import Comparison, compare_with_leader, seeds_to_decide
@@ -16,7 +14,7 @@ from flowers_tl.advising.figures import draw_profile, draw_race
 from flowers_tl.advising.profile import StageScore
 from flowers_tl.advising.race import Race
 from flowers_tl.report import write_report
-from flowers_tl.report.palette import css_variables
+from flowers_tl.report.palette import page_style
 from flowers_tl.report.summary import summarize
 from flowers_tl.report.svg import to_svg
 from flowers_tl.results.load_runs import find_runs, group_runs
@@ -151,5 +149,4 @@ def render_page(race: Race, said: Answer, stages: Sequence[StageScore]) -> str:
     values["race"] = to_svg(draw_race(race.candidates), text)
     text = "Validation accuracy by stage; the table has the values"
     values["profiles"] = [to_svg(draw_profile(members), f"{members[0].backbone}: {text}") for members in profiles]
-    css = Markup((files("flowers_tl.report") / "templates" / "page.css").read_text(encoding="utf-8"))
-    return render(__package__, "advice.html.j2", **values, css=css, palette=Markup(css_variables()))
+    return render(__package__, "advice.html.j2", **values, **page_style())

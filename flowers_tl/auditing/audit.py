@@ -3,13 +3,11 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from markupsafe import Markup
 from torch import Tensor
 
 from flowers_tl.auditing.copies import BLANK, find_copies
@@ -23,7 +21,7 @@ from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
-from flowers_tl.report.palette import css_variables
+from flowers_tl.report.palette import page_style
 from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.training.factory import frozen_features, make_cache
 from flowers_tl.training.trainer import lightning_quieted
@@ -189,7 +187,6 @@ def render_page(
     first = {kind: sorted(of, key=lambda one: not (is_leak(one) or has_two_labels(one))) for kind, of in kinds.items()}
     shown = {one[key] for of in first.values() for one in of[:MOST_SHOWN] for key in ("image", "other") if one[key]}
     pictures = {name: load_thumbnail(data.root, name, data.value_range) for name in track(shown, "Shrinking images")}
-    css = Markup((files("flowers_tl.report") / "templates" / "page.css").read_text(encoding="utf-8"))
     values = {"kinds": first, "rows": rows, "record": record, "thumbnails": pictures}
     tests = {"is_leak": is_leak, "has_two_labels": has_two_labels, "most": MOST_SHOWN}
-    return render(__package__, "audit.html.j2", **values, **tests, css=css, palette=Markup(css_variables()))
+    return render(__package__, "audit.html.j2", **values, **tests, **page_style())

@@ -1,7 +1,9 @@
 """How the strategies look in each chart: colours, lines and markers, the same on the page and in figures for papers."""
 
+from importlib.resources import files
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 # Any two differ by a CIE76 distance of 15 or more for readers with deuteranopia and with protanopia, and each has a contrast
@@ -71,3 +73,9 @@ def css_variables() -> str:
     """The colours as variables of a style sheet, for the light and the dark page."""
     pairs = enumerate(zip(COLOURS, DARK, strict=True))
     return " ".join(f"--s{k}: light-dark({light}, {dark});" for k, (light, dark) in pairs)
+
+
+def page_style() -> dict[str, Markup]:
+    """What the templates of pages take as ``css`` and ``palette``."""
+    css = (files(__package__) / "templates" / "page.css").read_text(encoding="utf-8")
+    return {"css": Markup(css), "palette": Markup(css_variables())}

@@ -13,7 +13,7 @@ import flowers_tl.report.class_errors as class_errors
 from flowers_tl.report.answer import answer
 from flowers_tl.report.figures import chart_values, confusion_figure
 from flowers_tl.report.paired_tests import PairedDifference, compare, name_interval, points, span
-from flowers_tl.report.palette import css_class, css_variables
+from flowers_tl.report.palette import css_class, page_style
 from flowers_tl.report.recommendation import by_train_images, cautions
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary, remove_folders
 from flowers_tl.report.svg import to_svg
@@ -75,9 +75,9 @@ def format_part(part: float) -> str:
 def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference], root: Path | None = None) -> str:
     """The whole page: style, script, data, charts and images, which lie below ``root``, are inside."""
     values = shared_values(summary, differences)
-    values |= {"css": Markup(read("page.css")), "script": Markup(read("page.js")), "breakable": breakable}
+    values |= page_style() | {"script": Markup(read("page.js")), "breakable": breakable}
     values |= {"scope": describe_scope(summary), "role": describe_role(summary), "css_class": css_class}
-    values |= {"matrix": build_matrix(summary), "max_sentences": MATRIX, "palette": Markup(css_variables())}
+    values |= {"matrix": build_matrix(summary), "max_sentences": MATRIX}
     single = len(summary.strategies) == 1
     hidden = (() if summary.with_predictions else NEED_PREDICTIONS) + (NEED_RIVALS if single else ())
     contents = SECTIONS | ({"table": "Scores"} if single else {})
