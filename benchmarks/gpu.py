@@ -38,6 +38,8 @@ class GpuOptions:
     """Networks of which only the epochs are measured, with random weights."""
     minutes: float = 7.0
     """Begin no measurement after so many minutes."""
+    skip: list[str] = field(default_factory=list)
+    """Measurements to leave out: those whose name contains one of these."""
     workers: int = 16
     """Worker processes of the plain loop's DataLoader."""
     sweep: int = 20
@@ -60,7 +62,7 @@ def main(options: GpuOptions) -> None:
     with tempfile.TemporaryDirectory(prefix="flowers_tl-gpu-", ignore_cleanup_errors=True) as temporary:
         bench = GpuBench(options, Path(temporary))
         for name, module, arguments, read in bench.plan():
-            if name in done:
+            if name in done or any(word in name for word in options.skip):
                 continue
             if time.monotonic() - began > 60 * options.minutes:
                 print(f"Not begun after {options.minutes:g} minutes: {name} and what follows.")

@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from flowers_tl.data import sampling
 from flowers_tl.data.cached.content_hash import describe_images, fingerprint_split
 from flowers_tl.data.cached.decoded_images import DecodedSplits
 from flowers_tl.data.cached.disk_cache import Cache
@@ -16,7 +17,6 @@ from flowers_tl.data.exclusions import note_copies, read_exclusions
 from flowers_tl.data.groups import find_groups
 from flowers_tl.data.image_crops import ImageCrops
 from flowers_tl.data.image_io import Limits
-from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, subsample_per_class
 from flowers_tl.data.splits import SPLITS, Cutting, ImageSplit, name_classes
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
@@ -90,14 +90,12 @@ class ImageDataModule(L.LightningDataModule):
         self.clock = cache.clock if cache else PhaseTimer()
         self.num_classes, self.class_names = num_classes, list[str]()
         self.image_size, self.how, self.flip = image_size or how.crop, how, flip
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.augmentation, self.limit, self.per_class = augmentation, limit, per_class
-        self.protocol, self.balance = protocol, balance
+        self.batch_size, self.num_workers, self.seed, self.augmentation = batch_size, num_workers, seed, augmentation
+        self.limit, self.per_class, self.protocol, self.balance = limit, per_class, protocol, balance
         self.cutting, self.groups = Cutting(**cutting), dict[Path, str]()
         self.images: dict[str, ImageSplit] = {}
         self.exclusions = read_exclusions(exclude, "data.exclude") if exclude else None
-        self.unsplit, self.excluded = False, list[str]()
-        self.cut_splits, self.left_out = set[str](), list[Path]()
+        self.unsplit, self.excluded, self.cut_splits, self.left_out = False, list[str](), set[str](), list[Path]()
 
     def find_splits(self) -> dict[str, ImageSplit]:
         """The splits that the data set has, all of the same classes. Raises UserError where something is wrong with them."""
@@ -126,7 +124,7 @@ class ImageDataModule(L.LightningDataModule):
         self.all_images = dict(splits)
         if self.per_class is not None:
             train = splits["train"]
-            splits["train"] = train.part(subsample_per_class(train.labels, self.per_class, self.seed))
+            splits["train"] = train.part(sampling.subsample_per_class(train.labels, self.per_class, self.seed))
         self.class_names = name_classes(splits, self.num_classes, self.root)
         self.num_classes, self.images = len(self.class_names), splits
 
@@ -146,8 +144,7 @@ class ImageDataModule(L.LightningDataModule):
     def _without_unreadable(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:
         """Leave out images that can't be read, unless they are an error."""
         bad = find_missing(file for images in splits.values() for file in images.files)
-        present = {split: images.without(bad) for split, images in splits.items()}
-        checked = self.strict is not None
+        present, checked = {split: images.without(bad) for split, images in splits.items()}, self.strict is not None
         self.decoded = DecodedSplits(self.name, present, self.cache, checked, self.value_range, self.how)
         if checked:
             bad |= self.decoded.undecodable(self.how.side(self.image_size))
@@ -171,7 +168,7 @@ class ImageDataModule(L.LightningDataModule):
     def class_weights(self) -> list[float] | None:
         """Weights of the classes in the training loss; None where all count alike."""
         labels, weighted = self.images["train"].labels, self.balance == "weights"
-        return balancing_weights(labels, len(self.class_names)) if weighted else None
+        return sampling.balancing_weights(labels, len(self.class_names)) if weighted else None
 
     def train_dataloader(self) -> DataLoader:
         return self.loader(self.crops("train", self.seed), self.sampler("train", shuffled=True))
@@ -186,7 +183,7 @@ class ImageDataModule(L.LightningDataModule):
         """The split's images in their order, none changed at random: the train split too, for a linear probe."""
         return self.loader(self.crops(split), self.sampler(split, shuffled=False))
 
-    def sampler(self, split: str, shuffled: bool, seed: int | None = None) -> EpochSampler | range:
+    def sampler(self, split: str, shuffled: bool, seed: int | None = None) -> sampling.EpochSampler | range:
         """The keys of the split's images that this process takes: (epoch, index), shuffled anew each epoch, or indices.
 
         Shuffled ones follow ``balance``, and ``seed``, by default the module's.
@@ -196,8 +193,8 @@ class ImageDataModule(L.LightningDataModule):
         if not shuffled:
             return range(rank, len(labels), world)
         if self.balance == "sampler":
-            return BalancedSampler(labels, seed, rank, world)
-        return EpochSampler(len(labels), seed, rank, world)
+            return sampling.BalancedSampler(labels, seed, rank, world)
+        return sampling.EpochSampler(len(labels), seed, rank, world)
 
     def crops(self, split: str, seed: int | None = None) -> ImageCrops:
         """The split's images in uint8 batches: with a ``seed`` changed at random, else centre crops."""
@@ -219,15 +216,18 @@ class ImageDataModule(L.LightningDataModule):
         """Short side of the decoded images; a random window of any size is taken from the image as it is."""
         return None if random and self.augmentation == "random_resized_crop" else self.how.side(self.image_size)
 
-    def loader(self, dataset: Dataset, sampler: EpochSampler | range, workers: int | None = None) -> DataLoader:
+    def loader(self, dataset: Dataset, sampler: Sampler | range, workers: int | None = None) -> DataLoader:
         """Batches of this process, which the dataset makes whole."""
-        workers = self.num_workers if workers is None else workers
-        if workers is None:
+        if (workers := self.num_workers if workers is None else workers) is None:
             workers = 0 if dataset.ready else min(8, count_cores())
+        size = self.batch_size // self._place()[1]
+        # Batches of worker processes wait in shared memory, of which there may be little.
+        if isinstance(sampler, range) and not workers:
+            size = sampling.evaluation_batch(size, self.trainer)
         return DataLoader(
             dataset,
             sampler=sampler,
-            batch_size=self.batch_size // self._place()[1],
+            batch_size=size,
             num_workers=workers,
             collate_fn=unchanged,
             persistent_workers=workers > 0,

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from flowers_tl.data.cached.decoded_images import has_room
-from flowers_tl.data.cached.disk_cache import Entry, Writer
+from flowers_tl.data.cached.disk_cache import Entry
+from flowers_tl.data.cached.writer import Writer
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.data.transforms import ARTICLE, FLIPPED_AXES

@@ -1,6 +1,7 @@
 """Orders and crops follow from (seed, epoch, image), and from nothing else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from flowers_tl.data.cached.decoded_images import DecodedImages
 from flowers_tl.data.datamodule import unchanged
 from flowers_tl.data.image_crops import ImageCrops
-from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, derive_seed
+from flowers_tl.data.sampling import BalancedSampler, EpochSampler, balancing_weights, derive_seed, evaluation_batch
 
 
 def noise(image: Image.Image) -> torch.Tensor:
@@ -155,3 +156,21 @@ def test_balancing_weights_give_every_class_the_same_part():
     assert weights[:3] * counts == pytest.approx(40 / 3)
     assert weights[3] == 0
     assert weights[LABELS].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "limit", "expected"),
+    [
+        (32, "cuda", 1.0, 256),
+        (4, "cuda", 1.0, 32),
+        (512, "cuda", 1.0, 512),
+        # A limit of ten batches means as many images as on a CPU, whose batches stay.
+        (32, "cuda", 10, 32),
+        (32, "cpu", 1.0, 32),
+    ],
+)
+def test_only_a_gpu_that_measures_all_images_takes_larger_batches(size, device, limit, expected):
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    trainer = SimpleNamespace(strategy=strategy, limit_val_batches=limit, limit_test_batches=1.0)
+    assert evaluation_batch(size, trainer) == expected
+    assert evaluation_batch(size, None) == size

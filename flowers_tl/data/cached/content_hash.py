@@ -12,7 +12,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from flowers_tl.data.cached.disk_cache import Cache, Writer
+from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.cached.writer import Writer
 from flowers_tl.data.image_formats import FORMATS, boxed_format, find_transform, load_heif
 from flowers_tl.data.image_io import PROFILE_READER_VERSION, RANGE_READER_VERSION, READER_VERSION, Limits, needs_range
 from flowers_tl.data.splits import ImageSplit
@@ -50,8 +51,8 @@ def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
         what = f"hashes of {len(files):,} images' files"
 
         def build(writer: Writer) -> None:
-            for content in hash_unknown(files, states, known, what, cache.progress):
-                writer.write(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+            contents = b"".join(hash_unknown(files, states, known, what, cache.progress))
+            writer.write(torch.frombuffer(bytearray(contents), dtype=torch.uint8))
 
         stamp = hashlib.sha256(repr(states).encode()).hexdigest()
         entry = cache.get("contents", what, {"files": stamp, "hash": "sha256"}, "decode", build)
@@ -94,38 +95,32 @@ def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None
 
 def any_needs_range(files: Iterable[Path]) -> bool:
     """Whether one of the files holds numbers that earlier versions read wrongly."""
-    return any(file_needs_range(file, file_state(file)) for file in files)
-
-
-# The state is there to notice a change.
-@cache
-def file_needs_range(file: Path, state: State) -> bool:
-    """:func:`flowers_tl.data.image_io.needs_range` of a file; False of one that is no image."""
-    with suppress(Exception), open(file, "rb") as content:
-        start = content.read(26)
-        # TIFF, PFM and PNG of 16-bit grey: all others, which are most, need not be opened as images.
-        if start[:2] in (b"II", b"MM", b"Pf") or (start[:4] == b"\x89PNG" and start[24:] == b"\x10\0"):
-            with Image.open(file, formats=FORMATS) as image:
-                return needs_range(image)
-    return False
+    return any("range" in file_traits(file, file_state(file)) for file in files)
 
 
 def colour_kinds(files: Iterable[Path]) -> set[str]:
     """What is among the files: ``profile``, images whose colours earlier versions did not bring to sRGB, and ``HEIF``."""
-    return {kind for file in files if (kind := colour_kind(file, file_state(file)))}
+    return {trait for file in files for trait in file_traits(file, file_state(file))} - {"range"}
 
 
+# The state is there to notice a change.
 @cache
-def colour_kind(file: Path, state: State) -> str | None:
+def file_traits(file: Path, state: State) -> frozenset[str]:
+    """What is said of a file by :func:`any_needs_range` (``range``) and by :func:`colour_kinds`; nothing of one that is no image."""
     with suppress(Exception), open(file, "rb") as content:
+        # Where JPEG, PNG and WebP have their profile.
         start = content.read(2**17)
         if boxed := boxed_format(start[:12]):
-            return boxed
-        # Where JPEG, PNG and WebP have their profile; all others, which are most, need not be opened as images.
-        if start[:2] in (b"II", b"MM") or any(mark in start for mark in (b"ICC_PROFILE\0", b"iCCP", b"ICCP")):
+            return frozenset([boxed])
+        tiff = start[:2] in (b"II", b"MM")
+        # TIFF, PFM and PNG of 16-bit grey: all others, which are most, need not be opened as images.
+        numbers = tiff or start[:2] == b"Pf" or (start[:4] == b"\x89PNG" and start[24:26] == b"\x10\0")
+        profile = tiff or any(mark in start for mark in (b"ICC_PROFILE\0", b"iCCP", b"ICCP"))
+        if numbers or profile:
             with Image.open(file, formats=FORMATS) as image:
-                return "profile" if find_transform(image) else None
-    return None
+                found = {"range": numbers and needs_range(image), "profile": profile and find_transform(image)}
+                return frozenset(trait for trait, has in found.items() if has)
+    return frozenset()
 
 
 def describe_images(

@@ -12,8 +12,9 @@ from torch.utils.data import get_worker_info
 
 from flowers_tl.data.cached.content_hash import describe_images
 from flowers_tl.data.cached.decode_files import decode, decode_all, processes_are_faster, split_rows
-from flowers_tl.data.cached.disk_cache import Cache, Writer
+from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.unreadable import find_undecodable
+from flowers_tl.data.cached.writer import Writer
 from flowers_tl.data.image_io import Limits, read_image, read_image_size
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
@@ -94,8 +95,11 @@ class DecodedImages:
         """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
         if self.kept is None or not has_room(device, sum(image.numel() for image in self.kept)):
             return self
-        flat = torch.cat([image.flatten() for image in self.kept]).to(device)
+        # One by one: to lay them out in memory first takes longer, and as much memory again.
+        flat = torch.empty(sum(image.numel() for image in self.kept), dtype=torch.uint8, device=device)
         rows = split_rows(flat, [image.shape for image in self.kept])
+        for row, image in zip(rows, self.kept, strict=True):
+            row.copy_(image)
         return DecodedImages(self.files, self.short_side, rows, costs=self.costs)
 
     @property

@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import platformdirs
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from flowers_tl.data.cached.writer import Writer
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import lock_or_wait
 from flowers_tl.utils.notes import log_note
@@ -45,23 +46,6 @@ def default_folder() -> Path:
     # Version 0.1.0 kept this folder on every system: where it is, its entries are still found.
     earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowers_tl"
     return earlier if earlier.is_dir() else platformdirs.user_cache_path("flowers_tl", appauthor=False)
-
-
-class Writer:
-    """Writes an entry's rows as they are computed, with their checksum; ``needed``: the costs of entries that they come from."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.bytes, self.checksum = file, 0, 0
-        self.shapes: list[list[int]] = []
-        self.needed: dict[str, float | None] = {}
-
-    def write(self, row: Tensor) -> None:
-        """Append one row; rows may have unlike shapes."""
-        raw = memoryview(row.cpu().contiguous().flatten().view(torch.uint8).numpy())
-        self.file.write(raw)
-        self.checksum = zlib.crc32(raw, self.checksum)
-        self.bytes += len(raw)
-        self.shapes.append(list(row.shape))
 
 
 class Entry:
@@ -151,8 +135,8 @@ class Cache:
         beside.mkdir()
         begun = self.clock.spent_on(folder.name)
         try:
-            with open(beside / "data.bin", "wb") as file:
-                build(writer := Writer(file))
+            with open(beside / "data.bin", "wb") as file, Writer(file) as writer:
+                build(writer)
             meta = {"what": what, "made_from": description, "bytes": writer.bytes, "shapes": writer.shapes}
             meta["seconds"] = {folder.name: round(self.clock.spent_on(folder.name) - begun, 3), **writer.needed}
             text = json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)})

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from flowers_tl.data.cached.content_hash import State, describe_images, file_state
-from flowers_tl.data.cached.disk_cache import Cache, Writer
+from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.cached.writer import Writer
 from flowers_tl.data.image_io import Limits, Undecodable, read_image
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
