@@ -55,7 +55,8 @@ COMMANDS = {
     "predict": ("predict", "images={file}", "ckpt={run}"),
     "explain": ("explain", "images={file}", "ckpt={run}", "figure={folder}/a.png"),
     "train": (
-        "train", *tiny(data="folder", data__root="{folder}/photos", backbone="squeezenet1_1"), "hydra.run.dir={folder}/run",
+        "train", "data=folder", "data.root={folder}/photos", "data.image_size=64", "backbone=squeezenet1_1",
+        "backbone.weights=null", "trainer.accelerator=cpu", "trainer.max_epochs=1", "hydra.run.dir={folder}/run",
     ),
 }  # fmt: skip
 
