@@ -22,9 +22,8 @@ FILE = "busy.json"
 SETTINGS: dict[str, dict[str, str]] = {
     "as shipped": {},
     "libgomp's own": {"GOMP_SPINCOUNT": "300000"},
-    "spin 10000": {"GOMP_SPINCOUNT": "10000"},
     "spin 1000": {"GOMP_SPINCOUNT": "1000"},
-    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "passive": {"GOMP_SPINCOUNT": "0"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 # A command, what it gets, and the phases of its record that are measured.

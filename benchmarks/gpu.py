@@ -39,7 +39,7 @@ class GpuOptions:
     minutes: float = 7.0
     """Begin no measurement after so many minutes."""
     skip: list[str] = field(default_factory=list)
-    """Measurements to leave out: those whose name contains one of these."""
+    """A measurement to leave out: any whose name contains this; it may be given several times."""
     workers: int = 16
     """Worker processes of the plain loop's DataLoader."""
     sweep: int = 20

@@ -11,6 +11,7 @@ In a notebook::
 "The article" is Carlos Melo, «Transfer Learning with PyTorch: A Hands-On Guide», Sigmoidal, 2026.
 """
 
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ if sys.argv[0].endswith("flowers-tl") or (sys.argv[0] == "-m" and any("flowers_t
     from flowers_tl.utils.interruption import listen
 
     listen()
+
+# Threads that wait for one another spin. Where other work has their core, long spinning takes the time of the thread that is waited
+# for: see docs/speed.md. libgomp reads this when torch is imported; a user's own setting wins.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 __version__ = version("flowers_tl")
 

@@ -30,7 +30,8 @@ class Candidate:
     """One strategy on one backbone.
 
     Attributes:
-        name: the strategy's, with the backbone's where there are several.
+        name: the strategy's, with the network where there are several.
+        network: name of the backbone, with that of its weights where it is there with several.
         words: the overrides of ``flowers_tl.train`` that make its runs, but for the seed.
         config: of the run with the first seed.
         hits: by seed, whether each val image is classified rightly, (seeds, images).
@@ -42,6 +43,7 @@ class Candidate:
     """
 
     name: str
+    network: str
     words: list[str]
     config: dict[str, Any]
     hits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
@@ -50,10 +52,6 @@ class Candidate:
     cold: list[float] = field(default_factory=list)
     left: str = ""
     failed: str = ""
-
-    @property
-    def backbone(self) -> str:
-        return self.config["backbone"]["name"]
 
     @property
     def frozen_config(self) -> dict[str, Any]:
@@ -121,31 +119,44 @@ def list_candidates(
     Raises:
         UserError: if no candidate is left, or a setting is none that a race can have.
     """
-    candidates, left_out, known = [], [], set()
-    for backbone in backbones:
+    networks = name_networks([compose_config([*words, *overrides])["backbone"] for words in backbones])
+    for names in (strategies, networks):
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(
+                f"{twice[0]} is named twice: name each strategy once, and each network once with the same weights."
+            )
+    candidates, left_out, validated = [], [], dict[tuple[str, str | None], set[str]]()
+    for network, backbone in zip(networks, backbones, strict=True):
         for strategy in strategies:
             words = [f"strategy={strategy}", *backbone, *overrides]
             config = compose_config(words)
             validate_race(config)
-            name = strategy if len(backbones) == 1 else f"{strategy} {config['backbone']['name']}"
+            name = strategy if len(backbones) == 1 else f"{strategy} {network}"
             try:
                 model = validate_config(config)
             except UserError as error:
                 left_out.append(f"{name} is left out: {first_line(error)}.")
                 continue
             # Reading weights takes a while: once is enough.
-            if (weights := (config["backbone"]["name"], initial_weights(config))) not in known:
-                known.add(weights)
+            if (weights := (config["backbone"]["name"], initial_weights(config))) not in validated:
                 validate_weights(config, model)
-            candidates.append(Candidate(name, words, with_preprocessing(config)))
+            same = validated.setdefault(weights, set())
+            # A strategy that begins from random weights is the same with each of a network's weights.
+            if strategy not in same:
+                candidates.append(Candidate(name, network, words, with_preprocessing(config)))
+            same.add(strategy)
     if not candidates:
         raise UserError(" ".join(["No strategy can be tried.", *left_out]))
-    names = [one.name for one in candidates]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(
-            f"{twice[0]} is named twice: name each strategy and each network once; two weights of one network need two commands."
-        )
     return candidates, left_out
+
+
+def name_networks(backbones: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The name of each backbone, with that of its weights where the same backbone is there with others too."""
+    names = [one["name"] for one in backbones]
+    return [
+        one["name"] if names.count(one["name"]) == 1 else f"{one['name']} {Path(str(one['weights'])).stem}"
+        for one in backbones
+    ]
 
 
 def validate_race(config: dict[str, Any]) -> None:

@@ -32,9 +32,9 @@ class Costs:
         self.ratios: dict[bool, list[float]] = {kind: [ratio] for kind, ratio in RATIOS.items()}
         self.fixed = 0.0
 
-    def measured(self, backbone: str, stages: Mapping[str, float], sizes: Mapping[str, int]) -> None:
+    def measured(self, network: str, stages: Mapping[str, float], sizes: Mapping[str, int]) -> None:
         """Take over the seconds of one image in each stage of a network, and the number of images by split."""
-        self.stages[backbone], self.sizes = stages, sizes
+        self.stages[network], self.sizes = stages, sizes
 
     def predict(self, candidate: Candidate) -> float:
         """Seconds of its next run: the last one's, else of its passes, corrected by how far earlier predictions were off."""
@@ -44,7 +44,7 @@ class Costs:
 
     def of_passes(self, candidate: Candidate) -> Expected:
         if candidate.name not in self.expected:
-            self.expected[candidate.name] = add_passes(candidate, self.stages[candidate.backbone], self.sizes)
+            self.expected[candidate.name] = add_passes(candidate, self.stages[candidate.network], self.sizes)
         return self.expected[candidate.name]
 
     def test(self, candidate: Candidate, seeds: int) -> float:

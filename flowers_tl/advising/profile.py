@@ -83,8 +83,8 @@ def seconds_by_stage(features: FeatureDataModule, images: int = 32) -> dict[str,
     return {name: value / len(few) for name, value in seconds.items()}
 
 
-def profile(features: FeatureDataModule) -> list[StageScore]:
-    """Score each stage of the network on these images, the first stage first."""
+def profile(features: FeatureDataModule, name: str) -> list[StageScore]:
+    """Score each stage of the network with this name in the race on its images, the first stage first."""
     backbone = features.model.backbone.to(features.device)
     outputs = {split: pooled_outputs(features, split) for split in ("train", "val")}
     labels = {split: features.labels(split) for split in outputs}
@@ -94,14 +94,12 @@ def profile(features: FeatureDataModule) -> list[StageScore]:
     parts = zip(*(values.split(widths, dim=1) for values in outputs.values()), strict=True)
     scores = []
     stages = list(zip(backbone.stage_names, widths, parts, strict=False))
-    for stage, width, (train, val) in track(stages, f"Solving a head for each stage of {backbone.name}"):
+    for stage, width, (train, val) in track(stages, f"Solving a head for each stage of {name}"):
         scale = train.std(0).clamp_min(1e-6)
         train, val = (train - train.mean(0)) / scale, (val - train.mean(0)) / scale
         solved = solved_accuracy(train, labels["train"], val, labels["val"])
         scores.append(
-            StageScore(
-                backbone.name, stage, width, solved, neighbour_accuracy(train, labels["train"], val, labels["val"])
-            )
+            StageScore(name, stage, width, solved, neighbour_accuracy(train, labels["train"], val, labels["val"]))
         )
     return scores
 

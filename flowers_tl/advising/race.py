@@ -65,14 +65,14 @@ class Race(RaceRecord):
     def look(self) -> list[StageScore]:
         """Pass the images once through each network: the depth profile, and how fast this machine is."""
         scores: list[StageScore] = []
-        for backbone, config in {one.backbone: one.frozen_config for one in self.candidates}.items():
-            begun, step = time.monotonic(), f"profile of {backbone}"
+        for name, config in {one.network: one.frozen_config for one in self.candidates}.items():
+            begun, step = time.monotonic(), f"profile of {name}"
             with lightning_quieted(logging.WARNING):
                 data = validated_data(config)
                 features = frozen_features(config, data, make_trainer(config["trainer"]))
             network = features.model.backbone
             found = {"images": data.split_fingerprints(), "weights": fingerprint_stages(network, network.stages[:-1])}
-            if self.inputs.setdefault(backbone, found) != found:
+            if self.inputs.setdefault(name, found) != found:
                 raise UserError(
                     f"The images or the weights have changed since the race in {self.folder} began: use a new folder with out=DIR."
                 )
@@ -81,18 +81,18 @@ class Race(RaceRecord):
             needed = sum(seconds.values()) * (data.sizes["train"] + data.sizes["val"])
             if step not in self.spent and needed > self.rest:
                 raise UserError(
-                    f"One pass of the images through {backbone} takes about {clock(needed)}, more than is left of the "
+                    f"One pass of the images through {name} takes about {clock(needed)}, more than is left of the "
                     f"budget: use budget={round(needed / 6) + 1}m or more."
                 )
             self.data_name = data.name
-            self.costs.measured(backbone, seconds, data.sizes)
-            stages = profile(features)
+            self.costs.measured(name, seconds, data.sizes)
+            stages = profile(features, name)
             # Kept from the first start on.
             if step not in self.spent:
                 self.count(step, begun)
             best = max(stages, key=lambda one: one.solved)
             log.info(
-                f"{backbone}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
+                f"{name}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
             )
             scores += stages
         return scores

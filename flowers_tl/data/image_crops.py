@@ -1,5 +1,6 @@
 """Batches cut out of decoded images: bit for bit what the article's transforms make, which resize with Pillow too."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -37,6 +38,12 @@ class ImageCrops(Dataset):
     ) -> None:
         self.images, self.labels, self.size = images, torch.tensor(labels), size
         self.seed, self.augment, self.flip = seed, augment, flip
+
+    def to(self, device: torch.device) -> "ImageCrops":
+        """With the images on a device, if there is room; those that PIL changes stay where they are."""
+        there = copy.copy(self)
+        there.images = self.images if self.augment else self.images.to(device)
+        return there
 
     @property
     def ready(self) -> bool:

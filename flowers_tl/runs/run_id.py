@@ -8,7 +8,7 @@ import torch
 from torchvision.models import get_model_weights
 
 from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, flatten, is_later_default
-from flowers_tl.data.cached.content_hash import any_needs_range, colour_kinds
+from flowers_tl.data.cached.content_hash import find_traits
 from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import PROFILE_READER_VERSION, RANGE_READER_VERSION
 from flowers_tl.data.manifest import ManifestDataModule
@@ -48,10 +48,10 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     if together > 1 and data.sizes["train"] % (together * data.batch_size):
         settings["accumulated loss"] = "mean over images"
     # And read such images wrongly.
-    files = [file for images in data.all_images.values() for file in images.files]
-    if any_needs_range(files):
+    traits = find_traits(file for images in data.all_images.values() for file in images.files)
+    if "range" in traits:
         settings["ranges"] = RANGE_READER_VERSION
-    if "profile" in colour_kinds(files):
+    if "profile" in traits:
         settings["profiles"] = PROFILE_READER_VERSION
     protocol: dict[str, Any] = {"name": data.protocol, "splits": data.split_fingerprints(), "metric": METRIC_IN_ID}
     if data.excluded:

@@ -1,8 +1,10 @@
 """Which strategies on which networks are in a race, and which are left out."""
 
 import pytest
+import torch
 
 from flowers_tl.advising.candidates import list_backbones, list_candidates
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 DATA = ["data=synthetic", "trainer.max_epochs=3"]
@@ -62,3 +64,21 @@ def test_settings_that_a_race_chooses_itself_are_refused(override):
 def test_a_strategy_is_named_once():
     with pytest.raises(UserError, match="fine_tuning is named twice"):
         list_candidates(["fine_tuning", "fine_tuning"], [["backbone.weights=null"]], DATA)
+
+
+def test_a_network_takes_part_with_several_weights_and_once_without(tmp_path):
+    for name in ("photos", "drawings"):
+        torch.save(StagedNetwork("squeezenet1_1", 1000).network.state_dict(), tmp_path / f"{name}.pth")
+    backbones = [
+        ["backbone=squeezenet1_1", f"backbone.weights={tmp_path / name}.pth"] for name in ("photos", "drawings")
+    ]
+    candidates, left_out = list_candidates(["linear_probe", "from_scratch"], backbones, DATA)
+    names = [
+        "linear_probe squeezenet1_1 photos",
+        "from_scratch squeezenet1_1 photos",
+        "linear_probe squeezenet1_1 drawings",
+    ]
+    assert ([one.name for one in candidates], left_out) == (names, [])
+    assert [one.network for one in candidates] == [name.split(" ", 1)[1] for name in names]
+    with pytest.raises(UserError, match="squeezenet1_1 photos is named twice"):
+        list_candidates(["linear_probe"], [*backbones, backbones[0]], DATA)

@@ -32,13 +32,13 @@ def features(config, tiny, resnet18_weights):
 
 
 def test_the_profile_has_each_stage_and_is_computed_once(features, monkeypatch):
-    scores = profile(features)
+    scores = profile(features, "one")
     assert [one.stage for one in scores] == ["stem", "layer1", "layer2", "layer3", "layer4", "neck"]
     assert [one.features for one in scores] == [64, 64, 128, 256, 512, 512]
     # The neck of a ResNet averages what layer4 puts out.
     assert scores[4].solved == scores[5].solved
     monkeypatch.setattr(type(features.data.cache), "_build", lambda *_: pytest.fail("computed again"))
-    assert profile(features) == scores
+    assert profile(features, "one") == scores
 
 
 def test_to_measure_and_to_score_changes_no_weight_and_no_statistic(features):
@@ -46,7 +46,7 @@ def test_to_measure_and_to_score_changes_no_weight_and_no_statistic(features):
     seconds = seconds_by_stage(features)
     assert list(seconds) == ["stem", "layer1", "layer2", "layer3", "layer4", "neck"]
     assert all(value > 0 for value in seconds.values())
-    profile(features)
+    profile(features, "one")
     assert all(torch.equal(before[name], value) for name, value in features.model.state_dict().items())
 
 

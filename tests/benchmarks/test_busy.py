@@ -39,7 +39,7 @@ def test_each_combination_is_measured_once_and_a_stopped_series_goes_on(commands
         (b, s) for b in (0, 1) for s in ("as shipped", "passive")
     ]
     # The first command fills the caches.
-    assert [variables for _, variables in commands[1:]] == [{}, {"OMP_WAIT_POLICY": "passive"}] * 2
+    assert [variables for _, variables in commands[1:]] == [{}, {"GOMP_SPINCOUNT": "0"}] * 2
     assert {word for word, _ in commands} == {"strategy=linear_probe"}
     again = call(monkeypatch, tmp_path, "repeats=2")
     assert again[:4] == rows

@@ -1,6 +1,7 @@
 """Make the campaign's tries, keep each result, and write the table: ``python -m tests.campaign [long=true] [only=NAME]``."""
 
 import json
+import signal
 import tempfile
 import time
 import traceback
@@ -33,6 +34,8 @@ class CampaignOptions:
 @command
 def main(options: CampaignOptions) -> int:
     """Make the tries; the exit code is 1 if one failed."""
+    # A shell lets a job in the background ignore Ctrl-C, and the commands that are interrupted would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = json.loads(options.results.read_text()) if options.results.is_file() else {}
     made = []
     for name in options.only or MODULES:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from flowers_tl.data import image_formats
-from flowers_tl.data.cached.content_hash import colour_kinds, describe_images
+from flowers_tl.data.cached.content_hash import describe_images, find_traits
 from flowers_tl.data.image_folder import read_folder
 from flowers_tl.data.image_formats import make_transform
 from flowers_tl.data.image_io import Undecodable, find_images, is_image_file, read_image, read_image_size
@@ -46,11 +46,11 @@ def test_a_profile_is_applied_and_that_of_srgb_changes_no_byte(scene, tmp_path, 
     scene.save(plain, **options)
     scene.save(file, icc_profile=SRGB, **options)
     assert np.array_equal(read_image(file), read_image(plain))
-    assert colour_kinds([file, plain]) == set()
+    assert find_traits([file, plain]) == set()
     scene.save(file, icc_profile=wide(), **options)
     swapped = Image.fromarray(np.asarray(scene)[..., [1, 0, 2]])
     assert distance(read_image(file), swapped) < 4 < distance(read_image(file), scene)
-    assert colour_kinds([file, plain]) == {"profile"}
+    assert find_traits([file, plain]) == {"profile"}
     assert "profiles" in describe_images([file], 32, None)
     assert "profiles" not in describe_images([plain], 32, None)
     scene.save(file, icc_profile=b"words" * 40, **options)

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from flowers_tl.data import image_io as reading
-from flowers_tl.data.cached.content_hash import any_needs_range
+from flowers_tl.data.cached.content_hash import find_traits
 from flowers_tl.data.image_io import Undecodable, find_images, is_image_file, read_image, read_image_size
 from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.results.images import mistakes_image
@@ -419,11 +419,11 @@ def test_the_transparent_number_of_16_bit_grey_is_white(tmp_path):
     file = tmp_path / "a.png"
     file.write_bytes(sixteen_bits(values, 0))
     assert np.asarray(read_image(file))[..., 0].tolist() == [[3, 3], [155, 3]]
-    assert not any_needs_range([file])
+    assert "range" not in find_traits([file])
     # Behind the signature and the header, which take 33 bytes.
     content, mark = file.read_bytes(), struct.pack(">H", 1000)
     mark = struct.pack(">I", 2) + b"tRNS" + mark + struct.pack(">I", zlib.crc32(b"tRNS" + mark))
     file.write_bytes(content[:33] + mark + content[33:])
     assert np.asarray(read_image(file))[..., 0].tolist() == [[255, 3], [155, 255]]
     # Earlier versions read it otherwise: what they kept is not taken.
-    assert any_needs_range([file])
+    assert "range" in find_traits([file])

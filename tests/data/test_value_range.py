@@ -24,7 +24,7 @@ def test_a_run_on_wrongly_decoded_images_is_another_run(scans, config, monkeypat
     data = make_data(composed)
     data.setup()
     now = run_id.identify(composed, data)["id"]
-    monkeypatch.setattr(run_id, "any_needs_range", lambda files: False)
+    monkeypatch.setattr(run_id, "find_traits", lambda files: set())
     assert run_id.identify(composed, data)["id"] != now
 
 

@@ -93,20 +93,18 @@ def fingerprint_split(images: ImageSplit, root: Path, cache: Cache | None = None
     return digest.hexdigest()[:16]
 
 
-def any_needs_range(files: Iterable[Path]) -> bool:
-    """Whether one of the files holds numbers that earlier versions read wrongly."""
-    return any("range" in file_traits(file, file_state(file)) for file in files)
+def find_traits(files: Iterable[Path]) -> set[str]:
+    """What is among image files that earlier versions read otherwise, or that needs a package.
 
-
-def colour_kinds(files: Iterable[Path]) -> set[str]:
-    """What is among the files: ``profile``, images whose colours earlier versions did not bring to sRGB, and ``HEIF``."""
-    return {trait for file in files for trait in file_traits(file, file_state(file))} - {"range"}
+    ``range``: numbers that were read wrongly; ``profile``: colours that were not brought to sRGB; ``HEIF`` and ``AVIF``.
+    """
+    return {trait for file in files for trait in file_traits(file, file_state(file))}
 
 
 # The state is there to notice a change.
 @cache
 def file_traits(file: Path, state: State) -> frozenset[str]:
-    """What is said of a file by :func:`any_needs_range` (``range``) and by :func:`colour_kinds`; nothing of one that is no image."""
+    """:func:`find_traits` of a file; nothing of one that is no image."""
     with suppress(Exception), open(file, "rb") as content:
         # Where JPEG, PNG and WebP have their profile.
         start = content.read(2**17)
@@ -136,13 +134,13 @@ def describe_images(
         "pillow": PIL.__version__,
         "torchvision": torchvision.__version__,
     }
-    if any_needs_range(files):
+    traits = find_traits(files)
+    if "range" in traits:
         versions |= {"ranges": RANGE_READER_VERSION, "value_range": value_range}
-    kinds = colour_kinds(files)
-    if "profile" in kinds:
+    if "profile" in traits:
         versions["profiles"] = PROFILE_READER_VERSION
     # Without the package they are unreadable, which is kept too.
-    if "HEIF" in kinds:
+    if "HEIF" in traits:
         versions["heif"] = load_heif()
     if short_side:
         versions |= how.describe_decoding()

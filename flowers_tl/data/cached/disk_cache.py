@@ -35,7 +35,7 @@ ENTRY = re.compile(r"[a-z]+-[0-9a-f]{20}")
 # What an entry's folder holds: one that holds anything else is not ours to remove.
 FILES = {"data.bin", "meta.json"}
 BUILDING = ".building-"
-# Checksums of the files that this process has read: by path, size, time.
+# Checksums of the files that this process has read or written: by path, size, time.
 _sums: dict[tuple[str, int, int], int] = {}
 
 
@@ -143,6 +143,8 @@ class Cache:
             (beside / "meta.json").write_text(text, encoding="utf-8")
             entry = Entry(beside / "data.bin", meta)
             os.rename(beside, folder)
+            # The next run of this process need not read it again to verify it.
+            _sums[file_state(folder / "data.bin")] = writer.checksum
             return entry
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -152,11 +154,9 @@ class Cache:
         file = folder / "data.bin"
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            state = file.stat()
-            place = (str(folder), state.st_size, state.st_mtime_ns)
-            if place not in _sums:
-                _sums[place] = checksum(file)
-            if state.st_size != meta["bytes"] or entry_checksum(meta, _sums[place]) != meta["checksum"]:
+            if (state := file_state(file)) not in _sums:
+                _sums[state] = checksum(file)
+            if state[1] != meta["bytes"] or entry_checksum(meta, _sums[state]) != meta["checksum"]:
                 raise ValueError("its checksum is wrong")
             entry = Entry(file, meta)
         except (FileNotFoundError, NotADirectoryError):
@@ -179,6 +179,12 @@ class Cache:
             if surplus > 0 and entry["folder"] not in self.used:
                 shutil.rmtree(entry["folder"], ignore_errors=True)
                 surplus -= entry["bytes"]
+
+
+def file_state(file: Path) -> tuple[str, int, int]:
+    """What tells one file from another without reading it: path, bytes, and time of the last change in nanoseconds."""
+    stat = file.stat()
+    return str(file), stat.st_size, stat.st_mtime_ns
 
 
 def entry_checksum(meta: Mapping[str, Any], data: int) -> int:
