@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -34,14 +34,10 @@ def test_images_on_the_device_already_are_not_copied():
 
 
 def test_what_pil_changes_stays_where_pil_reads_it(monkeypatch):
-    monkeypatch.setattr(DecodedImages, "to", lambda *_: pytest_fails())
+    monkeypatch.setattr(DecodedImages, "to", lambda *_: pytest.fail("It was moved."))
     changed = crops(seed=1, augment=lambda image: pil_to_tensor(image.resize((16, 16))))
     images, _ = changed.to(torch.device("cpu")).__getitems__([(0, 2)])
-    assert torch.equal(images[0], pil_to_tensor(Image.fromarray(np.array(PIXELS[2])).resize((16, 16))))
-
-
-def pytest_fails():
-    raise AssertionError("It was moved.")
+    assert torch.equal(images[0], pil_to_tensor(Image.fromarray(PIXELS[2].numpy()).resize((16, 16))))
 
 
 def test_plain_indices_are_the_first_epoch():

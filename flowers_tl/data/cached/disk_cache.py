@@ -141,10 +141,10 @@ class Cache:
             meta["seconds"] = {folder.name: round(self.clock.spent_on(folder.name) - begun, 3), **writer.needed}
             text = json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)})
             (beside / "meta.json").write_text(text, encoding="utf-8")
-            entry = Entry(beside / "data.bin", meta)
+            entry, state = Entry(beside / "data.bin", meta), file_state(beside / "data.bin")
             os.rename(beside, folder)
             # The next run of this process need not read it again to verify it.
-            _sums[file_state(folder / "data.bin")] = writer.checksum
+            _sums[str(folder / "data.bin"), *state[1:]] = writer.checksum
             return entry
         finally:
             shutil.rmtree(beside, ignore_errors=True)

@@ -123,6 +123,12 @@ def test_a_damaged_entry_is_made_anew(tmp_path, capsys, monkeypatch, fault):
     assert capsys.readouterr().err.count("is damaged") == (fault != "meta.json")
 
 
+def test_what_this_process_has_written_is_not_read_again_to_verify_it(tmp_path, monkeypatch):
+    keep(Cache(tmp_path))
+    monkeypatch.setattr(room, "checksum", lambda file: pytest.fail("It was read again."))
+    assert torch.equal(keep(Cache(tmp_path)), VALUES)
+
+
 def test_half_an_entry_is_never_found(tmp_path):
     class Stop(BaseException):
         pass
