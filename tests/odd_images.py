@@ -23,6 +23,24 @@ def tiff(values: np.ndarray, photometric: int = 1, **tags: float) -> bytes:
     return b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes() + directory
 
 
+def colour_tiff(values: np.ndarray, planes: bool = False, extra: int | None = None) -> bytes:
+    """A TIFF of unsigned numbers (height, width, channels), uncompressed; ``extra`` is what it says of a fourth channel (0, 1, 2)."""
+    height, width, channels = values.shape
+    raw = (values.transpose(2, 0, 1) if planes else values).tobytes()
+    strips = channels if planes else 1
+    rows = {256: [width], 257: [height], 258: [8 * values.itemsize] * channels, 259: [1], 262: [2], 277: [channels]}
+    rows |= {278: [height], 284: [2 if planes else 1]} | ({} if extra is None else {338: [extra]})
+    rows |= {273: [8 + k * len(raw) // strips for k in range(strips)], 279: [len(raw) // strips] * strips}
+    start, later, listed = 8 + len(raw), b"", b""
+    for tag, numbers in sorted(rows.items()):
+        content = struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            place = start + 2 + 12 * len(rows) + 4 + len(later)
+            later, content = later + content, struct.pack("<I", place)
+        listed += struct.pack("<HHI", tag, 4, len(numbers)) + content
+    return b"II*\0" + struct.pack("<I", start) + raw + struct.pack("<H", len(rows)) + listed + bytes(4) + later
+
+
 def png(width: int, height: int, bits: int = 8, colours: int = 0) -> bytes:
     """A black PNG, however large, in a few bytes; ``colours`` is its kind (0: grey, 2: RGB, 4: grey with alpha, 6: RGBA)."""
     row = bytes(1 + (width * {0: 1, 2: 3, 4: 2, 6: 4}[colours] * bits + 7) // 8)

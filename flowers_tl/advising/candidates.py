@@ -119,7 +119,7 @@ def list_candidates(
     Raises:
         UserError: if no candidate is left, or a setting is none that a race can have.
     """
-    networks = name_networks([compose_config([*words, *overrides])["backbone"] for words in backbones])
+    networks = name_networks([compose_config([*overrides, *words])["backbone"] for words in backbones])
     for names in (strategies, networks):
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(
@@ -128,7 +128,8 @@ def list_candidates(
     candidates, left_out, validated = [], [], dict[tuple[str, str | None], set[str]]()
     for network, backbone in zip(networks, backbones, strict=True):
         for strategy in strategies:
-            words = [f"strategy={strategy}", *backbone, *overrides]
+            # What is said of one network counts more than what is said of all.
+            words = [f"strategy={strategy}", *overrides, *backbone]
             config = compose_config(words)
             validate_race(config)
             name = strategy if len(backbones) == 1 else f"{strategy} {network}"
@@ -152,11 +153,14 @@ def list_candidates(
 
 def name_networks(backbones: Sequence[Mapping[str, Any]]) -> list[str]:
     """The name of each backbone, with that of its weights where the same backbone is there with others too."""
-    names = [one["name"] for one in backbones]
-    return [
-        one["name"] if names.count(one["name"]) == 1 else f"{one['name']} {Path(str(one['weights'])).stem}"
-        for one in backbones
-    ]
+    names = []
+    for one in backbones:
+        files = {str(other["weights"]) for other in backbones if other["name"] == one["name"]}
+        stems = [Path(file).stem for file in files]
+        weights = str(one["weights"])
+        short = Path(weights).stem if len({*stems}) == len(stems) else weights
+        names.append(one["name"] if len(files) == 1 else f"{one['name']} {short}")
+    return names
 
 
 def validate_race(config: dict[str, Any]) -> None:

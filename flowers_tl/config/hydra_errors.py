@@ -40,7 +40,7 @@ def explain_error(error: Exception, path_remedy: str = "check the path") -> str:
     if "Config group override must be" in str(error):
         return "A choice must be a name, as in strategy=fine_tuning: --help lists the choices."
     # OmegaConf counts a list's items, and meets a name where a number must be.
-    if (match := re.fullmatch(r"invalid literal for int\(\) with base 10: '(.*)'", str(error))) and in_omegaconf(error):
+    if (match := re.fullmatch(r"(?:invalid literal for int.*: |Index )'(.*?)'.*", str(error))) and in_omegaconf(error):
         return f"'{match[1]}' is no row of the table: rows are counted from 0, as in strategy.table.0.lr=1e-3."
     if not isinstance(error, COMPOSE_ERRORS):
         text = first_line(str(error) or "no message")

@@ -9,7 +9,7 @@ from flowers_tl.data.cached.content_hash import hash_files
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, shorten
-from flowers_tl.utils.files import names_below
+from flowers_tl.utils.files import names_below, validate_ordinary
 from flowers_tl.utils.notes import log_note
 
 # Of audit.csv, a row a finding: images as paths below the data's root. ``other_label`` of a suspect is the likely class.
@@ -119,6 +119,7 @@ def read_exclusions(file: str | Path, key: str = "exclude") -> Exclusions:
         UserError: if it can't be read, or is no such file.
     """
     try:
+        validate_ordinary(file)
         # Spreadsheets put a mark before the first column.
         with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
             table = csv.DictReader(text)

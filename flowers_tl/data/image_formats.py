@@ -36,7 +36,7 @@ ENDINGS = tuple(
 # Tried where a file begins as they do.
 BOXED = ("AVIF", "HEIF")
 # Tags of a TIFF: bits, whether 0 is white (0) or black (1), channels, kind of numbers, and the lowest and highest that they may be.
-BITS, PHOTOMETRIC, CHANNELS, KIND, LOWEST, HIGHEST = 258, 262, 277, 339, 340, 341
+BITS, PHOTOMETRIC, CHANNELS, PLANES, EXTRA, KIND, LOWEST, HIGHEST = 258, 262, 277, 284, 338, 339, 340, 341
 KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 # What systems and programs leave in folders, in lower case, beside hidden files.
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")
@@ -124,3 +124,22 @@ def make_transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | N
         changed = np.asarray(ImageCms.applyTransform(samples, transform), int) - np.asarray(samples.convert("RGB"), int)
         return transform if np.abs(changed).max() > LIKE_SRGB else None
     return None
+
+
+def find_scale(image: Image.Image) -> int | None:
+    """By what Pillow multiplies the grey of 2 or 4 bits, but not the one that is transparent; None for other images."""
+    tile = getattr(image, "tile", None)
+    return {"L;2": 85, "L;4": 17}.get(str(tile[0][3])) if image.format == "PNG" and tile else None
+
+
+def in_planes(image: Image.Image) -> bool:
+    """Whether channels of 16 bits lie one after another, uncompressed, which Pillow reads as if they had 8."""
+    tags = getattr(image, "tag_v2", {})
+    planes = tags.get(PLANES) == 2 and len(tags.get(BITS, ())) > 1 and tags[BITS][0] == 16
+    return planes and image.info.get("compression") == "raw"
+
+
+def is_no_alpha(image: Image.Image) -> bool:
+    """Whether a TIFF file has a fourth channel that it does not call alpha, as Pillow does."""
+    tags = getattr(image, "tag_v2", None)
+    return tags is not None and image.mode == "RGBA" and not {1, 2} & set(tags.get(EXTRA, ()))

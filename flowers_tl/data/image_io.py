@@ -23,9 +23,12 @@ from flowers_tl.data.image_formats import (
     Undecodable,
     describe_unknown,
     find_formats,
+    find_scale,
     find_transform,
+    in_planes,
     is_hidden,
     is_image_file,
+    is_no_alpha,
 )  # fmt: skip
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
@@ -88,11 +91,12 @@ def number_kind(image: Image.Image) -> tuple[int, int, bool]:
 def needs_range(image: Image.Image) -> bool:
     """Whether an image, of which the header is enough, has other numbers than unsigned ones of up to 16 bits, 0 for black.
 
-    So has 16-bit grey of which one number is transparent.
+    So has 16-bit grey, and grey of 2 or 4 bits, of which one number is transparent; and a fourth channel that is not alpha.
     """
     bits, kind, white_is_zero = number_kind(image)
-    transparent = image.mode[0] == "I" and "transparency" in image.info
-    return bits not in (1, 2, 4, 8, 16) or KINDS.get(kind) != "unsigned" or white_is_zero or transparent
+    transparent = "transparency" in image.info and (image.mode[0] == "I" or find_scale(image) is not None)
+    others = white_is_zero or transparent or in_planes(image) or is_no_alpha(image)
+    return bits not in (1, 2, 4, 8, 16) or KINDS.get(kind) != "unsigned" or others
 
 
 def read_image_size(path: str | Path) -> tuple[int, int] | None:
@@ -123,7 +127,16 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
             f"A PIL image of format {image.format} is none of {', '.join(FORMATS)}: give image.convert('RGB') if you trust it."
         )
     validate_bounds(image)
+    if in_planes(image):
+        raise Undecodable(
+            "uncompressed planes of 16 bits are not read: save it compressed, or with interleaved channels."
+        )
     original, limits, transform = image, None, find_transform(image)
+    if is_no_alpha(image):
+        image = image.convert("RGB")
+    elif (scale := find_scale(image)) and isinstance(grey := image.info.get("transparency"), int):
+        image = image.copy()
+        image.info["transparency"] = grey * scale
     # Damaged notes of the camera: it stays as it lies.
     with suppress(SyntaxError, TypeError, LookupError, struct.error):
         image = ImageOps.exif_transpose(image)

@@ -12,6 +12,7 @@ from flowers_tl.data.cached.unreadable import find_missing
 from flowers_tl.data.image_folder import OTHER_NAMES, FolderDataModule
 from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.utils.errors import UserError, needs_extra, shorten, suggest
+from flowers_tl.utils.files import validate_ordinary
 from flowers_tl.utils.notes import log_note
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -162,6 +163,7 @@ def read_lines(file: Path) -> list[Line]:
     if ending not in ENDINGS:
         raise UserError(f"data.file={file} is no table that can be read: use one of {', '.join(ENDINGS)}.")
     try:
+        validate_ordinary(file)
         lines = list(read_parquet(file) if ending == ".parquet" else read_text(file, ending))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(

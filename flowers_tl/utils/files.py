@@ -40,6 +40,12 @@ def named_if_unwritable(place: str | Path, kinds: tuple[type[Exception], ...] = 
         ) from error
 
 
+def validate_ordinary(file: str | Path) -> None:
+    """Raise OSError for a pipe or a device, which would be read for ever; one that does not exist is for whoever opens it."""
+    if Path(file).exists() and not Path(file).is_file():
+        raise OSError("it is no ordinary file")
+
+
 @contextmanager
 def atomic_write(file: str | Path) -> Iterator[Path]:
     """Give a path beside ``file`` to write to, and rename it to ``file`` at the end.

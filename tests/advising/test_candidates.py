@@ -82,3 +82,9 @@ def test_a_network_takes_part_with_several_weights_and_once_without(tmp_path):
     assert [one.network for one in candidates] == [name.split(" ", 1)[1] for name in names]
     with pytest.raises(UserError, match="squeezenet1_1 photos is named twice"):
         list_candidates(["linear_probe"], [*backbones, backbones[0]], DATA)
+    # Files of one name in different folders, and what is said of all networks, which counts less.
+    (tmp_path / "a").mkdir()
+    (tmp_path / "photos.pth").rename(tmp_path / "a" / "drawings.pth")
+    backbones[0][1] = f"backbone.weights={tmp_path / 'a' / 'drawings.pth'}"
+    candidates, _ = list_candidates(["linear_probe"], backbones, [*DATA, "backbone.weights=null"])
+    assert [one.network for one in candidates] == [f"squeezenet1_1 {words[1].split('=')[1]}" for words in backbones]

@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 import numpy as np
 import pytest
-from odd_images import tiff
+from odd_images import colour_tiff, tiff
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -426,4 +426,48 @@ def test_the_transparent_number_of_16_bit_grey_is_white(tmp_path):
     file.write_bytes(content[:33] + mark + content[33:])
     assert np.asarray(read_image(file))[..., 0].tolist() == [[255, 3], [155, 255]]
     # Earlier versions read it otherwise: what they kept is not taken.
+    assert "range" in find_traits([file])
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_transparent_number_of_few_bits_is_white(tmp_path, bits):
+    # Rows of 8 images with one number each: 0, 1, and 2, which is transparent.
+    packed = [sum(number << (8 - bits * (k + 1)) for k in range(8 // bits)) for number in (0, 1, 2)]
+    rows = b"".join(bytes([0]) + bytes([byte]) * bits for byte in packed)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 8, 3, bits, 0, 0, 0, 0)), (b"tRNS", struct.pack(">H", 2))]
+    parts += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    file = tmp_path / "a.png"
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
+    )
+    assert np.asarray(read_image(file))[:, 0, 0].tolist() == [0, 255 // (2**bits - 1), 255]
+    assert "range" in find_traits([file])
+
+
+SCENE = np.random.default_rng(0).integers(0, 256, (6, 9, 4)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("extra", [None, 2])
+def test_a_fourth_channel_is_alpha_only_if_the_file_says_so(tmp_path, planes, extra):
+    file = tmp_path / "a.tif"
+    file.write_bytes(colour_tiff(SCENE, planes, extra))
+    shown = np.asarray(read_image(file)).astype(int)
+    share = SCENE[..., 3:] / 255 if extra else 1
+    assert np.abs(shown - (SCENE[..., :3] * share + 255 * (1 - share))).max() <= 1
+    assert ("range" in find_traits([file])) == (extra is None)
+
+
+def test_16_bits_are_right_or_refused(tmp_path):
+    file, values = tmp_path / "a.tif", SCENE[..., :3].astype("<u2") * 257
+    file.write_bytes(colour_tiff(values))
+    assert (np.asarray(read_image(file)) == SCENE[..., :3]).all()
+    assert "range" not in find_traits([file])
+    file.write_bytes(colour_tiff(values, planes=True))
+    # Pillow would read every second byte as a number of its own.
+    with pytest.raises(Undecodable, match=r"a\.tif .*uncompressed planes of 16 bits.*: save it compressed"):
+        read_image(file)
+    with Image.open(file) as opened, pytest.raises(Undecodable, match="uncompressed planes"):
+        reading.to_rgb(opened)
     assert "range" in find_traits([file])

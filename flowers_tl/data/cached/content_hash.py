@@ -1,6 +1,7 @@
 """Hashes of image files: each file is read and hashed once for all runs, and again when something has changed it."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -32,10 +33,17 @@ _known: dict[State, bytes] = {}
 def file_state(file: Path) -> State:
     """What changes when a file's bytes do. Names are no part of it: a renamed file is the same, a swapped one is another.
 
-    Nor is the time of the last change enough, which copying and unpacking set back.
+    Nor is the time of the last change enough, which copying and unpacking set back. Two images of discs may have files with
+    the same numbers and times, so the file system counts too.
     """
     stat = file.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, *file_system(file.parent, stat.st_dev)
+
+
+@cache
+def file_system(folder: Path, device: int) -> tuple[int, ...]:
+    """What tells one file system from another: the number of its device, and where the system knows it, its own."""
+    return (device, os.statvfs(folder).f_fsid) if hasattr(os, "statvfs") else (device,)
 
 
 def hash_files(files: Sequence[Path], cache: Cache | None) -> list[bytes]:
@@ -111,8 +119,9 @@ def file_traits(file: Path, state: State) -> frozenset[str]:
         if boxed := boxed_format(start[:12]):
             return frozenset([boxed])
         tiff = start[:2] in (b"II", b"MM")
-        # TIFF, PFM and PNG of 16-bit grey: all others, which are most, need not be opened as images.
-        numbers = tiff or start[:2] == b"Pf" or (start[:4] == b"\x89PNG" and start[24:26] == b"\x10\0")
+        # TIFF, PFM and PNG of grey with 2, 4 or 16 bits: all others, which are most, need not be opened as images.
+        grey = start[:4] == b"\x89PNG" and start[24:26] in (b"\x02\0", b"\x04\0", b"\x10\0")
+        numbers = tiff or start[:2] == b"Pf" or grey
         profile = tiff or any(mark in start for mark in (b"ICC_PROFILE\0", b"iCCP", b"ICCP"))
         if numbers or profile:
             with Image.open(file, formats=FORMATS) as image:
