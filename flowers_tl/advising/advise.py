@@ -45,6 +45,12 @@ def advise(
     if not 0 <= matters < 100:
         raise UserError(f"matters={matters} must be a difference in points, from 0 to below 100.")
     validate_folder(out, "out")
+    for word in overrides:
+        if re.fullmatch(r"[^=]+=[^\[{'\"]*,.*", word):
+            raise UserError(
+                f"{word} has several values, and all runs here share one: give one. Seeds are chosen here, and several networks "
+                "go into backbone=A,B."
+            )
     names = STRATEGIES if strategy is None else [name.strip() for name in strategy.split(",")]
     candidates, left_out = list_candidates(names, list_backbones(backbone), overrides)
     # Where runs are looked for is no part of the question.

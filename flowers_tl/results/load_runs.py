@@ -125,10 +125,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
 
 
 def linked_runs(path: Path, notes: list[str]) -> Iterator[Path]:
-    """Records of finished runs that a sweep below ``path`` links to instead of running them again.
-
-    A note is added where such a run is missing.
-    """
+    """Records of finished runs that a sweep below ``path`` links to instead of running them again; ``notes`` get missing ones."""
     for link in sorted(path.rglob(ELSEWHERE)):
         try:
             folder = follow_link(link.parent)
@@ -183,6 +180,9 @@ def validate_complete(result: Mapping[str, Any]) -> None:
     named = [result["seed"], *result["learning_rates"].values(), parameters["trainable"]]
     if None in [*named, protocol["name"], protocol["metric"], protocol["splits"]] or not parameters["total"]:
         raise ValueError("result.json is not complete")
+    shares = [value for split in ("val", "test") for name, value in result[split].items() if name != "loss"]
+    if any(value is not None and (value < 0 or value > 1) for value in shares):
+        raise ValueError("result.json has a score that is not within 0 and 1")
 
 
 def find_metric(runs: Sequence[Run], monitor: str | None = None) -> Metric:

@@ -76,6 +76,8 @@ train strategy.lr=1e-3 -> 'strategy.lr'
 train strategy.table.0.rate=1e-3 -> 'strategy.table.0.rate'
 train strategy.table.5.lr=1e-3 -> strategy.table
 train strategy.table.lr=1e-3 -> strategy.table.0.lr
+train strategy.table.head.lr=1e-3 -> rows are counted from 0
+train data.exclude=/dev/zero -> data.exclude=/dev/zero
 train model=resnet18 -> 'model'
 train seeds=3 -> heads.seeds
 train output=there -> 'output'

@@ -205,6 +205,7 @@ def test_a_run_that_ends_before_its_test_is_completed_to_the_same_bits(config, t
         ("backbone=[{weights: w}]", "names no backbone"),
         ("data.val_per_class=1", "3 val images can't decide anything"),
         ("data.num_classes=1", "class"),
+        ("seed=0,1", "seed=0,1 has several values, and all runs here share one: give one. Seeds are chosen here"),
     ],
 )
 def test_what_can_not_be_decided_is_refused_in_a_sentence(option, sentence, words, tmp_path, capsys, monkeypatch):

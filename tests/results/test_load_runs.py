@@ -51,6 +51,15 @@ def test_unfinished_and_broken_runs_are_left_out_with_a_word(write, tmp_path):
     assert "can't be read" in " ".join(notes)
 
 
+@pytest.mark.parametrize("accuracy", [5.0, -0.1])
+def test_a_run_with_an_accuracy_that_is_none_is_left_out(write, tmp_path, accuracy):
+    write("good")
+    write("edited", val=accuracy)
+    runs, notes = find_runs([tmp_path])
+    assert [run.folder.name for run in runs] == ["good"]
+    assert "result.json has a score that is not within 0 and 1" in notes[0]
+
+
 @pytest.mark.parametrize("file", ["result.json", "config.yaml", "history.csv"])
 @pytest.mark.parametrize("content", ["", "null", "[]", '"x"', "{}", "epoch,val/loss\n"])
 def test_a_damaged_run_does_not_take_the_others_with_it(write, tmp_path, file, content):

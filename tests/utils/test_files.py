@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from flowers_tl.utils.files import (
     hidden_folder,
     lacks_room,
     new_folder,
+    validate_ordinary,
 )  # fmt: skip
 
 
@@ -145,3 +147,13 @@ def test_an_error_that_another_one_of_no_room_has_caused_is_known():
         assert lacks_room(error)
     assert not lacks_room(OSError(2, "No such file"))
     assert not lacks_room(None)
+
+
+def test_a_pipe_or_a_device_is_no_ordinary_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "a.csv").touch()
+    for wrong in (tmp_path / "pipe.csv", "/dev/zero", tmp_path):
+        with pytest.raises(OSError, match="no ordinary file"):
+            validate_ordinary(wrong)
+    validate_ordinary(tmp_path / "a.csv")
+    validate_ordinary(tmp_path / "missing.csv")

@@ -6,6 +6,7 @@ import torch
 import torchvision
 from odd_images import tiff
 
+from flowers_tl.data.cached import content_hash
 from flowers_tl.data.cached.content_hash import describe_images
 from flowers_tl.data.cached.decoded_images import open_images
 from flowers_tl.data.cached.disk_cache import Cache
@@ -28,3 +29,13 @@ def test_old_keys_stay_and_wrongly_decoded_images_get_others(photos, scans, tmp_
     cache = Cache(tmp_path / "cache")
     cache.get("pictures", "", old(wrong), "decode", lambda writer: [writer.write(torch.zeros(37, 37, 3).byte())] * 2)
     assert all(image.any() for image in open_images(cache, wrong, 37, "", value_range=(0, 255)).kept)
+
+
+def test_files_of_two_mounts_are_not_taken_for_each_other(monkeypatch, tmp_path):
+    """Images of discs that were made alike have files with the same numbers and times."""
+    file, states = tmp_path / "a.jpg", []
+    file.write_bytes(b"content")
+    for mount in ((1, 7), (2, 7), (1, 8)):
+        monkeypatch.setattr(content_hash, "file_system", lambda *_, mount=mount: mount)
+        states.append(content_hash.file_state(file))
+    assert len(set(states)) == 3
