@@ -93,10 +93,11 @@ class DecodedImages:
 
     def to(self, device: torch.device) -> "DecodedImages":
         """The images held on a device, if they are kept and there is room for them (:func:`has_room`)."""
-        if not self.kept or self.kept[0].device == device or not has_room(device, sum(map(Tensor.numel, self.kept))):
+        size = sum(map(Tensor.numel, self.kept or ()))
+        if not self.kept or self.kept[0].device == device or not has_room(device, size):
             return self
         # One by one: to lay them out in memory first takes longer, and as much memory again.
-        flat = torch.empty(sum(map(Tensor.numel, self.kept)), dtype=torch.uint8, device=device)
+        flat = torch.empty(size, dtype=torch.uint8, device=device)
         rows = split_rows(flat, [image.shape for image in self.kept])
         for row, image in zip(rows, self.kept, strict=True):
             row.copy_(image)

@@ -141,7 +141,7 @@ class Cache:
             meta["seconds"] = {folder.name: round(self.clock.spent_on(folder.name) - begun, 3), **writer.needed}
             text = json.dumps(meta | {"checksum": entry_checksum(meta, writer.checksum)})
             (beside / "meta.json").write_text(text, encoding="utf-8")
-            entry, state = Entry(beside / "data.bin", meta), file_state(beside / "data.bin")
+            entry, state = Entry(beside / "data.bin", meta), file_version(beside / "data.bin")
             os.rename(beside, folder)
             # The next run of this process need not read it again to verify it.
             _sums[str(folder / "data.bin"), *state[1:]] = writer.checksum
@@ -154,7 +154,7 @@ class Cache:
         file = folder / "data.bin"
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            if (state := file_state(file)) not in _sums:
+            if (state := file_version(file)) not in _sums:
                 _sums[state] = checksum(file)
             if state[1] != meta["bytes"] or entry_checksum(meta, _sums[state]) != meta["checksum"]:
                 raise ValueError("its checksum is wrong")
@@ -181,7 +181,7 @@ class Cache:
                 surplus -= entry["bytes"]
 
 
-def file_state(file: Path) -> tuple[str, int, int]:
+def file_version(file: Path) -> tuple[str, int, int]:
     """What tells one file from another without reading it: path, bytes, and time of the last change in nanoseconds."""
     stat = file.stat()
     return str(file), stat.st_size, stat.st_mtime_ns
