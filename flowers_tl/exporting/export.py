@@ -81,8 +81,7 @@ def export(
         progress("Comparing with the checkpoint")
         # A copy: its memory format changes.
         backbone = copy.deepcopy(trained.model.backbone)
-        crop, value_range, how = about["preprocessing"]["crop"], trained.value_range, trained.model.how
-        network = Predictor(backbone, about["class_names"], crop, device="cpu", value_range=value_range, how=how)
+        network = Predictor(backbone, trained.class_names, "cpu", trained=trained)
         agreements = compare(network.logits, files, network.batches(samples, BATCH))
         write_card(folder / CARD, about, agreements, list(kinds.values()), images_used)
         # Fails if anything lies there by now: a folder replaces only an empty one.

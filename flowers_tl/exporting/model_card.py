@@ -26,9 +26,9 @@ def describe_model(trained: TrainedModel) -> dict[str, Any]:
     }
     provenance = {key: record.get(key) for key in kept}
     provenance |= {"data": data, "weights": Path(record["weights"]).name if "weights" in record else None}
-    provenance |= {"checkpoint": trained.path.name, "measured": measured(trained), "measured_in": measured_in(trained)}
+    provenance |= {"checkpoint": trained.path.name, "measured": trained.measured, "measured_in": measured_in(trained)}
     provenance |= {"trained_with": record.get("versions", {}), "exported_with": versions()}
-    how = trained.model.how
+    how = trained.model.backbone.how
     return {
         "backbone": hparams.backbone,
         # Of the library's function for this network.
@@ -51,11 +51,6 @@ def describe_model(trained: TrainedModel) -> dict[str, Any]:
         "temperature": trained.temperature,
         "provenance": provenance,
     }
-
-
-def measured(trained: TrainedModel) -> dict[str, dict[str, float]]:
-    """Scores by split, of the splits that were measured."""
-    return {split: scores for split, scores in trained.measured.items() if scores.get("accuracy") is not None}
 
 
 def measured_in(trained: TrainedModel) -> dict[str, Any]:

@@ -67,7 +67,9 @@ class TrainedModel:
     def measured(self) -> dict[str, Any]:
         """Scores by split of these very weights, as far as the run measured them."""
         scores = self.record.get("best") or {} if self.path.name == "best.ckpt" else self.record
-        return {split: scores[split] for split in ("val", "test") if scores.get(split)}
+        return {
+            split: scores[split] for split in ("val", "test") if (scores.get(split) or {}).get("accuracy") is not None
+        }
 
 
 def load_trained(path: str | Path) -> TrainedModel:

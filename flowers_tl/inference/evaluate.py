@@ -21,6 +21,7 @@ from flowers_tl.report.excluded_images import describe_without
 from flowers_tl.results.conformal import conformal_threshold, fit_temperature, measure_coverage, validate_alpha
 from flowers_tl.results.evaluation import Evaluation, print_evaluation, write_evaluation
 from flowers_tl.results.predictions import Predictions, join
+from flowers_tl.runs.resume import with_this_machine
 from flowers_tl.training.callbacks import PredictionCollector, find_callback
 from flowers_tl.training.factory import prepare_features, prepare_run_data, set_up_data
 from flowers_tl.training.gpu_memory import enough_memory
@@ -107,7 +108,7 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
         )
     keys = [word.partition("=")[0] for word in overrides]
     size = trained.model.hparams.image_size
-    trained_with = {"image_size": size, "fit": trained.model.how.fit}
+    trained_with = {"image_size": size, "fit": trained.model.backbone.how.fit}
     for key, value in trained_with.items():
         if f"data.{key}" in keys:
             raise UserError(f"data.{key} can't differ from that of the network's training, {value}: leave it out.")
@@ -115,10 +116,7 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
     for key in keys:
         part, _, inner = key.partition(".")
         config = config | {part: config[part] | {inner: composed[part][inner]} if inner else composed[part]}
-    # Where this machine keeps things, and how much, is not for a record to say.
-    kept = {key: composed["cache"][key] for key in ("dir", "max_gb")}
-    data = trained_with | {"num_workers": composed["data"]["num_workers"]}
-    config = config | {"data": config["data"] | data, "cache": config["cache"] | kept}
+    config = with_this_machine(config | {"data": config["data"] | trained_with}, composed)
     # Downloads, or draws: into a folder that the user names, and never into one that only the record names.
     if {"data", "data.root"} & set(keys):
         make_data(config).prepare_data()
@@ -220,11 +218,9 @@ def make_trainer(options: Mapping[str, Any]) -> L.Trainer:
 
 def class_places(known: Sequence[str], data: ImageDataModule) -> np.ndarray:
     """Where each of the data's classes stands among the network's, by name, int64 (classes of the data,)."""
-    names = data.class_names
-    if list(names) == list(known):
-        return np.arange(len(names))
-    if unknown := [name for name in names if name not in known]:
+    places = {name: place for place, name in enumerate(known)}
+    if unknown := [name for name in data.class_names if name not in places]:
         raise UserError(
             f"The network has no class {shorten(unknown)}: it was trained on {shorten(known)}; use data with these classes."
         )
-    return np.array([known.index(name) for name in names])
+    return np.array([places[name] for name in data.class_names])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,6 @@ SIDE = 224
 
 
 @dataclass(frozen=True, eq=False)
-class Heat:
-    """The evidence for a class by place.
-
-    Attributes:
-        stage: whose output has these places.
-        places: their number from left to right.
-        values: float32 (SIDE, SIDE), the evidence for the class: 0 where there is none, 1 where it is as strong as evidence
-            for and against is on average in this image. So networks whose logits differ in size can be compared.
-    """
-
-    stage: str
-    places: int
-    values: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Explanation:
     """A network's predictions for an image, and the heat map of one class.
 
@@ -43,34 +28,25 @@ class Explanation:
         pixels: float32 (size, size, 3) from 0 to 1, the crop that the network takes.
         top: the most likely classes and their probabilities, the most likely first.
         target: the class of the heat map, and its probability.
-        heat: its heat map; None if none was computed.
+        evidence: float32 (SIDE, SIDE), the heat map: 0 where there is no evidence for the class, 1 where it is as strong as
+            evidence for and against is on average in this image. So networks whose logits differ in size can be compared.
+        places: how many a heat map has from left to right, and the stage whose output has them; empty without a heat map.
     """
 
     image: str
     pixels: np.ndarray
     top: Sequence[tuple[str, float]]
     target: tuple[str, float]
-    heat: Heat | None = None
-
-    @property
-    def evidence(self) -> np.ndarray:
-        """The values of the heat map; without one all are 0."""
-        return self.heat.values if self.heat else np.zeros((SIDE, SIDE), np.float32)
+    evidence: np.ndarray
+    places: str
 
 
 def prepare_first(
     network: Predictor, images: Iterable[Path], most: int, unreadable: Callable[[UserError], None]
 ) -> dict[Path, Tensor]:
     """The first ``most`` images that can be read, as the network takes them; ``unreadable`` gets the errors of others."""
-    prepared: dict[Path, Tensor] = {}
-    for image in images:
-        if len(prepared) == most:
-            break
-        try:
-            prepared[image] = network.prepare(image)
-        except UserError as error:
-            unreadable(error)
-    return prepared
+    readable = islice(network.batches(images, 1, unreadable), most)
+    return {Path(str(image)): inputs[0] for (image,), inputs in readable}
 
 
 def explain_images(
@@ -97,11 +73,13 @@ def explain_images(
     inputs = torch.stack(list(prepared.values()))
     shares = network.probabilities(inputs)
     classes = shares.argmax(dim=1).tolist() if targets is None else [class_index(network, name) for name in targets]
-    maps = compute_heat(network, inputs, classes, stage) if heat else [None] * len(inputs)
+    maps, places = np.zeros((len(inputs), SIDE, SIDE), np.float32), ""
+    if heat:
+        maps, places = compute_heat(network, inputs, classes, stage)
     pixels = denormalise(inputs, *network.backbone.norm).permute(0, 2, 3, 1).numpy()
     best = network.top_classes(shares, top)
     return [
-        Explanation(file.name, pixels[k], best[k], (network.class_names[c], shares[k, c].item()), maps[k])
+        Explanation(file.name, pixels[k], best[k], (network.class_names[c], shares[k, c].item()), maps[k], places)
         for k, (file, c) in enumerate(zip(prepared, classes, strict=True))
     ]
 
@@ -133,13 +111,16 @@ def explain_same_classes(
     return explanations
 
 
-def compute_heat(network: Predictor, inputs: Tensor, classes: Sequence[int], stage: str | None) -> list[Heat]:
-    """The heat maps of prepared images (n, 3, size, size)."""
+def compute_heat(
+    network: Predictor, inputs: Tensor, classes: Sequence[int], stage: str | None
+) -> tuple[np.ndarray, str]:
+    """The heat maps (n, SIDE, SIDE) of prepared images (n, 3, size, size), and their places in words."""
+    stage = choose_stage(network.backbone, stage)
     evidence = grad_cam(network.backbone, inputs.to(network.device), classes, stage)
     strength = evidence.abs().mean(dim=(1, 2), keepdim=True)
     relative = evidence.relu() / strength.clamp_min(torch.finfo(strength.dtype).tiny)
     values = interpolate(relative[:, None], (SIDE, SIDE), mode="bilinear").squeeze(1).numpy()
-    return [Heat(choose_stage(network.backbone, stage), evidence.shape[2], heat) for heat in values]
+    return values, f"{stage}, {evidence.shape[2]} by {evidence.shape[2]} places"
 
 
 def class_index(network: Predictor, name: str) -> int:

@@ -94,7 +94,7 @@ def draw_explanations(
     marks = ("A: ", "B: ") if pair else ("",)
     rows: list[list[Panel]] = [[partial(show_crop, one), *[partial(show_bars, one)] * bars] for one in first]
     scales = []
-    if first[0].heat:
+    if first[0].places:
         norm = heat_norm(one for network in explanations for one in network)
         scales.append(Scale(norm, HEAT, range(1 + bars, 1 + bars + len(explanations)), EVIDENCE))
         for mark, network in zip(marks, explanations, strict=True):
@@ -106,14 +106,10 @@ def draw_explanations(
         scales.append(Scale(Normalize(-most, most), DIFFERENCE, [3], "B less A: red, B looks more"))
         for row, one, values in zip(rows, first, differences, strict=True):
             row.append(partial(show_difference, one, values, scales[1].norm))
-    title = [mark + headline(name, network[0]) for mark, name, network in zip(marks, names, explanations, strict=True)]
+    title = []
+    for mark, name, (one, *_) in zip(marks, names, explanations, strict=True):
+        title.append(f"{mark}Grad-CAM at {one.places}: {name}" if one.places else mark + name)
     draw(rows, path, title, scales, below=0 if bars else len(first[0].top[:NAMED]))
-
-
-def headline(name: str, explanation: Explanation) -> str:
-    """The network's name, and the stage of its heat maps."""
-    heat = explanation.heat
-    return f"Grad-CAM at {heat.stage}, {heat.places} by {heat.places} places: {name}" if heat else name
 
 
 def heat_norm(explanations: Iterable[Explanation]) -> Normalize:

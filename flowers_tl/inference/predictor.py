@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.transforms.v2.functional import to_pil_image
 
-from flowers_tl.data.image_io import Limits, read_image, to_rgb
-from flowers_tl.data.transforms import ARTICLE, Preprocessing, eval_transform
+from flowers_tl.data.image_io import read_image, to_rgb
+from flowers_tl.data.transforms import Preprocessing, eval_transform
 from flowers_tl.inference.checkpoint import TrainedModel, load_trained
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.preprocessing import find_preprocessing
@@ -56,32 +56,24 @@ class Predictor:
     Args:
         backbone: with its weights; it is put into eval mode.
         class_names: one per class.
-        image_size: side of its images, in pixels.
-        temperature: by which logits are divided before they become probabilities.
         device: of the computation; None takes a GPU if there is one.
         name: of the network in figures.
-        value_range: of its training images, see :func:`flowers_tl.data.image_io.to_rgb`.
-        trained: what the checkpoint says of the network, which ImageNet's has not.
-        how: its images are prepared.
+        trained: what the checkpoint says of the network, which ImageNet's has not: its temperature, and the range of its images.
     """
 
     def __init__(
         self,
         backbone: StagedNetwork,
         class_names: Sequence[str],
-        image_size: int = 224,
-        temperature: float = 1.0,
         device: Device = None,
         name: str = "the network",
-        value_range: Limits = None,
         trained: TrainedModel | None = None,
-        how: Preprocessing = ARTICLE,
     ) -> None:
-        self.name, self.value_range, self.trained = name, value_range, trained
+        self.name, self.class_names, self.trained = name, tuple(class_names), trained
         self.device = find_device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
-        self.class_names, self.image_size, self.temperature = tuple(class_names), image_size, temperature
-        self.how, self.transform = how, eval_transform(image_size, how)
+        self.transform = eval_transform(backbone.image_size, backbone.how)
+        self.temperature, self.value_range = (trained.temperature, trained.value_range) if trained else (1.0, None)
 
     @classmethod
     def load(cls, path: str | Path, device: Device = None) -> "Predictor":
@@ -91,10 +83,8 @@ class Predictor:
             UserError: if it is not there, or not of this project.
         """
         trained = load_trained(path)
-        parameters = trained.model.hparams
-        name = f"{trained.model.strategy.name} of {parameters.backbone}"
-        how = parameters.image_size, trained.temperature, device, name, trained.value_range, trained
-        return cls(trained.model.backbone, trained.class_names, *how, trained.model.how)
+        name = f"{trained.model.strategy.name} of {trained.model.backbone.name}"
+        return cls(trained.model.backbone, trained.class_names, device, name, trained)
 
     @classmethod
     def pretrained(cls, backbone: str, weights: str = "DEFAULT", device: Device = None) -> "Predictor":
@@ -123,7 +113,7 @@ class Predictor:
             ) from error
         # ImageNet's classes have the same order in all networks, of timm too.
         names = get_model_weights("resnet18").DEFAULT.meta["categories"]
-        return cls(network, names, how.crop, device=device, name=f"ImageNet's {backbone}", how=how)
+        return cls(network, names, device, f"ImageNet's {backbone}")
 
     def predict(
         self, images: ImageInput | Iterable[ImageInput], top: int = 5, batch_size: int = 32

@@ -5,11 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import BadZipFile
 
 from flowers_tl.inference.predictor import Predictor
 from flowers_tl.results.conformal import conformal_threshold, validate_alpha
-from flowers_tl.results.predictions import Predictions
+from flowers_tl.results.predictions import UNREADABLE, Predictions
 from flowers_tl.runs.record import read_result
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.templates import escape_markdown
@@ -31,7 +30,7 @@ def find_threshold(network: Predictor, alpha: float) -> float | None:
     if trained is None or trained.path.name == "best.ckpt":
         return None
     folder = trained.run_folder
-    with suppress(UserError, OSError, ValueError, KeyError, BadZipFile):
+    with suppress(UserError, *UNREADABLE):
         if (kept := Predictions.read(folder)) and read_result(folder).get("id") == trained.record.get("id"):
             val = kept.splits["val"]
             return conformal_threshold(val.logits / network.temperature, val.labels, alpha)

@@ -36,8 +36,8 @@ def serve(
     host: str,
     port: int,
     max_mb: int,
-    explain: bool = True,
-    alpha: float = 0.1,
+    explain: bool,
+    alpha: float,
 ) -> None:
     """Serve the page, and ``POST /predict``, until it is interrupted.
 

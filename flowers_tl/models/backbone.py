@@ -74,7 +74,7 @@ class StagedNetwork(nn.Module):
         super().__init__()
         if name not in ARCHITECTURES and not is_timm(name):
             raise UserError(f"There is no backbone '{name}': {suggest(name, ARCHITECTURES)}.")
-        self.name, self.norm = name, (how.mean, how.std)
+        self.name, self.image_size, self.how, self.norm = name, image_size, how, (how.mean, how.std)
         # How position embeddings of another size were made to fit, where they were.
         self.positions: dict[str, str] = {}
         # Of the library's function for this network.

@@ -63,8 +63,7 @@ class TransferClassifier(L.LightningModule):
         super().__init__()
         # Plain Python, so that the checkpoint loads with weights_only=True.
         self.save_hyperparameters()
-        self.how = Preprocessing(**preprocessing or {})
-        self.backbone = StagedNetwork(backbone, num_classes, image_size, self.how)
+        self.backbone = StagedNetwork(backbone, num_classes, image_size, Preprocessing(**preprocessing or {}))
         self.strategy = Strategy.from_dict(strategy)
         add_adapters(self.backbone, self.strategy)
         self.groups = self.strategy.make_groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)

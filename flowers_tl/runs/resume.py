@@ -1,6 +1,6 @@
 """Resume a run where it stopped: which checkpoint, and which settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,7 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
         return new
 
     settings = merge(config, saved, "") | {key: config[key] for key in ("ckpt_path", "print_strategy", "runs")}
-    # Where this machine keeps things, and how much, is not for a record to say.
-    settings["cache"] |= {key: config["cache"][key] for key in ("dir", "max_gb")}
-    settings["data"] |= {"num_workers": config["data"]["num_workers"]}
+    settings = with_this_machine(settings, config)
     if wrong:
         raise UserError(
             f"The run of {checkpoint} can only continue with its own settings ({shorten(wrong)}): leave out other values of "
@@ -136,6 +134,13 @@ def restore_config(config: dict[str, Any], checkpoint: Path, named_keys: Sequenc
     if settings["trainer"]["max_epochs"] != epochs and name != "constant":
         raise UserError(f"trainer.max_epochs={epochs} can't change with scheduler={name}: start a new run.")
     return settings
+
+
+def with_this_machine(recorded: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded config with what is not for a record to say: where this machine keeps things, and how much."""
+    cache = {key: config["cache"][key] for key in ("dir", "max_gb")}
+    data = {"num_workers": config["data"]["num_workers"]}
+    return recorded | {"cache": recorded["cache"] | cache, "data": recorded["data"] | data}
 
 
 def read_finished(config: dict[str, Any], folder: str | Path, longer: bool) -> dict[str, Any] | None:

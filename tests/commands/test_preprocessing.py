@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from flowers_tl.config.keys import ARTICLE
-from flowers_tl.data.transforms import Preprocessing
+from flowers_tl.data.transforms import Preprocessing, eval_transform
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.evaluate import evaluate
 from flowers_tl.inference.predictor import Predictor
@@ -41,7 +41,7 @@ def test_the_record_has_the_values_in_all_its_places(padded):
     assert result["preprocessing"] == {"image_size": 32, "fit": "pad", **VALUES}
     assert result["protocol"]["preprocessing"] == {"fit": "pad", **VALUES}
     trained = load_trained(padded)
-    assert trained.model.how == Preprocessing(**VALUES, fit="pad")
+    assert trained.model.backbone.how == Preprocessing(**VALUES, fit="pad")
     assert trained.model.hparams.image_size == 32
 
 
@@ -51,7 +51,7 @@ def test_predict_and_evaluate_prepare_images_as_training_did(padded, tmp_path):
     logits = torch.cat([network.logits(network.prepare(f"{root}/{name}")[None]) for name in kept["test_pictures"]])
     assert logits.numpy() == pytest.approx(kept["test_logits"], rel=1e-4, abs=1e-5)
     # Not so in the article's way.
-    network.transform = Predictor(network.backbone, network.class_names, 32, device="cpu").transform
+    network.transform = eval_transform(32)
     other = torch.cat([network.logits(network.prepare(f"{root}/{name}")[None]) for name in kept["test_pictures"]])
     assert (other - logits).abs().max() > 1e-2
     measured = evaluate(padded, out=tmp_path / "out")
@@ -72,7 +72,7 @@ def test_a_record_without_preprocessing_means_the_articles(run_folder, tmp_path)
     del content["hyper_parameters"]["preprocessing"], content["run"]["config"]["backbone"]["preprocessing"]
     torch.save(content, file)
     trained = load_trained(tmp_path / "old")
-    assert trained.model.how == Preprocessing()
+    assert trained.model.backbone.how == Preprocessing()
     assert trained.config["backbone"]["preprocessing"] == ARTICLE
 
 

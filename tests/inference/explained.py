@@ -27,7 +27,7 @@ def draw_images(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> Path:
 def make(names: Sequence[str] = NAMES, seed: int = 0, size: int = 64, name: str = "the network") -> Predictor:
     """A ResNet18 with random weights for images of ``size`` pixels."""
     torch.manual_seed(seed)
-    return Predictor(StagedNetwork("resnet18", len(names)), names, size, device="cpu", name=name)
+    return Predictor(StagedNetwork("resnet18", len(names), size), names, "cpu", name)
 
 
 def prepared(network: Predictor, folder: Path) -> dict:

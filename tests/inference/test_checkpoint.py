@@ -89,7 +89,7 @@ def test_a_head_on_random_weights_is_read_with_these_very_weights(config, tiny, 
     train(config(tiny(**{"heads.lr": "[0.001,0.01]"})), tmp_path / "run")
     head = min(file.parent for file in (tmp_path / "run").glob("*/head.pt"))
     kept, trained = Predictions.read(head).splits["val"], load_trained(head)
-    network = Predictor(trained.model.backbone, trained.class_names, 32, device="cpu")
+    network = Predictor(trained.model.backbone, trained.class_names, "cpu")
     root = make_data(trained.config).root
     (batch,) = network.batches([root / name for name in kept.images], len(kept.images))
     assert network.logits(batch[1]).numpy() == pytest.approx(kept.logits, abs=1e-4)

@@ -29,7 +29,7 @@ def test_the_second_network_looks_for_what_the_first_answers_or_for_what_is_name
         assert a.target == a.top[0]
         assert b.target in b.top
         assert a.target[0] == b.target[0]
-        assert a.heat.values.shape == b.heat.values.shape
+        assert a.evidence.shape == b.evidence.shape
         assert (a.pixels.shape, b.pixels.shape) == ((96, 96, 3), (64, 64, 3))
     seen = explain_same_classes([first, second], prepared(first, drawn_images), wanted="rose")
     assert {view.target[0] for views in seen for view in views} == {"rose"}
@@ -49,7 +49,7 @@ def test_what_is_shown_is_what_the_network_sees(tmp_path):
     (view,) = explain_images(network, prepared(network, tmp_path), heat=False)
     assert view.pixels.shape == (64, 64, 3)
     assert view.pixels.min() > 0.98
-    assert view.heat is None
+    assert view.places == ""
 
 
 def test_heat_compares_networks_whose_logits_differ_in_size(drawn_images):
@@ -58,6 +58,6 @@ def test_heat_compares_networks_whose_logits_differ_in_size(drawn_images):
         louder.backbone.network.fc.weight *= 10
     own, other = explain_same_classes([network, louder], prepared(network, drawn_images), stage="layer1")
     for a, b in zip(own, other, strict=True):
-        assert a.heat.values.max() > 0
-        assert a.heat.values.min() >= 0
-        np.testing.assert_allclose(a.heat.values, b.heat.values, rtol=1e-3, atol=1e-4)
+        assert a.evidence.max() > 0
+        assert a.evidence.min() >= 0
+        np.testing.assert_allclose(a.evidence, b.evidence, rtol=1e-3, atol=1e-4)

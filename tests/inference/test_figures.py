@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from flowers_tl.inference.explanations import Explanation, Heat, explain_images, explain_same_classes
+from flowers_tl.inference.explanations import Explanation, explain_images, explain_same_classes
 from flowers_tl.inference.figures import PANEL, draw_explanations
 from flowers_tl.utils.notes import log_note
 from tests.inference.explained import NAMES as SHORT
@@ -35,7 +35,12 @@ def test_heat_and_difference_are_where_they_belong_and_in_the_right_colours(tmp_
     top_left[20:60, 20:60], right[:, 150:] = 2, 1
     views = [
         Explanation(
-            "f.png", np.full((64, 64, 3), 0.5, np.float32), (("rose", 1.0),), ("rose", 1.0), Heat("layer1", 16, values)
+            "f.png",
+            np.full((64, 64, 3), 0.5, np.float32),
+            (("rose", 1.0),),
+            ("rose", 1.0),
+            values,
+            "layer1, 16 by 16 places",
         )
         for values in (top_left, right)
     ]
@@ -97,18 +102,25 @@ def test_maps_have_one_scale_and_the_difference_is_white_where_there_is_none(dra
     seen = explain_same_classes([first, second], prepared(first, drawn_images), stage="layer1")
     draw_explanations(seen, tmp_path / "f.png", ["one", "two"])
     heat, apart = figures[0].axes[-2:]
-    most = max(view.heat.values.max() for views in seen for view in views)
+    most = max(view.evidence.max() for views in seen for view in views)
     assert heat.get_xlim() == pytest.approx((0, most))
     assert apart.get_xlim()[0] == -apart.get_xlim()[1]
     assert apart.get_xlim()[1] == pytest.approx(
-        max(abs(b.heat.values - a.heat.values).max() for a, b in zip(*seen, strict=True))
+        max(abs(b.evidence - a.evidence).max() for a, b in zip(*seen, strict=True))
     )
 
 
 def test_letters_that_no_font_has_are_told(tmp_path, capsys):
     log_note.cache_clear()
     for number, name in enumerate(["caf\udce9", "وردة", "\N{EGYPTIAN HIEROGLYPH M008}"]):
-        view = Explanation("f.png", np.full((64, 64, 3), 0.5, np.float32), ((name, 1.0),), (name, 1.0), None)
+        view = Explanation(
+            "f.png",
+            np.full((64, 64, 3), 0.5, np.float32),
+            ((name, 1.0),),
+            (name, 1.0),
+            np.zeros((224, 224), np.float32),
+            "",
+        )
         draw_explanations([[view]], tmp_path / f"{number}.png", ["one"], bars=True)
     assert capsys.readouterr().err == (
         f"Note: {tmp_path / '2.png'} shows boxes for letters that no font here has: install one that has, such as Noto "

@@ -34,7 +34,7 @@ PARTS = ("message", "every", "verdict", "answers", "crop", "heat", "scale", "gal
 
 @pytest.fixture
 def network():
-    return Predictor(StagedNetwork("squeezenet1_1", 2), ["rose", "aster"], 64, device="cpu")
+    return Predictor(StagedNetwork("squeezenet1_1", 2, 64), ["rose", "aster"], "cpu")
 
 
 def ask(network, files, examples=MappingProxyType({}), place=0, **more) -> dict:
