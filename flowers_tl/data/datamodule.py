@@ -20,9 +20,8 @@ from flowers_tl.data.image_io import Limits
 from flowers_tl.data.splits import SPLITS, Cutting, ImageSplit, name_classes
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.parent import end_with_parent
 from flowers_tl.utils.phase_timer import PhaseTimer
-from flowers_tl.utils.threads import count_cores
+from flowers_tl.utils.threads import count_cores, end_with_parent
 
 
 class ImageDataModule(L.LightningDataModule):

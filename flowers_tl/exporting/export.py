@@ -14,10 +14,10 @@ from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import resized
 from flowers_tl.exporting.formats import FORMATS, find_formats
 from flowers_tl.exporting.model_card import describe_model, write_card
-from flowers_tl.exporting.verify import Agreement, compare
+from flowers_tl.exporting.verify import Agreement, compare, refusal
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
-from flowers_tl.utils.errors import UserError, first_line, validate_not_empty
+from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.files import dumps, hidden_folder, lacks_room, named_if_unwritable, validate_new_folder
 from flowers_tl.utils.notes import log_note
 
@@ -74,10 +74,7 @@ def export(
             except Exception as error:
                 if lacks_room(error):
                     raise
-                raise UserError(
-                    f"{about['backbone']} can't be exported with formats={name} ({first_line(error)}), so nothing was written: "
-                    "leave it out, or try other versions of the packages that write it."
-                ) from error
+                raise refusal(f"{about['backbone']} can't be exported with formats={name}", error) from error
         progress("Comparing with the checkpoint")
         # A copy: its memory format changes.
         backbone = copy.deepcopy(trained.model.backbone)

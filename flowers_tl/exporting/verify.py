@@ -15,6 +15,14 @@ TOLERANCE = 1e-4
 LogitsFunction = Callable[[Tensor], Tensor]
 
 
+def refusal(wrong: str, reason: Exception | str) -> UserError:
+    """The error that ends an export, whose sentence begins with what is ``wrong``."""
+    return UserError(
+        f"{wrong} ({first_line(reason)}), so nothing was written: leave this format out with formats=..., or try other versions of "
+        "the packages that write it."
+    )
+
+
 @dataclass
 class Agreement:
     """How a file's logits compare with the network's.
@@ -44,10 +52,9 @@ class Agreement:
         if wrong.any():
             k = wrong.nonzero()[0].item()
             also = ", and another class is first" if other[k] else ""
-            raise UserError(
-                f"{file} gives other results than the checkpoint (for {images[k] or 'a drawn flower'} a logit differs by "
-                f"{difference[k]:.2g}, where {TOLERANCE} is allowed{also}), so nothing was written: leave this format out with "
-                "formats=..., or try other versions of the packages that write it."
+            raise refusal(
+                f"{file} gives other results than the checkpoint",
+                f"for {images[k] or 'a drawn flower'} a logit differs by {difference[k]:.2g}, where {TOLERANCE} is allowed{also}",
             )
         self.images += len(expected)
         self.largest = max(self.largest, difference.max().item())
@@ -77,10 +84,7 @@ def compare(
                 logits = [function(inputs)] if number else at_several_sizes(function, inputs)
             # Runtimes raise anything on a batch that they do not take.
             except Exception as error:
-                raise UserError(
-                    f"{file} does not work with every batch size ({first_line(error)}), so nothing was written: leave this "
-                    "format out with formats=..., or try other versions of the packages that write it."
-                ) from error
+                raise refusal(f"{file} does not work with every batch size", error) from error
             agreements[file].add(file, images, expected, torch.stack(logits))
     return agreements
 

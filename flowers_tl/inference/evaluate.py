@@ -67,13 +67,12 @@ def evaluate(
     exclusions = read_exclusions(exclude) if exclude else None
     validate_new_folder(out)
     config = evaluation_config(trained, overrides)
-    uses_of_val = [key for key, value in (("calibrate", calibrate), ("conformal", conformal)) if value]
-    if uses_of_val:
-        validate_val_use(uses_of_val[0], split, trained, config)
-    predictions, data = predict_splits(trained, config, sorted({split, *(["val"] if uses_of_val else [])}))
+    fitted_on_val = "calibrate" if calibrate else "conformal" if conformal is not None else ""
+    if fitted_on_val:
+        validate_val_use(fitted_on_val, split, trained, config)
+    predictions, data = predict_splits(trained, config, sorted({split, "val"} if fitted_on_val else {split}))
     measured, temperature, sets = predictions.splits[split], trained.temperature, None
-    if uses_of_val:
-        val = predictions.splits["val"]
+    val = predictions.splits.get("val", measured)
     if calibrate:
         temperature = fit_temperature(val.logits, val.labels)
     if conformal is not None:

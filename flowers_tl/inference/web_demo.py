@@ -140,8 +140,8 @@ def make_page(
         answer, paths = answerer(network, examples, explain, gradio, threshold), list(map(str, examples.values()))
 
         # gradio reads the annotations: it passes the event to an argument of this type.
-        def choose(chosen: list[str] | None, event: gradio.SelectData) -> list[Any]:  # type: ignore[name-defined]
-            return answer(chosen, event.index)
+        def choose(uploaded: list[str] | None, event: gradio.SelectData) -> list[Any]:  # type: ignore[name-defined]
+            return answer(uploaded, event.index)
 
         def try_one(event: gradio.SelectData) -> list[Any]:  # type: ignore[name-defined]
             return answer(paths[event.index])

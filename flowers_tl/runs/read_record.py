@@ -11,6 +11,7 @@ from zipfile import ZipFile, is_zipfile
 import yaml
 
 from flowers_tl.utils.errors import UserError, first_line
+from flowers_tl.utils.files import validate_ordinary
 
 # Bytes of a file, levels of a value, characters of a text: far above those of any real record. Then the largest integer and
 # float: a run that diverges may have any loss of 32 bits.
@@ -65,8 +66,7 @@ def read_mapping(file: Path, kinds: Mapping[str, Any] | None = None) -> dict[str
 
 def read_text(file: Path) -> str:
     """The text of a record's file. Raises OSError or ValueError as :func:`read_mapping` does."""
-    if file.exists() and not file.is_file():
-        raise ValueError("it is no file")
+    validate_ordinary(file)
     if (size := file.stat().st_size) > (most := MOST_BYTES[file.suffix]):
         raise ValueError(f"its {size:,} bytes are more than {most:,}")
     return file.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from flowers_tl.runs.read_record import KINDS, read_mapping, read_text
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.file_locks import lock_or_fail
 from flowers_tl.utils.files import atomic_write, dumps, format_csv, lacks_room, named_if_unwritable
-from flowers_tl.utils.interruption import last_words
+from flowers_tl.utils.interruption import before_end
 from flowers_tl.utils.phase_timer import PhaseTimer
 
 PACKAGES = ("flowers_tl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -66,23 +66,22 @@ class RunFolder:
         self.ending = "finished"
         self.clock = clock or PhaseTimer()
         self.history: list[dict[str, float]] = []
-        # Held by the operating system for as long as the process lives: a killed run leaves nothing locked.
-        self.lock = FileLock(self.folder / ".lock")
+        # The lock, and what is said if the process ends.
+        self.held = ExitStack()
 
     def __enter__(self) -> "RunFolder":
         if self.record:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock_or_fail(self.lock, f"the run in {self.folder}")
-            try:
+            with ExitStack() as held:
+                # By the operating system for as long as the process lives: a killed run leaves nothing locked.
+                held.enter_context(lock_or_fail(FileLock(self.folder / ".lock"), f"the run in {self.folder}"))
                 if self.continues is None or self.continues.resolve() != self.folder.resolve():
                     validate_unused(self.folder)
                 self._take_over()
                 self._replace("config.yaml", self.config)
-                last_words.append(self.interrupted)
+                held.enter_context(before_end(self.interrupted))
                 self.write()
-            except BaseException:
-                self._let_go()
-                raise
+                self.held = held.pop_all()
         return self
 
     def _take_over(self) -> None:
@@ -121,7 +120,7 @@ class RunFolder:
             if error is None or removed:
                 raise unwritable from error
         finally:
-            self._let_go()
+            self.held.close()
         if error and lacks_room(error) and not isinstance(error, UserError):
             # TensorBoard's writer names no file.
             with named_if_unwritable(self.folder):
@@ -138,11 +137,6 @@ class RunFolder:
             # In its place: it takes no room. No kill can leave half of so few bytes.
             with open(file, "r+", encoding="utf-8") as content:
                 content.write(text.ljust(len(before)))
-
-    def _let_go(self) -> None:
-        if self.interrupted in last_words:
-            last_words.remove(self.interrupted)
-        self.lock.release()
 
     def interrupted(self, *_: object) -> None:
         """Say that the process's end came too early, unless the run was over."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowers_tl.config.keys import wants_many_heads
-from flowers_tl.tuning.search_space import read_space
 from flowers_tl.utils.errors import UserError, needs_extra, validate_count, validate_not_empty
 from flowers_tl.utils.files import validate_folder
 from flowers_tl.utils.notes import log
@@ -49,6 +48,7 @@ def search(
     validate_folder(folder, "folder")
     # Imported here: they need torch, which takes seconds.
     with needs_extra("optuna", "A search needs Optuna", "search"):
+        from flowers_tl.tuning.search_space import read_space
         from flowers_tl.tuning.study import Search, print_best
     from flowers_tl.results.scores import read_monitor
     from flowers_tl.training.validate import validate_jobs

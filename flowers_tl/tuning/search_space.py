@@ -2,73 +2,41 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from flowers_tl.config.compose import compose_config, hydra_initialized
 from flowers_tl.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One key and its values: ``choices`` without order, else numbers from ``low`` to ``high``, both included.
-
-    Numbers without a ``step`` are floats of any value between; integers have one.
-    """
-
-    key: str
-    choices: tuple[str, ...] | None = None
-    low: float = 0
-    high: float = 0
-    step: float | None = None
-    log: bool = False
-
-    def suggest(self, trial: Any) -> str:
-        """The override with a value that Optuna's ``trial`` selects."""
-        if self.choices is not None:
-            return self.override(trial.suggest_categorical(self.key, self.choices))
-        suggest = trial.suggest_int if isinstance(self.low, int) else trial.suggest_float
-        return self.override(suggest(self.key, self.low, self.high, step=self.step, log=self.log))
-
-    def override(self, value: str | float) -> str:
-        """The override that sets a value, of a float four digits."""
-        return f"{self.key}={value:.4g}" if isinstance(value, float) else f"{self.key}={value}"
-
-    def values(self) -> list[Any] | None:
-        """All its values as Optuna knows them; None if they can't be counted."""
-        if self.choices is not None:
-            return list(self.choices)
-        if self.log or self.step is None:
-            return None
-        count = round((self.high - self.low) / self.step) + 1
-        # A float's last step may lie a rounding above the end.
-        return [min(self.low + k * self.step, self.high) for k in range(count)]
-
-    def ends(self) -> list[str]:
-        """Overrides by which to check whether the config takes its values."""
-        return [f"{self.key}={value}" for value in self.choices or (self.low, self.high)]
-
-
-@dataclass(frozen=True)
 class SearchSpace:
-    """The parameters that are searched, and the overrides of all trials."""
+    """The keys that are searched, each with its values, and the overrides of all trials."""
 
-    parameters: tuple[Parameter, ...]
+    parameters: Mapping[str, BaseDistribution]
     fixed: tuple[str, ...]
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """The overrides that set values of the keys, of a float four digits."""
+        shown = {
+            key: f"{values[key]:.4g}" if isinstance(values[key], float) else values[key] for key in self.parameters
+        }
+        return [f"{key}={value}" for key, value in shown.items()]
 
     def untried(self, tried: Sequence[Sequence[str]], most: int) -> list[dict[str, Any]] | None:
         """The combinations of values that are not among the ``tried`` overrides; None if there are more than ``most`` in all."""
-        values = [values for parameter in self.parameters if (values := parameter.values()) is not None]
+        values = [every for one in self.parameters.values() if (every := all_values(one)) is not None]
         if len(values) < len(self.parameters) or math.prod(map(len, values)) > most:
             return None
-        pairs = (list(zip(self.parameters, combination, strict=True)) for combination in itertools.product(*values))
-        by_overrides = {tuple(p.override(value) for p, value in pair): pair for pair in pairs}
+        combinations = (dict(zip(self.parameters, each, strict=True)) for each in itertools.product(*values))
+        by_overrides = {tuple(self.overrides(each)): each for each in combinations}
         known = set(map(tuple, tried))
-        return [{p.key: value for p, value in pair} for key, pair in by_overrides.items() if key not in known]
+        return [each for overrides, each in by_overrides.items() if overrides not in known]
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The config of one trial as plain Python. Raises UserError if it can't be composed."""
@@ -76,10 +44,22 @@ class SearchSpace:
 
     def configs(self) -> Iterator[dict[str, Any]]:
         """Configs in which each value of a choice, and each end of a range, occurs once."""
-        for parameter in self.parameters:
-            others = [other.ends()[0] for other in self.parameters if other is not parameter]
-            for end in parameter.ends():
-                yield self.compose([*others, end])
+        ends = {key: getattr(one, "choices", None) or (one.low, one.high) for key, one in self.parameters.items()}
+        first = {key: values[0] for key, values in ends.items()}
+        for key, values in ends.items():
+            for value in values:
+                yield self.compose(self.overrides(first | {key: value}))
+
+
+def all_values(distribution: BaseDistribution) -> list[Any] | None:
+    """The values of a choice or of a range with steps; None if they can't be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if distribution.log or distribution.step is None:
+        return None
+    low, high, step = distribution.low, distribution.high, distribution.step
+    # A float's last step may lie a rounding above the end.
+    return [min(low + k * step, high) for k in range(round((high - low) / step) + 1)]
 
 
 def read_space(arguments: Sequence[str], config_dir: str | None = None) -> SearchSpace:
@@ -90,7 +70,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
     """
     with hydra_initialized() as hydra:
         overrides = OverridesParser.create(hydra.config_loader()).parse_overrides(list(arguments))
-        parameters = tuple(parameter(override) for override in overrides if override.is_sweep_override())
+        parameters = {one.get_key_element(): read_values(one) for one in overrides if one.is_sweep_override()}
     if of_hydra := [override.key_or_group for override in overrides if override.is_hydra_override()]:
         raise UserError(f"{of_hydra[0]} has no effect on a search, whose trials run one after another: leave it out.")
     if not parameters:
@@ -102,7 +82,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
     return SearchSpace(parameters, (*([f"hydra.searchpath=[{config_dir}]"] if config_dir else []), *fixed))
 
 
-def parameter(override: Override) -> Parameter:
+def read_values(override: Override) -> BaseDistribution:
     """The values of a key. Raises UserError if they make no sense."""
     key, values = override.get_key_element(), override.value()
     tags: set[str] = getattr(values, "tags", set())
@@ -114,14 +94,15 @@ def parameter(override: Override) -> Parameter:
             raise UserError(f"{key}: interval({low:g},{high:g}) is empty: the first end must be the lower.")
         if tags and low <= 0:
             raise UserError(f"{key}: on a log scale interval({low:g},{high:g}) must begin above 0.")
-        return Parameter(key, None, low, high, 1 if isinstance(low, int) else None, bool(tags))
+        return (IntDistribution if isinstance(low, int) else FloatDistribution)(low, high, log=bool(tags))
     if tags:
         raise UserError(f"{key}: tag(log,...) needs an interval, as in tag(log,interval(1e-5,1e-2)).")
     if isinstance(values, RangeSweep):
         # Hydra adds up steps, with their rounding: 0.30000000000000004 would lie beyond a range that ends at 0.3.
         numbers = sorted(n if isinstance(n, int) else float(f"{n:.12g}") for n in values.range())
         if len(numbers) > 1:
-            return Parameter(key, None, numbers[0], numbers[-1], abs(values.step))
+            kind = IntDistribution if isinstance(numbers[0], int) else FloatDistribution
+            return kind(numbers[0], numbers[-1], step=abs(values.step))
     else:
         if hasattr(values, "shuffle"):
             # Optuna has no order of choices, but remembers it.
@@ -130,4 +111,4 @@ def parameter(override: Override) -> Parameter:
     choices = tuple(dict.fromkeys(str(value) for value in numbers))
     if not choices:
         raise UserError(f"{override.input_line} holds no value: give at least one.")
-    return Parameter(key, choices)
+    return CategoricalDistribution(choices)

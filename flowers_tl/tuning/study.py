@@ -113,14 +113,15 @@ class Search:
                 self.study.enqueue_trial(untried[0])
             (seed,) = np.random.SeedSequence([self.identity["seed"], number]).generate_state(1)
             self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-            trial = self.study.ask()
-            self.attempt(trial, [parameter.suggest(trial) for parameter in self.space.parameters])
+            trial = self.study.ask(self.space.parameters)
+            self.attempt(trial)
             log_trial(self.study.trials[trial.number], f"[{number + 1}/{trials}]", self.metric)
         if all(failure_reason(trial) for trial in ended):
             raise UserError(f"All {len(ended)} trials failed; the first: {failure_reason(ended[0])}")
 
-    def attempt(self, trial: Trial, overrides: list[str]) -> None:
+    def attempt(self, trial: Trial) -> None:
         """Run one trial and report its result to Optuna; an earlier trial of the same settings is not run again."""
+        overrides = self.space.overrides(trial.params)
         trial.set_user_attr("chosen", overrides)
         for same in self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
             if settings(same) == overrides:
@@ -191,7 +192,7 @@ def print_best(study: optuna.Study, space: SearchSpace, metric: Metric, most: in
     """Print the best trials, and how much each parameter matters; return the best one's overrides."""
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     done = sorted((t for t in complete if "same" not in t.user_attrs), key=lambda t: (-metric.sign * t.value, t.number))
-    keys = [parameter.key for parameter in space.parameters]
+    keys = [*space.parameters]
     rows = []
     for trial in done[:most]:
         values = (override.partition("=")[2] for override in settings(trial))

@@ -1,10 +1,12 @@
-"""Work on all cores of this machine."""
+"""Work on all cores of this machine, and workers that do not outlive the process they work for."""
 
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from threading import Thread
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,3 +35,9 @@ def map_on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) 
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent(worker: int) -> None:
+    """End a worker whose run was killed; PyTorch looks at the process that forked it: under forkserver that is a server."""
+    parent: Any = multiprocessing.parent_process()
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from flowers_tl.config.compose import compose_config
-from flowers_tl.tuning.search_space import read_space
 from flowers_tl.utils.errors import UserError
 
 
@@ -22,6 +21,9 @@ def test_a_name_with_its_tag_is_a_network_with_its_weights():
 
 
 def test_a_search_over_networks_composes_each_also_with_a_folder_of_the_user(tmp_path):
+    pytest.importorskip("optuna", reason="needs pip install '.[search]' in a checkout of the project")
+    from flowers_tl.tuning.search_space import read_space
+
     (tmp_path / "backbone").mkdir()
     (tmp_path / "backbone" / "mine.yaml").write_text("name: timm/vit_tiny_patch16_224\nweights: mine.pth\n")
     space = read_space(["backbone=resnet18,timm/resnet18.a1_in1k,mine"], str(tmp_path))

@@ -59,7 +59,7 @@ def test_what_is_larger_than_any_record_or_no_file_is_not_read(read, tmp_path, m
     with pytest.raises(ValueError, match="its 17 bytes are more than 10"):
         read('{"seed": 1234567}')
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(ValueError, match="it is no file"):
+    with pytest.raises(OSError, match="no ordinary file"):
         read_mapping(tmp_path / "pipe.json")
     with pytest.raises(OSError, match=r"none\.json"):
         read_mapping(tmp_path / "none.json")

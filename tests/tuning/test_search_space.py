@@ -3,6 +3,8 @@
 import pytest
 
 from flowers_tl.search import main
+
+pytest.importorskip("optuna", reason="needs pip install '.[search]' in a checkout of the project")
 from flowers_tl.tuning.search_space import read_space
 
 RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
@@ -23,9 +25,9 @@ RATE = "strategy.table.0.lr=tag(log,interval(1e-5,1e-1))"
 )
 def test_the_space_is_read_as_hydra_writes_sweeps(override, expected):
     space = read_space([override, "backbone=resnet34"])
-    (parameter,) = space.parameters
+    (distribution,) = space.parameters.values()
     for name, value in expected.items():
-        assert getattr(parameter, name) == value
+        assert getattr(distribution, name) == value
     assert space.fixed == ("backbone=resnet34",)
 
 

@@ -1,5 +1,7 @@
 """Work on all cores gives what work on one does."""
 
+import subprocess
+import sys
 import time
 from threading import Barrier
 
@@ -32,3 +34,25 @@ def test_no_more_is_computed_ahead_than_cores_can_do_soon():
     next(results)
     results.close()
     assert 0 < len(begun) < 10_000
+
+
+WORKER = """
+import multiprocessing, os, time
+from flowers_tl.utils.threads import end_with_parent
+
+def work():
+    end_with_parent(0)
+    print(os.getpid(), flush=True)
+    time.sleep(300)
+
+multiprocessing.get_context("fork").Process(target=work).start()
+time.sleep(300)
+"""
+
+
+def test_a_worker_ends_with_the_process_it_works_for():
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE) as process:
+        assert int(process.stdout.readline())
+        process.kill()
+        # The end of what is printed: the worker, which could print more, has ended too.
+        assert process.communicate(timeout=60) == (b"", None)

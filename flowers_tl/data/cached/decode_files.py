@@ -22,8 +22,7 @@ from flowers_tl.data import image_bounds
 from flowers_tl.data.image_io import Limits, Undecodable, read_image
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.parent import end_with_parent
-from flowers_tl.utils.threads import count_cores, map_on_all_cores
+from flowers_tl.utils.threads import count_cores, end_with_parent, map_on_all_cores
 
 # In the place of an image that can't be decoded.
 UNREADABLE = torch.empty(0, 0, 3, dtype=torch.uint8)

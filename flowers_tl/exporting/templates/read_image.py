@@ -1,10 +1,10 @@
-picture = Image.open("picture.jpg", formats=["JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF"])
-image, tags, limits = ImageOps.exif_transpose(picture), getattr(picture, "tag_v2", {}), how["value_range"]
+original = Image.open("image.jpg", formats=["JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF"])
+image, tags, limits = ImageOps.exif_transpose(original), getattr(original, "tag_v2", {}), how["value_range"]
 kind = tags.get(339, [3 if image.mode == "F" else 1])[0]
 if image.mode[0] in "IF" or kind == 2:
     # Numbers become 8 bits by their range, never by the darkest and brightest of one image.
     numbers = np.asarray(image)
-    if image.mode.startswith("I;") or (image.mode == "I" and picture.format in ["PNG", "PPM"]):
+    if image.mode.startswith("I;") or (image.mode == "I" and original.format in ["PNG", "PPM"]):
         limits = [0, 2 ** tags.get(258, [16])[0] - 1]
     elif kind == 1 or image.mode == "L" or not (limits or kind == 3) or {340, 341} & {*tags}:
         raise SystemExit("Save this image in 8 bits: nothing says which of its numbers are black and white.")
