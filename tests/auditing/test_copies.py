@@ -1,62 +1,14 @@
 """Copies of images are recognised after the changes that copies undergo, and other images of the same kind are none."""
 
-import io
-
 import numpy as np
-import pytest
 import torch
-from PIL import Image, ImageEnhance
+from PIL import Image
 from PIL.ExifTags import Base
 from torch.nn.functional import normalize
 
-from flowers_tl.auditing.copies import SURE, find_copies, pairs_within
-from flowers_tl.auditing.registration import register
-from flowers_tl.auditing.scan import Scan, hash_pixels, scan_image
-from flowers_tl.data.synthetic import Species, draw_flower
-
-FLOWERS = [draw_flower(Species.from_number(k % 2), 160, np.random.default_rng(k)) for k in range(6)]
-CHANGES = {
-    "recompressed": lambda image: reopened(image, 50),
-    "halved": lambda image: image.resize((80, 80)),
-    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
-    "cropped": lambda image: image.crop((16, 4, 160, 150)),
-}
-
-
-def reopened(image, quality=90):
-    """An image as a JPEG has it."""
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
-
-
-def scanned(tmp_path, images):
-    """What an audit knows of images."""
-    rows = []
-    for number, image in enumerate(images):
-        image.save(tmp_path / f"{number}.png")
-        rows.append(scan_image(tmp_path / f"{number}.png", None))
-    return Scan(torch.tensor(np.stack([small for small, _ in rows])), [facts for _, facts in rows])
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_copy_is_near_and_other_flowers_are_not(tmp_path, change):
-    scan = scanned(tmp_path, [*FLOWERS, *(reopened(CHANGES[change](flower)) for flower in FLOWERS)])
-    places = torch.arange(6)
-    assert register(scan.small, torch.stack([places, places + 6], 1)).min() >= SURE
-    others = torch.combinations(places)
-    assert register(scan.small, others).max() < SURE
-
-
-def test_a_hash_of_pixels_knows_turned_and_mirrored_copies():
-    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
-    assert len({hash_pixels(np.rot90(side, k)) for side in (pixels, pixels[:, ::-1]) for k in range(4)}) == 1
-    other = pixels.copy()
-    other[2, 3] += 1
-    assert hash_pixels(other) != hash_pixels(pixels)
-    # The rows' bytes alone do not say how long they are.
-    assert hash_pixels(np.zeros((2, 6, 3), np.uint8)) != hash_pixels(np.zeros((3, 4, 3), np.uint8))
+from flowers_tl.auditing.copies import find_copies, pairs_within
+from flowers_tl.auditing.scan import Scan, scan_image
+from tests.auditing.scanned import FLOWERS, reopened, scanned
 
 
 def test_all_pairs_of_a_group_are_named_with_what_they_are(tmp_path):

@@ -77,11 +77,6 @@ def test_defaults_are_the_articles(config):
     assert composed["trainer"]["gradient_clip_val"] is None
 
 
-def test_a_row_can_be_overridden_from_the_command_line(config):
-    table = config(["strategy=fine_tuning", "strategy.table.1.lr=0.01"])["strategy"]["table"]
-    assert [row["lr"] for row in table] == [1e-4, 0.01]
-
-
 def test_the_article_leaves_batchnorm_as_a_notebook_does(config):
     composed = config(["experiment=article", "strategy=fine_tuning"])
     assert composed["strategy"]["frozen_batchnorm"] == "train"
