@@ -36,7 +36,7 @@ def main(options: ExplainOptions) -> int:
     from flowers_tl.inference.predictor import load_network
 
     images = find_images(list(map(str, options.images)))
-    validate_figure(options.figure, images)
+    validate_figure(options.figure, images, heat=True)
     checkpoints: Sequence[Path | None] = options.ckpt or [None]
     if len(checkpoints) > 2:
         raise UserError(f"ckpt=PATH is given {len(checkpoints)} times: give one network, or two to compare.")

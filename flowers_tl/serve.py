@@ -28,15 +28,13 @@ class ServeOptions(NetworkOptions):
 def main(options: ServeOptions) -> None:
     """Serve the page until it is interrupted."""
     from flowers_tl.inference.predictor import load_network
-    from flowers_tl.inference.web_demo import find_examples, import_gradio, serve, validate_address
+    from flowers_tl.inference.web_demo import import_gradio, serve, validate_address
 
     validate_count("max_mb", options.max_mb)
     import_gradio()
     validate_address(options.host, options.port)
     network = load_network(options.ckpt, options.backbone, options.backbone__weights, options.device)
-    serve(
-        network, find_examples(network), options.host, options.port, options.max_mb, options.explain, options.conformal
-    )
+    serve(network, options.host, options.port, options.max_mb, options.explain, options.conformal)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Scale(NamedTuple):
     label: str
 
 
-def validate_figure(path: Path, images: Iterable[Path] = (), heat: bool = False) -> None:
+def validate_figure(path: Path, images: Iterable[Path], heat: bool) -> None:
     """Raise UserError if a figure can't be written to ``path``, or would overwrite anything but a figure made here.
 
     Args:

@@ -30,25 +30,17 @@ VISITORS = 4
 FONTS = ("system-ui", "sans-serif")
 
 
-def serve(
-    network: Predictor,
-    examples: Mapping[str, Path],
-    host: str,
-    port: int,
-    max_mb: int,
-    explain: bool,
-    alpha: float,
-) -> None:
+def serve(network: Predictor, host: str, port: int, max_mb: int, explain: bool, alpha: float) -> None:
     """Serve the page, and ``POST /predict``, until it is interrupted.
 
     Args:
-        network, examples, explain: see :func:`make_page`.
+        network, explain: see :func:`make_page`.
         alpha: see :func:`find_threshold`.
         host: address to listen on.
         port: port to listen on.
         max_mb: largest file that is taken, in megabytes.
     """
-    threshold = find_threshold(network, alpha)
+    examples, threshold = find_examples(network), find_threshold(network, alpha)
     page = make_page(network, examples, explain, threshold, alpha)
     log.info(f"The page is at http://{host}:{port}; Ctrl-C ends it.")
     page.launch(
