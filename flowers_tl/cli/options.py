@@ -145,14 +145,12 @@ def parse_options(schema: type, arguments: Sequence[str]) -> Any:
         if word in by_key:
             raise UserError(f"{word} has no value: write {by_key[word].typed}.")
         option = by_key.get(key) if equals else None
-        if option:
-            value = option.read(text)
-        else:
-            option = next((one for one in options if one.words and one.words.accepts(word)), None)
+        if option is None:
+            option, text = next((one for one in options if one.words and one.words.accepts(word)), None), word
             if option is None or (equals and get_close_matches(key, by_key, cutoff=0.8) and not Path(word).exists()):
                 what = f"There is no option '{key}'" if equals else f"{word} can't be read as key=value"
                 raise UserError(f"{what}: {suggest(key, by_key, most=20)}.")
-            value = option.read(word)
+        value = option.read(text)
         if option.repeatable:
             values.setdefault(option.name, []).append(value)
         elif option.name in values:
@@ -204,11 +202,7 @@ def command(
 def command_help(function: Callable, schema: type) -> Help:
     """The help of a command that composes nothing."""
     options, module = read_options(schema), getattr(sys.modules[function.__module__].__spec__, "name", "")
-    usage = [
-        "python -m",
-        module.removesuffix(".__main__"),
-        *(option.typed for option in options if option.words),
-        "key=value ...",
-    ]
+    words = [option.typed for option in options if option.words]
+    usage = " ".join(["python -m", module.removesuffix(".__main__"), *words, "key=value ..."])
     rows = [*(option.line() for option in options), *FLAGS]
-    return Help(" ".join(usage), schema.__doc__ or "", [("Options", rows)])
+    return Help(usage, schema.__doc__ or "", [("Options", rows)])
