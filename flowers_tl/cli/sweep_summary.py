@@ -22,8 +22,6 @@ JOBS = ".jobs"
 class Failure(str):
     """What a job of a sweep returns that failed: the sentence of its error."""
 
-    __slots__ = ()
-
 
 class SweepSummary(Callback):
     """Hydra's callback: each job leaves a record, and the process that was started prints them all when all are done.

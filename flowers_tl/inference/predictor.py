@@ -58,7 +58,7 @@ class Predictor:
         class_names: one per class.
         device: of the computation; None takes a GPU if there is one.
         name: of the network in figures.
-        trained: what the checkpoint says of the network, which ImageNet's has not: its temperature, and the range of its images.
+        trained: what the checkpoint says of the network, which ImageNet's has not.
     """
 
     def __init__(
