@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from flowers_tl.cli.hydra_main import continue_in, hydra_main
 
 
-@hydra_main("train")
+@hydra_main
 def main(cfg: DictConfig) -> float | None:
     """Train one strategy on few labelled images, test it, and leave a record in the run's folder."""
     from hydra.core.hydra_config import HydraConfig

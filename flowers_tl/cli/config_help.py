@@ -26,9 +26,9 @@ HYDRA_FLAGS = (
 )
 
 
-def config_help(config_name: str, about: str) -> Help:
-    """The help of the command that composes ``conf/<config_name>.yaml``."""
-    command, titles = f"python -m flowers_tl.{config_name}", field_docstrings(TrainConfig)
+def config_help(about: str) -> Help:
+    """The help of the command that composes ``conf/train.yaml``."""
+    command, titles = "python -m flowers_tl.train", field_docstrings(TrainConfig)
     choices = [(f"{group}=", ", ".join(sorted(names))) for group, names in list_choices().items()]
     keys: dict[str, list[tuple[str, str]]] = {}
     for key, default, meaning in list_keys():

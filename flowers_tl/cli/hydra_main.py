@@ -34,61 +34,58 @@ explain_run_error = functools.partial(
 )
 
 
-def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Decorate a function of a config into a command that Hydra composes from ``conf/<config_name>.yaml``.
+def hydra_main(job: Callable[[DictConfig], object]) -> Callable[[], None]:
+    """Decorate a function of a config into a command that Hydra composes from ``conf/train.yaml``.
 
     An error is printed as one sentence and the exit code is 1; the stack trace is shown with HYDRA_FULL_ERROR=1. In a
     multirun a job that fails does not stop the others; a value that can't be composed stops the sweep before its first
     job. The function is the job: it runs in this process or, by some launchers, in another.
     """
 
-    def decorate(job: Callable[[DictConfig], object]) -> Callable[[], None]:
-        failed, hydra_config = False, None
+    failed, hydra_config = False, None
 
-        @functools.wraps(job)
-        def run_job(config: DictConfig) -> object:
-            nonlocal failed, hydra_config
-            hydra_config = HydraConfig.get()
-            try:
-                with messages_printed(), environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
-                    return job(config)
-            except Exception as error:
-                if FULL_ERROR or isinstance(error, BrokenPipeError):
-                    raise
-                failed = True
-                print_error(explain_run_error(error))
-                if in_sweep(hydra_config):
-                    # Returned, so that Hydra goes on with the next job.
-                    return Failure(explain_run_error(error))
-                raise SystemExit(1) from None
-            finally:
-                # A job that has written nothing leaves no folder: what Hydra made goes, as far as it is empty.
-                sweep = in_sweep(hydra_config)
-                with suppress(OSError):
-                    for made in [Path(hydra_config.runtime.output_dir)] if sweep else EmptyValues.made:
-                        made.rmdir()
+    @functools.wraps(job)
+    def run_job(config: DictConfig) -> object:
+        nonlocal failed, hydra_config
+        hydra_config = HydraConfig.get()
+        try:
+            with messages_printed(), environment("HYDRA_FULL_ERROR", FULL_ERROR), as_single_command():
+                return job(config)
+        except Exception as error:
+            if FULL_ERROR or isinstance(error, BrokenPipeError):
+                raise
+            failed = True
+            print_error(explain_run_error(error))
+            if in_sweep(hydra_config):
+                # Returned, so that Hydra goes on with the next job.
+                return Failure(explain_run_error(error))
+            raise SystemExit(1) from None
+        finally:
+            # A job that has written nothing leaves no folder: what Hydra made goes, as far as it is empty.
+            sweep = in_sweep(hydra_config)
+            with suppress(OSError):
+                for made in [Path(hydra_config.runtime.output_dir)] if sweep else EmptyValues.made:
+                    made.rmdir()
 
-        compose_and_run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run_job)
+    compose_and_run = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(run_job)
 
-        def main() -> None:
-            nonlocal failed
-            failed = SweepSummary.failed = False
-            # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
-            flags, overrides = split_arguments(sys.argv[1:])
-            with exit_on_error(lambda: how_to_resume(hydra_config), explain_run_error):
-                exit_after_help(sys.argv[1:], lambda: config_help(config_name, job.__doc__ or ""))
-                validate_words(flags, overrides, sys.argv[1:])
-                sys.argv[1:] = [*flags, *overrides]
-                # With this set Hydra lets its exceptions through instead of printing them.
-                with environment("HYDRA_FULL_ERROR", "1"):
-                    compose_and_run()
-            # A job in a process of its own can't set `failed` here.
-            if failed or SweepSummary.failed:
-                raise SystemExit(1)
+    def main() -> None:
+        nonlocal failed
+        failed = SweepSummary.failed = False
+        # Hydra takes no flag between overrides; put first, -m and the others may stand anywhere.
+        flags, overrides = split_arguments(sys.argv[1:])
+        with exit_on_error(lambda: how_to_resume(hydra_config), explain_run_error):
+            exit_after_help(sys.argv[1:], lambda: config_help(job.__doc__ or ""))
+            validate_words(flags, overrides, sys.argv[1:])
+            sys.argv[1:] = [*flags, *overrides]
+            # With this set Hydra lets its exceptions through instead of printing them.
+            with environment("HYDRA_FULL_ERROR", "1"):
+                compose_and_run()
+        # A job in a process of its own can't set `failed` here.
+        if failed or SweepSummary.failed:
+            raise SystemExit(1)
 
-        return main
-
-    return decorate
+    return main
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -46,7 +46,7 @@ def test_only_a_word_behind_the_flag_searches(arguments, capsys):
 
 
 def test_each_key_of_train_has_a_meaning():
-    for title, rows in config_help("train", "It trains.").sections:
+    for title, rows in config_help("It trains.").sections:
         assert all(meaning for _, meaning in rows), title
-    assert "optimizer.weight_decay = 0.0" in config_help("train", "").format("optimizer")
-    assert "cache.dir" not in config_help("train", "").format("optimizer")
+    assert "optimizer.weight_decay = 0.0" in config_help("").format("optimizer")
+    assert "cache.dir" not in config_help("").format("optimizer")
