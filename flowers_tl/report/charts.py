@@ -42,6 +42,11 @@ def short_name(label: str, most: int = 19) -> str:
     return label if len(label) <= most else f"{label[: most // 2]}…{label[-((most - 1) // 2) :]}"
 
 
+def tenths(count: float) -> str:
+    """A mean number of images, with a digit after the point if it is not whole."""
+    return f"{count:.1f}".removesuffix(".0")
+
+
 def spread_apart(wanted: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
     """Places as near to the wanted ones as can be, in their order, a ``gap`` apart, and from ``low`` to ``high``."""
     order, steps = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted))
@@ -178,7 +183,7 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     parts = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     for y, x in np.argwhere(counts):
         draw_cell(axes, x, y, parts[y, x])
-        number = f"{counts[y, x]:.1f}".removesuffix(".0")
+        number = tenths(counts[y, x])
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10 if len(number) < 4 else 8.5}
         style["gid"] = mark(title=f"{names[y]} predicted as {names[x]}: {number}")
         axes.text(x + 0.5, y + 0.5, number, color=INK if parts[y, x] < 0.65 else PAPER, **style)

@@ -17,7 +17,6 @@ from flowers_tl.report.charts import (
     draw_costs,
     draw_reliability,
 )
-from flowers_tl.report.class_errors import mean_confusion
 from flowers_tl.report.curves import PANELS, draw_cursor, draw_curves, last_epoch, load_curves
 from flowers_tl.report.palette import COUNT, PLAIN, SETTINGS
 from flowers_tl.report.summary import ComparisonSummary
@@ -53,7 +52,7 @@ def cost_figures(summary: ComparisonSummary) -> dict[str, Figure]:
 def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
     """The charts as SVG, and the values of the curves at each epoch."""
     strategies = summary.strategies
-    panels = {title: load_curves([s.group for s in strategies], column) for title, column in PANELS}
+    panels = {title: load_curves(strategies, column) for title, column in PANELS}
     epochs = last_epoch(panels.values())
     curves = [
         {"title": title, "values": [[format_value(c.at(e), title) for e in range(1, epochs + 1)] for c in curves]}
@@ -100,13 +99,13 @@ def confusion_figure(summary: ComparisonSummary) -> Figure | None:
     """The confusion matrix of the best; None for more classes than can be read."""
     if not summary.with_predictions or len(summary.class_names) > MOST_CLASSES:
         return None
-    counts = mean_confusion(summary, summary.with_predictions[0])
+    counts = summary.with_predictions[0].predictions.confusion
     return draw_confusion(counts, [summary.class_name(k) for k in range(len(counts))])
 
 
 def draw_figures(summary: ComparisonSummary) -> dict[str, Figure]:
     """All figures by the names of their files, as far as the runs have what they show."""
-    figures = {"curves": draw_curves([strategy.group for strategy in summary.strategies])}
+    figures = {"curves": draw_curves(summary.strategies)}
     if any(np.isfinite(strategy.accuracy.mean) for strategy in summary.strategies):
         figures["accuracy"] = draw_accuracies(summary.strategies)
     figures |= {f"cost_{title.split()[-1]}": figure for title, figure in cost_figures(summary).items()}

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from flowers_tl.data.image_io import Limits, read_image
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.results.scores import confusion, worst_mistakes
+from flowers_tl.results.scores import confusion, most_confused, worst_mistakes
 from flowers_tl.results.statistics import probabilities
 
 # A cell is dark blue where a class is always predicted as this one, white where it never is.
@@ -31,9 +31,7 @@ def confusion_image(split: SplitPredictions, names: Sequence[str]) -> np.ndarray
     colours = (255 + (DARK - 255) * shares[..., None]).astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
     lines = ["rows: true class, columns: predicted class", "white: 0 % of the images of the row, dark blue: 100 %"]
     if not few:
-        wrong = counts - np.diag(counts.diagonal())
-        worst = [divmod(int(place), len(counts)) for place in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
-        lines += [f"{names[i]} predicted as {names[j]}: {wrong[i, j]}" for i, j in worst if wrong[i, j]]
+        lines += [f"{names[i]} predicted as {names[j]}: {counts[i, j]}" for i, j in most_confused(counts, PAIRS)]
     side, top = LETTERS * 7 * few, len(lines) * LINE + 4
     sheet = Image.new("RGB", (max(side + len(colours), 420), top + side + len(colours)), "white")
     left, above = sheet.width - len(colours), top + side

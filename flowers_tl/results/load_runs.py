@@ -49,12 +49,25 @@ class Run:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunGroup:
     """Runs that differ only by seed, under the shortest label that tells them from the other groups."""
 
     label: str
     runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.result["seed"] for run in self.runs]
+
+    @property
+    def trainable(self) -> int:
+        """Trainable parameters; :attr:`total` are all parameters."""
+        return self.runs[0].result["parameters"]["trainable"]
+
+    @property
+    def total(self) -> int:
+        return self.runs[0].result["parameters"]["total"]
 
     def values(self, *path: str) -> np.ndarray:
         """One number per run, at ``path`` in its result; NaN where an earlier version recorded none."""
@@ -226,8 +239,8 @@ def group_runs(runs: Sequence[Run], metric: Metric = METRICS[0]) -> tuple[list[R
 
 def rank(group: RunGroup, metric: Metric) -> tuple[float, ...]:
     """Sort key: the metric of the val images; of equals the one with fewer trainable parameters, then the faster one."""
-    trainable = group.runs[0].result["parameters"]["trainable"]
-    keys = (-metric.sign * group.val_scores(metric).mean(), trainable, group.values("seconds", "total").mean())
+    seconds = group.values("seconds", "total").mean()
+    keys = (-metric.sign * group.val_scores(metric).mean(), group.trainable, seconds)
     return tuple(np.inf if np.isnan(key) else key for key in keys)
 
 

@@ -32,6 +32,9 @@ class Interval:
     # What would be new: "images and seeds", or "images" alone if a strategy has fewer than FEWEST_SEEDS.
     over: str
 
+    def __neg__(self) -> "Interval":
+        return Interval(-self.value, -self.high, -self.low, self.over)
+
 
 @dataclass(frozen=True)
 class McNemar:

@@ -85,12 +85,11 @@ def table_rows(groups: Sequence[RunGroup], metric: Metric = METRICS[0]) -> list[
     for group in groups:
         first = group.runs[0].result
         rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
-        trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
         rows.append(
             (
                 group.label,
-                shorten([str(run.result["seed"]) for run in group.runs], most=6),
-                f"{trainable:,} ({share(trainable, total)})",
+                list_seeds(group),
+                f"{group.trainable:,} ({share(group.trainable, group.total)})",
                 ", ".join(["head solved"] * ("solved_head" in first) + rates),
                 format_values(group.val_scores(metric), metric),
                 percent(group.values("test", "accuracy")),
@@ -110,6 +109,10 @@ def print_comparison(groups: Sequence[RunGroup], metric: Metric = METRICS[0], be
         scores = [score.replace(" ±", "\n±") for score in scores]
         rows.append([name, trainable.replace(" ", "\n", 1), rates.replace(", ", "\n"), *scores])
     log_table("Comparison", header, rows, left=[header[2]], padding=(0, 0))
+
+
+def list_seeds(group: RunGroup) -> str:
+    return shorten([str(seed) for seed in group.seeds], most=6)
 
 
 def share(part: int, whole: int) -> str:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 def render(package: str, name: str, **values: object) -> str:
     """Fill the template ``templates/NAME`` of a package: Markdown if the name ends with ``.md.j2``, LaTeX if with ``.tex.j2``,
-    BibTeX, into which no value goes, or HTML.
+    or HTML.
 
     Only values of type Markup, and what a template marks with ``| safe``, pass unescaped.
     """
@@ -55,6 +55,7 @@ def escape_latex(value: object) -> Markup:
         return value
     names = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
     escapes = {letter: f"\\text{name}{{}}" for letter, name in names.items()} | {c: f"\\{c}" for c in "&%$#_{}"}
+    escapes["±"] = "$\\pm$"
     return Markup("".join(escapes.get(letter, letter) for letter in re.sub(r"\s+", " ", str(value))))
 
 
