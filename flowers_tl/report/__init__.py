@@ -6,7 +6,7 @@ from flowers_tl.report.answer import answer
 from flowers_tl.report.paired_tests import compare_with_others
 from flowers_tl.report.paper import paper_files
 from flowers_tl.report.recommendation import by_train_images, recommend
-from flowers_tl.report.render import render_html, render_markdown
+from flowers_tl.report.render import render_html, render_markdown, shared_values
 from flowers_tl.report.summary import ComparisonSummary, summarize
 from flowers_tl.report.table import to_csv
 from flowers_tl.utils.errors import shorten
@@ -48,10 +48,11 @@ def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | No
     """
     validate_overwrite(Path(folder), FILES, REPORT_MARK, "report")
     differences = compare_with_others(summary)
+    values = shared_values(summary, differences)
     texts = {
-        "report.html": render_html(summary, differences, root),
+        "report.html": render_html(summary, values, root),
         "report.csv": to_csv(summary, differences),
-        "report.md": render_markdown(summary, differences),
+        "report.md": render_markdown(values),
         **paper_files(summary, differences),
     }
     with atomic_folder(Path(folder)) as beside:

@@ -110,15 +110,14 @@ def draw_estimate(axes: Axes, strategy: StrategySummary, place: float, low: floa
 
 @rc_context(SETTINGS)
 def draw_accuracies(strategies: Sequence[StrategySummary]) -> Figure:
-    """A row for each of the first strategies: its name, its test accuracy, and a dot with the 95 % confidence interval."""
-    shown = [s for s in strategies if np.isfinite(s.accuracy.mean)][:MOST]
-    figure, (axes,) = new_figure(height=62 + 34 * len(shown), left=12, room=12)
-    low, high = accuracy_limits(shown)
-    axes.set(xlim=(low, high), ylim=(0.6 - len(shown), 0.75), xlabel="test accuracy", yticks=[])
+    """A row for each of the strategies: its name, its test accuracy, and a dot with the 95 % confidence interval."""
+    figure, (axes,) = new_figure(height=62 + 34 * len(strategies), left=12, room=12)
+    low, high = accuracy_limits(strategies)
+    axes.set(xlim=(low, high), ylim=(0.6 - len(strategies), 0.75), xlabel="test accuracy", yticks=[])
     axes.grid(axis="x")
     axes.xaxis.set_major_formatter(PERCENT)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    for row, strategy in enumerate(shown):
+    for row, strategy in enumerate(strategies):
         value = percent(strategy.accuracy.values)
         draw_estimate(axes, strategy, -row, low, value, upright=False)
         text: dict[str, Any] = {"y": 0.38 - row, "va": "center", "transform": axes.get_yaxis_transform()}

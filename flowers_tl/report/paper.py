@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def paper_files(summary: ComparisonSummary, differences: Sequence[PairedDifferen
     """The files' texts by name; ``differences`` are those between the best and every other group."""
     differs = {difference.second.label for difference in differences if difference.significant}
     rows = [run_row(strategy.label, run, summary) for strategy in summary.strategies for run in strategy.runs]
-    values = {"summary": summary, "differs": differs, "commands": [row["command"] for row in rows]}
+    values: dict[str, Any] = {"summary": summary, "differs": differs, "commands": [row["command"] for row in rows]}
     return {
         "report.tex": render(__package__, "report.tex.j2", **values, percent=percent, span=span),
         "references.bib": cite(run.config.get(f"{group}.name") for run in summary.runs for group in CITED),
@@ -33,11 +34,12 @@ def paper_files(summary: ComparisonSummary, differences: Sequence[PairedDifferen
 
 def cite(names: Iterable[str | None]) -> str:
     """The BibTeX entries that have one of the names as a keyword."""
-    head, *entries = (files(__package__) / "templates" / "references.bib").read_text(encoding="utf-8").split("\n\n")
-    used = set(names)
-    return (
-        "\n".join([head, *(entry for entry in entries if used & {*re.split("[{}, ]+", entry.splitlines()[-2])})]) + "\n"
-    )
+    text = (files(__package__) / "templates" / "references.bib").read_text(encoding="utf-8")
+    head, *entries = text.rstrip().split("\n\n")
+    keywords = [re.search(r"keywords = \{(.*)\}", entry) for entry in entries]
+    used = {*names}
+    cited = [entry for entry, words in zip(entries, keywords, strict=True) if words and used & {*words[1].split(", ")}]
+    return "\n".join([head, *cited]) + "\n"
 
 
 def run_row(label: str, run: Run, summary: ComparisonSummary) -> dict[str, object]:

@@ -1,8 +1,7 @@
 """The report as HTML and as Markdown: what the templates show, and the templates filled with it."""
 
 import re
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from flowers_tl.report.answer import answer
 from flowers_tl.report.charts import tenths
 from flowers_tl.report.figures import chart_values, confusion_figure
 from flowers_tl.report.paired_tests import PairedDifference, compare, name_interval, points, span
-from flowers_tl.report.palette import css_class, page_style
+from flowers_tl.report.palette import css_class, render_page
 from flowers_tl.report.recommendation import by_train_images, cautions, recommend, size_title
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary, remove_folders
 from flowers_tl.report.svg import to_svg
@@ -52,12 +51,11 @@ def render_comparison(
     return render(__package__, "comparison.md.j2", header=header, rows=rows, notes=notes, figure=figure)
 
 
-def render_markdown(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
-    """The report's sentences and tables; ``differences`` are those between the best and every other group."""
-    values = shared_values(summary, differences)
-    cells = [[column.cell(strategy) for column in values["columns"]] for strategy in summary.strategies]
-    values["rows"] = [[f"{cell.text} ({cell.below})" if cell.below else cell.text for cell in row] for row in cells]
-    return render(__package__, "report.md.j2", **values, test_rows=[difference_row(d) for d in differences])
+def render_markdown(values: Mapping[str, Any]) -> str:
+    """The report's sentences and tables, of :func:`shared_values`."""
+    rows = [[column.cell(strategy) for column in values["columns"]] for strategy in values["summary"].strategies]
+    test_rows = [difference_row(difference) for difference in values["differences"]]
+    return render(__package__, "report.md.j2", **values, rows=rows, test_rows=test_rows)
 
 
 def difference_row(difference: PairedDifference) -> list[str]:
@@ -73,17 +71,12 @@ def format_part(part: float) -> str:
     return f"{points(part, 0)} %" if np.isfinite(part) else "-"
 
 
-def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference], root: Path | None = None) -> str:
-    """The whole page: style, script, data, charts and images, which lie below ``root``, are inside."""
+def render_html(summary: ComparisonSummary, values: Mapping[str, Any], root: Path | None = None) -> str:
+    """The whole page, of :func:`shared_values`: style, script, data, charts and images, which lie below ``root``, are inside."""
     single = len(summary.strategies) == 1
     hidden = (() if summary.with_predictions else NEED_PREDICTIONS) + (NEED_RIVALS if single else ())
     contents = SECTIONS | ({"table": "Scores"} if single else {})
-    values = shared_values(summary, differences) | page_style()
-    values |= {
-        "script": Markup((files(__package__) / "templates" / "page.js").read_text(encoding="utf-8")),
-        "breakable": breakable,
-        "tenths": tenths,
-        "css_class": css_class,
+    page = {
         "scope": describe_scope(summary),
         "role": describe_role(summary),
         "matrix": build_matrix(summary),
@@ -92,18 +85,22 @@ def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifferen
         "single": single,
         "command": remove_folders(values["answer"].command, summary.runs),
     }
-    return render(__package__, "report.html.j2", **values, **chart_values(summary), **class_values(summary, root))
+    return render_page(
+        __package__, "report.html.j2", **values, **page, **chart_values(summary), **class_values(summary, root)
+    )
 
 
 def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> dict[str, Any]:
-    """What page and Markdown both show."""
+    """What page and Markdown both show, and the functions that format it.
+
+    ``differences`` are those between the best and every other group.
+    """
     results = [run.result for run in summary.runs]
-    return {
+    formats = (breakable, css_class, format_part, points, recommend, size_title, span, tenths)
+    return {function.__name__: function for function in formats} | {
         "summary": summary,
         "answer": answer(summary),
         "sizes": by_train_images(summary),
-        "size_title": size_title,
-        "recommend": recommend,
         "cautions": cautions(summary),
         "columns": table_columns(summary),
         "intervals": describe_intervals(summary),
@@ -114,9 +111,6 @@ def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDiffer
         "several": len(summary.runs) > len(summary.strategies),
         "packages": sorted(set(map(describe_packages, results))),
         "interval_name": name_interval(summary.level),
-        "points": points,
-        "span": span,
-        "format_part": format_part,
     }
 
 

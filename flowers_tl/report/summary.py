@@ -128,6 +128,11 @@ class ComparisonSummary:
         return self.strategies[0] if np.isfinite(self.strategies[0].val.mean) else None
 
     @property
+    def tested(self) -> list[StrategySummary]:
+        """The strategies whose test accuracy is on record."""
+        return [strategy for strategy in self.strategies if np.isfinite(strategy.accuracy.mean)]
+
+    @property
     def with_predictions(self) -> list[StrategySummary]:
         """The strategies whose predictions by image are on record."""
         return [strategy for strategy in self.strategies if strategy.predictions]

@@ -26,6 +26,9 @@ class Cell:
     value: float | None = None
     below: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.text} ({self.below})" if self.below else self.text
+
     @property
     def sort_key(self) -> str:
         """The number as text, nothing where it was not measured."""
@@ -73,11 +76,6 @@ def recorded(strategy: StrategySummary, path: Sequence[str], unit: float) -> Cel
     return Cell("-" if np.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}", value)
 
 
-def train_images(strategy: StrategySummary) -> Cell:
-    count = strategy.train_images
-    return Cell("-" if count is None else f"{count:,}", count)
-
-
 PARAMETERS = Column(
     "trainable parameters",
     lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
@@ -90,7 +88,10 @@ MEASURED = (
     ("peak_memory_gb", ("peak_memory_gb",), 1, "peak GPU memory (GB)", "what the tensors of a run took at most"),
 )
 # Shown only where the groups differ in it.
-OPTIONAL = (Column("epochs", epochs), Column("training images", train_images))
+OPTIONAL = (
+    Column("epochs", epochs),
+    Column("training images", lambda s: Cell("-" if s.train_images is None else f"{s.train_images:,}", s.train_images)),
+)
 
 
 def table_columns(summary: ComparisonSummary) -> list[Column]:
@@ -108,7 +109,7 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
         Column(title, partial(recorded, path=path, unit=unit), hint=hint) for _, path, unit, title, hint in MEASURED
     ]
     known = [c for c in measured if any(c.cell(strategy).sort_key for strategy in summary.strategies)]
-    # What a reader asks first is seen without scrolling.
+    # What a reader looks for first stands where nobody has to scroll.
     accuracy, *others = map(metric_column, compared_metrics())
     return [
         Column("strategy", lambda s: Cell(s.label), number=False),

@@ -40,17 +40,14 @@ def confusion_image(split: SplitPredictions, names: Sequence[str]) -> np.ndarray
         draw.text((2, number * LINE), line, fill="black", font_size=12)
     sheet.paste(Image.fromarray(colours), (left, above))
     if few:
-        rows, columns = (Image.new("RGB", (side, len(colours)), "white") for _ in range(2))
+        columns = Image.new("RGB", (side, len(colours)), "white")
         for k, name in enumerate(names[: len(counts)]):
-            for strip, x, anchor in ((rows, side - 4, "rm"), (columns, 4, "lm")):
-                ImageDraw.Draw(strip).text(
-                    (x, (k + 0.5) * cell), name[:LETTERS], fill="black", font_size=12, anchor=anchor
-                )
+            middle = (k + 0.5) * cell
+            draw.text((left - 4, above + middle), name[:LETTERS], "black", font_size=12, anchor="rm")
+            ImageDraw.Draw(columns).text((4, middle), name[:LETTERS], "black", font_size=12, anchor="lm")
             for j in np.flatnonzero(counts[k]).tolist():
                 ink = "white" if shares[k, j] > 0.5 else "black"
-                place = (left + (j + 0.5) * cell, above + (k + 0.5) * cell)
-                draw.text(place, f"{counts[k, j]}", fill=ink, font_size=11, anchor="mm")
-        sheet.paste(rows, (left - side, above))
+                draw.text((left + (j + 0.5) * cell, above + middle), f"{counts[k, j]}", ink, font_size=11, anchor="mm")
         sheet.paste(columns.transpose(Image.Transpose.ROTATE_90), (left, top))
     return np.array(sheet)
 

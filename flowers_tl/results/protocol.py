@@ -18,7 +18,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     groups: dict[str, list[Run]] = {}
     for run in runs:
         protocol = run.result.get("protocol")
-        # Networks that take the same images in their own way are compared; group_runs says so.
+        # Networks that prepare the same images in unlike ways are compared; group_runs says so.
         protocol = protocol and {key: value for key, value in protocol.items() if key != "preprocessing"}
         groups.setdefault(json.dumps(protocol, sort_keys=True), []).append(run)
     first, *others = sorted(groups.values(), key=len, reverse=True)

@@ -80,14 +80,6 @@ def test_nothing_to_compare_is_an_error(write, tmp_path):
         find_runs([write("a", status="running")])
 
 
-def test_curves_are_means_over_seeds_as_far_as_all_have_them(write):
-    group = group_runs(find_runs([write("a", seed=0, val=0.4), write("b", seed=1, val=0.6, epochs=2)])[0])[0][0]
-    epochs, mean, spread = group.curve("val/accuracy")
-    assert epochs.tolist() == [1, 2]
-    assert mean.tolist() == pytest.approx([0.5, 0.5])
-    assert spread.tolist() == pytest.approx([0.02**0.5, 0.02**0.5])
-
-
 def test_a_config_that_was_written_before_a_key_existed_has_it_at_its_default(write, tmp_path, monkeypatch):
     write("before", seed=0)
     write("same", seed=1, compute={"new": 4})

@@ -26,6 +26,7 @@ def test_seeds_become_mean_and_sample_standard_deviation(write, tmp_path):
     assert row[1] == "0, 1, 2"
     assert row[4] == "83.0 ± 3.6 %"
     assert mean_and_spread(np.array([1.0, 3.0]), 2) == "2.00 ± 1.41"
+    assert mean_and_spread(np.array([1234.5]), 1) == "1,234.5"
 
 
 def test_other_settings_are_other_rows_and_the_label_says_which(write):
