@@ -116,7 +116,7 @@ def decide(summary: ComparisonSummary, rivals: Rivals) -> str:
     if len(others) > 1 and sum(pair.interval.low > 0 for pair in known) == len(others):
         text += f" {best.label} is significantly better than each of the {len(others)} others."
     if better := [p.second.label for p in known if p.interval.high < 0 and p.second is not rival]:
-        worse_val = f"{best.metric.worse} {summary.val_title}"
+        worse_val = f"{summary.metric.worse} {summary.val_title}"
         text += f" With {worse_val}, yet significantly better on the test images: {shorten(better)}."
     return text
 

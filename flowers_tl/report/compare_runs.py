@@ -5,11 +5,12 @@ from pathlib import Path
 from textwrap import fill
 
 from flowers_tl.data.exclusions import read_exclusions
-from flowers_tl.report import FILES, REPORT_MARK, recommendation_lines, summarize, write_report
+from flowers_tl.report import FILES, REPORT_MARK, recommendation_lines, write_report
 from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.excluded_images import describe_exclusion
 from flowers_tl.report.figures import read_formats, write_figures
 from flowers_tl.report.render import render_comparison
+from flowers_tl.report.summary import ComparisonSummary, summarize
 from flowers_tl.results.folds import join_folds
 from flowers_tl.results.load_runs import Run, find_runs, group_runs
 from flowers_tl.results.protocol import by_protocol
@@ -44,8 +45,8 @@ def compare_runs(
     Raises:
         UserError: if there are no runs, they can't be compared, or the files can't be written.
     """
-    runs, unfinished = find_runs(folders)
-    runs, joined = join_folds(runs)
+    single_runs, unfinished = find_runs(folders)
+    runs, joined = join_folds(single_runs)
     protocols, metric = by_protocol(runs, allow_mixed), find_metric(runs, monitor)
     formats, exclusions = read_formats(figures), read_exclusions(exclude) if exclude else None
     several = len(protocols) > 1
@@ -63,25 +64,29 @@ def compare_runs(
         out = out or new_folder("comparison")
     with atomic_folder(out) as beside:
         for suffix, (protocol, members) in zip(suffixes, protocols, strict=True):
-            groups, notes = group_runs(members, metric)
             if several:
                 log.info(f"With {protocol}:")
+            groups, notes = group_runs(members, metric)
             # Of all runs, so in the first table.
             summary = summarize(groups, notes if suffix else [*unfinished, *joined, *notes], metric)
-            if exclusions:
-                summary.notes.extend(describe_exclusion(summary, exclusions))
-            print_comparison(groups, metric, summary.best.label if summary.best else None)
-            for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
-                log.info(wrap(line))
-            draw_curves(groups, beside / f"comparison{suffix}.png")
+            summary.notes.extend(describe_exclusion(summary, exclusions) if exclusions else ())
+            print_summary(summary)
+            draw_curves(summary.strategies, beside / f"comparison{suffix}.png")
             write_figures(summary, beside, formats, suffix)
-            heading = f"With {protocol}\n\n" if several else ""
-            pages.append(heading + render_comparison(groups, summary.notes, f"comparison{suffix}.png", metric))
+            page = render_comparison(summary, f"comparison{suffix}.png")
+            pages.append(f"With {protocol}\n\n" * several + page)
             summaries.append(summary)
         (beside / "comparison.md").write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")
     log.info(f"Written: {out / 'comparison.md'} and {out / 'comparison.png'}")
     for summary, part in zip(summaries, parts, strict=True):
         log.info(f"Report: {write_report(summary, (report or out / 'report') / part, root)}")
+
+
+def print_summary(summary: ComparisonSummary) -> None:
+    """Log the table of the strategies, the recommendation and the notes."""
+    print_comparison(summary.strategies, summary.metric, summary.best.label if summary.best else None)
+    for line in [*recommendation_lines(summary), *(f"Note: {note}" for note in summary.notes)]:
+        log.info(wrap(line))
 
 
 def find_metric(runs: Sequence[Run], monitor: str | None = None) -> Metric:

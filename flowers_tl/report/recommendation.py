@@ -81,8 +81,9 @@ def recommend_by(
     best: StrategySummary | None = None
     reference: StrategySummary | None = None
     measured = [s for s in summary.strategies if np.isfinite([s.val.mean, cost(s)]).all()]
-    for strategy in sorted(measured, key=lambda strategy: (cost(strategy), -strategy.merit)):
-        if best is not None and strategy.merit <= best.merit:
+    sign = summary.metric.sign
+    for strategy in sorted(measured, key=lambda strategy: (cost(strategy), -sign * strategy.val.mean)):
+        if best is not None and sign * strategy.val.mean <= sign * best.val.mean:
             no_better.append(strategy.label)
             continue
         best = strategy
@@ -120,7 +121,7 @@ def cautions(summary: ComparisonSummary) -> list[str]:
     if len(summary.strategies) > 1:
         sentences += [
             f"{title.capitalize()} alone selects; the test images are only reported. The {title} of the best of many is "
-            f"slightly too {'high' if first.metric.sign > 0 else 'low'}, its test accuracy is not.",
+            f"slightly too {'high' if summary.metric.sign > 0 else 'low'}, its test accuracy is not.",
             "Seconds are those with an empty cache: what a run took from its cache counts as when it was computed."
             if first.cold
             else "Seconds are as recorded: a run that finds images and features in the cache is faster.",

@@ -19,10 +19,9 @@ from flowers_tl.report.summary import ComparisonSummary, StrategySummary, remove
 from flowers_tl.report.svg import to_svg
 from flowers_tl.report.table import describe_intervals, table_columns
 from flowers_tl.report.thumbnails import load_thumbnails
-from flowers_tl.results.load_runs import Run, RunGroup
+from flowers_tl.results.load_runs import Run
 from flowers_tl.results.protocol import describe_protocol, fingerprints, split_sizes
-from flowers_tl.results.scores import METRICS, Metric
-from flowers_tl.results.terminal_tables import table_header, table_rows
+from flowers_tl.results.terminal_tables import comparison_table
 from flowers_tl.utils.templates import render
 
 # All pairs of more groups than that can't be read, nor a sentence on each.
@@ -43,12 +42,10 @@ NEED_PREDICTIONS = ("classes", "confused", "mistakes", "reliability")
 NEED_RIVALS = ("tests", "recommendation", "costs")
 
 
-def render_comparison(
-    groups: Sequence[RunGroup], notes: Sequence[str], figure: str, metric: Metric = METRICS[0]
-) -> str:
+def render_comparison(summary: ComparisonSummary, figure: str) -> str:
     """The short comparison as Markdown: table, curves and notes."""
-    header, rows = table_header(metric), table_rows(groups, metric)
-    return render(__package__, "comparison.md.j2", header=header, rows=rows, notes=notes, figure=figure)
+    header, rows = comparison_table(summary.strategies, summary.metric)
+    return render(__package__, "comparison.md.j2", header=header, rows=rows, notes=summary.notes, figure=figure)
 
 
 def render_markdown(values: Mapping[str, Any]) -> str:

@@ -98,11 +98,6 @@ class StrategySummary(RunGroup):
         return self.runs[0].result.get("data", {}).get("train")
 
     @property
-    def merit(self) -> float:
-        """What selects: the higher, the better."""
-        return self.metric.sign * self.val.mean
-
-    @property
     def val_text(self) -> str:
         return format_values(self.val.values, self.metric)
 
@@ -138,9 +133,13 @@ class ComparisonSummary:
         return [strategy for strategy in self.strategies if strategy.predictions]
 
     @property
+    def metric(self) -> Metric:
+        """What selects, measured on val."""
+        return self.strategies[0].metric
+
+    @property
     def val_title(self) -> str:
-        """What selects."""
-        return f"validation {self.strategies[0].metric.title}"
+        return f"validation {self.metric.title}"
 
     @property
     def runs(self) -> list[Run]:
@@ -185,13 +184,12 @@ def summarize(
         notes.append(f"Without validation {metric.title}, {why}: {', '.join(unscored)}.")
     known = [one for one in predictions if one is not None]
     tested = [one.splits["test"] for one in known if "test" in one.splits]
-    rivals = sum(bool(strategy.predictions) for strategy in strategies) - 1
     return ComparisonSummary(
         strategies,
         known[0].class_names if known else [],
         tested[0] if tested else SplitPredictions(np.empty((0, 0)), np.empty(0, int), []),
         [remove_folders(note, runs) for note in notes],
-        level=1 - (1 - LEVEL) / max(1, rivals),
+        level=1 - (1 - LEVEL) / max(1, len(groups) - len(without) - 1),
     )
 
 

@@ -101,7 +101,7 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
     selected = Column(
         summary.val_title,
         lambda s: score(s.val, s.metric),
-        order="descending" if first.metric.sign > 0 else "ascending",
+        order="descending" if summary.metric.sign > 0 else "ascending",
         hint="the strategy is selected by this column",
     )
     time = f"wall-clock time, test included, {'with an empty cache' if first.cold else 'as recorded'}"

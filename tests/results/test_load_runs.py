@@ -4,12 +4,12 @@ import pytest
 
 from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.results.load_runs import find_runs, group_runs
-from flowers_tl.results.terminal_tables import table_rows
+from flowers_tl.results.terminal_tables import comparison_table
 from flowers_tl.utils.errors import UserError
 
 
 def rows(*folders):
-    return table_rows(group_runs(find_runs(folders)[0])[0])
+    return comparison_table(group_runs(find_runs(folders)[0])[0])[1]
 
 
 def test_where_files_lie_does_not_separate_runs(write):
