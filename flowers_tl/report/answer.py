@@ -57,7 +57,7 @@ def answer(summary: ComparisonSummary) -> Answer:
         ci = f" (95 % CI {span(interval)}, over {interval.over})" if interval else ""
         score = f"{100 * best.accuracy.mean:.1f} % test accuracy"
         test = f"a test accuracy of {percent(best.accuracy.values)}{ci}"
-    use, val = f"{best.label}", f"a {summary.val_title} of {best.val_text}"
+    use, val = best.label, f"a {summary.val_title} of {best.val_text}"
     if others:
         use, val = f"Use {best.label}", f"the best {summary.val_title} ({best.val_text})"
     if smaller and best.train_images is not None:

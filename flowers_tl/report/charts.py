@@ -152,10 +152,10 @@ def draw_costs(
 
 
 @rc_context(SETTINGS)
-def draw_reliability(strategy: StrategySummary, labels: np.ndarray) -> Figure:
+def draw_reliability(strategy: StrategySummary) -> Figure:
     """Accuracy by confidence, all seeds together; a dot's area grows with its number of images."""
     logits, style = strategy.predictions.logits, line_style(strategy.number)
-    bins = reliability(np.concatenate(logits), np.tile(labels, len(logits)))
+    bins = reliability(np.concatenate(logits), np.tile(strategy.predictions.labels, len(logits)))
     most = max(b.images for b in bins)
     figure, (axes,) = new_figure(230, 230)
     axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))

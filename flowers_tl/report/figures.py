@@ -77,8 +77,7 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
             for title, figure in costs.items()
         },
         "reliability": [
-            (s, to_svg(draw_reliability(s, summary.test.labels), f"Accuracy by confidence of {s.label}"))
-            for s in calibrated[:MOST]
+            (s, to_svg(draw_reliability(s), f"Accuracy by confidence of {s.label}")) for s in calibrated[:MOST]
         ],
     }
 
@@ -107,7 +106,7 @@ def draw_figures(summary: ComparisonSummary) -> dict[str, Figure]:
     if matrix := confusion_figure(summary):
         figures["confusion"] = matrix
     if best := next(iter(summary.with_predictions), None):
-        figures["calibration"] = draw_reliability(best, summary.test.labels)
+        figures["calibration"] = draw_reliability(best)
     return figures
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from flowers_tl.data.image_io import Limits, read_image
-from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.predictions import SplitPredictions
 from flowers_tl.results.scores import confusion, most_confused, worst_mistakes
 from flowers_tl.results.statistics import probabilities
 
@@ -17,6 +17,7 @@ DARK = np.array([8, 48, 107])
 TILE, CAPTION, LINE = 224, 36, 16
 # Classes whose names and counts stand beside and in the cells, letters of a name, and pairs that are named where there are more.
 NAMED, LETTERS, PAIRS = 30, 24, 8
+MISTAKES = 8
 
 
 def confusion_image(split: SplitPredictions, names: Sequence[str]) -> np.ndarray:
@@ -53,11 +54,11 @@ def confusion_image(split: SplitPredictions, names: Sequence[str]) -> np.ndarray
 
 
 def mistakes_image(
-    predictions: Predictions, split: SplitPredictions, root: Path, most: int = 8, value_range: Limits = None
+    split: SplitPredictions, names: Sequence[str], root: Path, value_range: Limits = None
 ) -> np.ndarray | None:
     """Draw the worst mistakes with the predicted and the true class: uint8 (height, width, 3); None without any."""
     shares = probabilities(split.logits)
-    mistakes = worst_mistakes(shares, split.labels, most)
+    mistakes = worst_mistakes(shares, split.labels, MISTAKES)
     if not len(mistakes):
         return None
     columns = min(4, len(mistakes))
@@ -68,7 +69,7 @@ def mistakes_image(
         # A gap between two images, and between their captions.
         tile = ImageOps.contain(read_image(root / split.images[index], value_range=value_range), (TILE - 8, TILE - 8))
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top))
-        predicted, true = (predictions.class_names[k][:20] for k in (shares[index].argmax(), split.labels[index]))
+        predicted, true = (names[k][:20] for k in (shares[index].argmax(), split.labels[index]))
         caption = f"predicted {predicted}, {shares[index].max():.0%}\ntrue {true}"
         draw.text((left + 4, top + TILE - 6), caption, fill="black", font_size=12)
     return np.array(sheet)
