@@ -115,6 +115,6 @@ def worst_mistakes(summary: ComparisonSummary, strategy: StrategySummary) -> lis
             wrong = int((~correct[:, k]).sum())
             mistakes.append(Mistake(summary.test.images[k], true, predicted, float(shares[k].max()), seed, wrong))
     surest: dict[str, Mistake] = {}
-    for mistake in sorted(mistakes, key=lambda mistake: -mistake.confidence):
+    for mistake in sorted(mistakes, key=lambda mistake: (-mistake.confidence, -mistake.seeds_wrong)):
         surest.setdefault(mistake.image, mistake)
     return [*surest.values()][:MISTAKES]
