@@ -46,7 +46,7 @@ def describe_protocol(run: Run) -> str:
 
 
 def describe_splits(run: Run) -> str:
-    """Where train, val and test come from: a data set has official splits, its own, or some that are cut out of train."""
+    """Where train, val and test come from: official splits, those of the user's folders, or some that are cut out of train."""
     data, seed = run.result.get("data", {}), run.config.get("data.split_seed")
     if (name := run.result["protocol"]["name"]) != "official":
         return f"the {name} protocol"
