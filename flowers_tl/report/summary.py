@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from flowers_tl.report.load_predictions import load_predictions, validate_same_images
 from flowers_tl.results import scores, statistics
 from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.predictions import SplitPredictions
+from flowers_tl.results.protocol import load_predictions, validate_same_images
 from flowers_tl.results.scores import Metric, format_values
 from flowers_tl.utils.errors import UserError, shorten
 
