@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flowers_tl.report.summary import LEVEL, ComparisonSummary, StrategySummary
-from flowers_tl.results.statistics import Interval, McNemar, difference, mcnemar, paired_difference
+from flowers_tl.results.statistics import Interval, McNemar, difference, mcnemar
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def compare(summary: ComparisonSummary, first: StrategySummary, second: Strategy
     if not (first.predictions and second.predictions):
         return None
     a, b = first.predictions.correct, second.predictions.correct
-    interval = (paired_difference if first.seeds == second.seeds else difference)(a, b, level=summary.level)
+    interval = difference(a, b, level=summary.level, paired=first.seeds == second.seeds)
     rows = {seed: k for k, seed in enumerate(second.seeds)}
     tests = {seed: mcnemar(a[k], b[rows[seed]]) for k, seed in enumerate(first.seeds) if seed in rows}
     return PairedDifference(first, second, interval, tests, summary.level)
