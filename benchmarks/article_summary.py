@@ -17,7 +17,7 @@ from flowers_tl.report.curves import draw_curves
 from flowers_tl.report.paired_tests import points
 from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.scores import mean_and_spread, percent
-from flowers_tl.results.statistics import Interval, paired_difference
+from flowers_tl.results.statistics import Interval, difference
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.templates import markdown_table
@@ -175,7 +175,8 @@ def answer(claim: Claim, groups: Groups) -> tuple[str, str, str, str]:
     a, b = ({row["seed"]: row for row in groups.get(group, ())} for group in (claim.better, claim.worse))
     if not (seeds := sorted(a.keys() & b.keys())):
         return claim.text, "not measured", "", ""
-    interval = paired_difference(*(np.stack([hits(side[seed]) for seed in seeds]) for side in (a, b)), level=LEVEL)
+    sides = (np.stack([hits(side[seed]) for seed in seeds]) for side in (a, b))
+    interval = difference(*sides, level=LEVEL, paired=True)
     numbers = f"{points(interval.value)} ({points(interval.low)} to {points(interval.high)})"
     return claim.text, Markup(f"**{decide(interval)}**"), numbers, ", ".join(map(str, seeds))
 

@@ -14,7 +14,7 @@ from flowers_tl.advising.figures import draw_profile, draw_race
 from flowers_tl.advising.profile import StageScore
 from flowers_tl.advising.race import Race
 from flowers_tl.report import write_report
-from flowers_tl.report.palette import page_style
+from flowers_tl.report.palette import render_page
 from flowers_tl.report.summary import summarize
 from flowers_tl.report.svg import to_svg
 from flowers_tl.results.load_runs import find_runs, group_runs
@@ -22,7 +22,6 @@ from flowers_tl.results.scores import percent
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import clock, log
-from flowers_tl.utils.templates import render
 
 # A strategy is named as a quicker one that takes less than this part of what the best takes.
 QUICKER = 0.8
@@ -121,7 +120,7 @@ def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[
     ]
     advice = {"use": best.name, **asdict(said), "budget_seconds": race.limit, "spent_seconds": race.spent}
     advice |= {"candidates": rows, "stages": [asdict(one) for one in profiles]}
-    texts = {"advice.json": dumps(advice, indent=1) + "\n", "advice.html": render_page(race, said, profiles)}
+    texts = {"advice.json": dumps(advice, indent=1) + "\n", "advice.html": advice_page(race, said, profiles)}
     for name, text in texts.items():
         # The folder holds this very question; its files may be written again.
         with atomic_write(folder / name) as beside:
@@ -134,7 +133,7 @@ def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[
     return advice
 
 
-def render_page(race: Race, said: Answer, stages: Sequence[StageScore]) -> str:
+def advice_page(race: Race, said: Answer, stages: Sequence[StageScore]) -> str:
     """The answer as one page that needs no other file: sentences, the race and the depth profile as pictures, and tables."""
     profiles = [[one for one in stages if one.backbone == name] for name in dict.fromkeys(s.backbone for s in stages)]
     values: dict[str, Any] = {
@@ -149,4 +148,4 @@ def render_page(race: Race, said: Answer, stages: Sequence[StageScore]) -> str:
     values["race"] = to_svg(draw_race(race.candidates), text)
     text = "Validation accuracy by stage; the table has the values"
     values["profiles"] = [to_svg(draw_profile(members), f"{members[0].backbone}: {text}") for members in profiles]
-    return render(__package__, "advice.html.j2", **values, **page_style())
+    return render_page(__package__, "advice.html.j2", **values)

@@ -21,14 +21,13 @@ from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.inference.evaluate import make_trainer
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
-from flowers_tl.report.palette import page_style
+from flowers_tl.report.palette import render_page
 from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.training.factory import frozen_features, make_cache
 from flowers_tl.training.trainer import lightning_quieted
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_folder, dumps, format_csv, names_below, new_folder, validate_new_folder
 from flowers_tl.utils.notes import log, log_table, track
-from flowers_tl.utils.templates import render
 
 KINDS = ("exact", "near", "burst", "suspect", "inseparable", "outlier", "unreadable", "blank", "tiny", "huge", "grey")
 Finding = dict[str, Any]
@@ -168,7 +167,7 @@ def write(
     network = {"backbone": config["backbone"]["name"], "weights": initial_weights(config)}
     place = {"name": data.name, "root": str(data.root.resolve()), **data.sizes}
     record = {"data": place, **network, "classes": classes, "findings": findings}
-    page = render_page(kinds, rows, record, data)
+    page = audit_page(kinds, rows, record, data)
     validate_new_folder(out)
     folder = Path(out) if out else new_folder("audit")
     with atomic_folder(folder) as beside:
@@ -180,13 +179,13 @@ def write(
     log.info(f"Written: {folder / 'audit.html'}, and audit.csv and audit.json beside it.")
 
 
-def render_page(
+def audit_page(
     kinds: Mapping[str, list[Finding]], rows: Sequence[Sequence[Any]], record: Mapping[str, Any], data: ImageDataModule
 ) -> str:
     """The findings as one page that needs no other file, with the images side by side; copies that do harm come first."""
     first = {kind: sorted(of, key=lambda one: not (is_leak(one) or has_two_labels(one))) for kind, of in kinds.items()}
     shown = {one[key] for of in first.values() for one in of[:MOST_SHOWN] for key in ("image", "other") if one[key]}
-    pictures = {name: load_thumbnail(data.root, name, data.value_range) for name in track(shown, "Shrinking images")}
-    values = {"kinds": first, "rows": rows, "record": record, "thumbnails": pictures}
+    thumbnails = {name: load_thumbnail(data.root, name, data.value_range) for name in track(shown, "Shrinking images")}
+    values = {"kinds": first, "rows": rows, "record": record, "thumbnails": thumbnails}
     tests = {"is_leak": is_leak, "has_two_labels": has_two_labels, "most": MOST_SHOWN}
-    return render(__package__, "audit.html.j2", **values, **tests, **page_style())
+    return render_page(__package__, "audit.html.j2", **values, **tests)

@@ -109,7 +109,7 @@ def perceptual_hash(small: Tensor) -> Tensor:
 
 
 def nearest(queries: Tensor, vectors: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Dot products and places of each query's nearest vectors, (n, most), other than the one in its own place."""
+    """Dot products and places of each query's nearest vectors, (n, most), other than the one in the same place."""
     most, best = min(most, len(vectors) - 1), list[Any]()
     for start in track(range(0, len(queries), ROWS), "Comparing images"):
         similar = queries[start : start + ROWS] @ vectors.T

@@ -91,9 +91,9 @@ def find_inseparable(probabilities: np.ndarray, labels: np.ndarray) -> list[tupl
     known = [label for label, count in enumerate(np.bincount(labels)) if count >= FEWEST]
     wins = np.full((len(probabilities[0]),) * 2, np.nan)
     for label in known:
-        own = probabilities[labels == label]
-        stated = own[:, [label]]
-        wins[label] = (stated > own).mean(0) + (stated == own).mean(0) / 2
+        of_class = probabilities[labels == label]
+        stated = of_class[:, [label]]
+        wins[label] = (stated > of_class).mean(0) + (stated == of_class).mean(0) / 2
     both = (wins + wins.T) / 2
     pairs = [(a, b, float(both[a, b])) for a, b in combinations(known, 2) if both[a, b] < APART]
     return sorted(pairs, key=lambda pair: pair[2])

@@ -5,8 +5,8 @@ from pathlib import Path
 from flowers_tl.report.answer import answer
 from flowers_tl.report.paired_tests import compare_with_others
 from flowers_tl.report.paper import paper_files
-from flowers_tl.report.recommendation import by_train_images
-from flowers_tl.report.render import render_html, render_markdown
+from flowers_tl.report.recommendation import by_train_images, recommend
+from flowers_tl.report.render import render_html, render_markdown, shared_values
 from flowers_tl.report.summary import ComparisonSummary, summarize
 from flowers_tl.report.table import to_csv
 from flowers_tl.utils.errors import shorten
@@ -24,10 +24,9 @@ def recommendation_lines(summary: ComparisonSummary) -> list[str]:
     said, sizes = answer(summary), by_train_images(summary)
     lines = [f"{said.headline}.", said.decision, said.numbers, *said.few_seeds, said.command]
     for size in sizes if len(summary.strategies) > 1 else ():
-        among = (
-            f", of {size.train_images:,} training images" if len(sizes) > 1 and size.train_images is not None else ""
-        )
-        for recommendation in size.recommendations:
+        count = size.strategies[0].train_images
+        among = f", of {count:,} training images" if len(sizes) > 1 and count is not None else ""
+        for recommendation in recommend(size):
             lines.append(f"{recommendation.title}{among}:")
             for step in recommendation.steps:
                 if step.decided:
@@ -48,11 +47,12 @@ def write_report(summary: ComparisonSummary, folder: str | Path, root: Path | No
         UserError: if the folder holds such files that are not a report.
     """
     validate_overwrite(Path(folder), FILES, REPORT_MARK, "report")
-    differences = compare_with_others(summary.with_predictions, summary.level) if summary.with_predictions else []
+    differences = compare_with_others(summary)
+    values = shared_values(summary, differences)
     texts = {
-        "report.html": render_html(summary, differences, root),
+        "report.html": render_html(summary, values, root),
         "report.csv": to_csv(summary, differences),
-        "report.md": render_markdown(summary, differences),
+        "report.md": render_markdown(values),
         **paper_files(summary, differences),
     }
     with atomic_folder(Path(folder)) as beside:

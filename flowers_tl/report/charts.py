@@ -42,6 +42,11 @@ def short_name(label: str, most: int = 19) -> str:
     return label if len(label) <= most else f"{label[: most // 2]}…{label[-((most - 1) // 2) :]}"
 
 
+def tenths(count: float) -> str:
+    """A mean number of images, with a digit after the point if it is not whole."""
+    return f"{count:.1f}".removesuffix(".0")
+
+
 def spread_apart(wanted: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
     """Places as near to the wanted ones as can be, in their order, a ``gap`` apart, and from ``low`` to ``high``."""
     order, steps = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted))
@@ -105,15 +110,14 @@ def draw_estimate(axes: Axes, strategy: StrategySummary, place: float, low: floa
 
 @rc_context(SETTINGS)
 def draw_accuracies(strategies: Sequence[StrategySummary]) -> Figure:
-    """A row for each of the first strategies: its name, its test accuracy, and a dot with the 95 % confidence interval."""
-    shown = [s for s in strategies if np.isfinite(s.accuracy.mean)][:MOST]
-    figure, (axes,) = new_figure(height=62 + 34 * len(shown), left=12, room=12)
-    low, high = accuracy_limits(shown)
-    axes.set(xlim=(low, high), ylim=(0.6 - len(shown), 0.75), xlabel="test accuracy", yticks=[])
+    """A row for each of the strategies: its name, its test accuracy, and a dot with the 95 % confidence interval."""
+    figure, (axes,) = new_figure(height=62 + 34 * len(strategies), left=12, room=12)
+    low, high = accuracy_limits(strategies)
+    axes.set(xlim=(low, high), ylim=(0.6 - len(strategies), 0.75), xlabel="test accuracy", yticks=[])
     axes.grid(axis="x")
     axes.xaxis.set_major_formatter(PERCENT)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    for row, strategy in enumerate(shown):
+    for row, strategy in enumerate(strategies):
         value = percent(strategy.accuracy.values)
         draw_estimate(axes, strategy, -row, low, value, upright=False)
         text: dict[str, Any] = {"y": 0.38 - row, "va": "center", "transform": axes.get_yaxis_transform()}
@@ -148,10 +152,10 @@ def draw_costs(
 
 
 @rc_context(SETTINGS)
-def draw_reliability(strategy: StrategySummary, labels: np.ndarray) -> Figure:
+def draw_reliability(strategy: StrategySummary) -> Figure:
     """Accuracy by confidence, all seeds together; a dot's area grows with its number of images."""
     logits, style = strategy.predictions.logits, line_style(strategy.number)
-    bins = reliability(np.concatenate(logits), np.tile(labels, len(logits)))
+    bins = reliability(np.concatenate(logits), np.tile(strategy.predictions.labels, len(logits)))
     most = max(b.images for b in bins)
     figure, (axes,) = new_figure(230, 230)
     axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
@@ -178,7 +182,7 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     parts = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     for y, x in np.argwhere(counts):
         draw_cell(axes, x, y, parts[y, x])
-        number = f"{counts[y, x]:.1f}".removesuffix(".0")
+        number = tenths(counts[y, x])
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10 if len(number) < 4 else 8.5}
         style["gid"] = mark(title=f"{names[y]} predicted as {names[x]}: {number}")
         axes.text(x + 0.5, y + 0.5, number, color=INK if parts[y, x] < 0.65 else PAPER, **style)

@@ -40,15 +40,20 @@ class Curve:
 
 
 def load_curves(groups: Sequence[RunGroup], column: str) -> list[Curve]:
+    """A history column of each group, up to the last epoch of all its runs; a run without validation is NaN in its columns."""
     curves = []
     for group in groups:
-        epochs, mean, spread = group.curve(column)
-        finite, level = np.isfinite(mean), None
+        # A solved head has no epochs.
+        epochs = min((run.history.get("epoch", np.empty(0)) for run in group.runs), key=len)
+        unknown = np.full(len(epochs), np.nan)
+        values = np.stack([run.history.get(column, unknown)[: len(epochs)] for run in group.runs])
+        finite, level = np.isfinite(values.mean(axis=0)), None
         if not len(epochs) and column.startswith("val/"):
             value = float(group.values(*column.split("/")).mean())
             level = value if np.isfinite(value) else None
-        spread = np.nan_to_num(spread[finite])
-        curves.append(Curve(group.label, epochs[finite].astype(int), mean[finite], spread, level))
+        values = values[:, finite]
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+        curves.append(Curve(group.label, epochs[finite].astype(int) + 1, values.mean(axis=0), spread, level))
     return curves
 
 

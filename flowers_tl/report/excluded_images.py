@@ -10,7 +10,7 @@ from flowers_tl.data.exclusions import CONFIRMED, Exclusions
 from flowers_tl.report.paired_tests import points, span
 from flowers_tl.report.summary import ComparisonSummary
 from flowers_tl.results.predictions import SplitPredictions
-from flowers_tl.results.statistics import Interval, change_without, top_k
+from flowers_tl.results.statistics import change_without, top_k
 from flowers_tl.utils.errors import UserError
 
 
@@ -64,7 +64,7 @@ def describe_change(hits: ArrayLike, kept: np.ndarray) -> str:
     hits = np.atleast_2d(np.asarray(hits))
     change = change_without(hits, kept)
     falls = change.value < 0
-    shown = Interval(-change.value, -change.high, -change.low, change.over) if falls else change
+    shown = -change if falls else change
     scores = f"from {100 * hits.mean():.2f} % to {100 * hits[:, kept].mean():.2f} %"
     limits = f"95 % CI {span(shown, 2)}, over {change.over}"
     return f"without them accuracy {'falls' if falls else 'rises'} by {points(shown.value, 2)} points ({limits}), {scores}."

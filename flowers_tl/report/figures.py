@@ -17,7 +17,6 @@ from flowers_tl.report.charts import (
     draw_costs,
     draw_reliability,
 )
-from flowers_tl.report.class_errors import mean_confusion
 from flowers_tl.report.curves import PANELS, draw_cursor, draw_curves, last_epoch, load_curves
 from flowers_tl.report.palette import COUNT, PLAIN, SETTINGS
 from flowers_tl.report.summary import ComparisonSummary
@@ -41,19 +40,18 @@ def cost_figures(summary: ComparisonSummary) -> dict[str, Figure]:
         ("seconds per run", lambda s: s.seconds.mean, PLAIN),
         ("trainable parameters", lambda s: s.trainable, COUNT),
     )
-    tested = [strategy for strategy in summary.strategies if np.isfinite(strategy.accuracy.mean)]
     figures = {}
     for title, cost, text in costs:
         # A logarithm needs costs above zero; no comparison with NaN is true.
-        if known := [strategy for strategy in tested if cost(strategy) > 0]:
+        if known := [strategy for strategy in summary.tested if cost(strategy) > 0]:
             figures[title] = draw_costs(known, cost, title, text)
     return figures
 
 
 def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
     """The charts as SVG, and the values of the curves at each epoch."""
-    strategies = summary.strategies
-    panels = {title: load_curves([s.group for s in strategies], column) for title, column in PANELS}
+    tested = summary.tested[:MOST]
+    panels = {title: load_curves(summary.strategies, column) for title, column in PANELS}
     epochs = last_epoch(panels.values())
     curves = [
         {"title": title, "values": [[format_value(c.at(e), title) for e in range(1, epochs + 1)] for c in curves]}
@@ -65,16 +63,12 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
         text = f"{title} by epoch; the table below has the values"
         curve_charts[title] = to_svg(figure, text, class_="curves", **places)
     text = "Test accuracy with its 95 % confidence interval; the first table has the values"
-    dots = (
-        [to_svg(draw_accuracies(strategies), text)] if np.isfinite([s.accuracy.mean for s in strategies]).any() else []
-    )
-    costs = cost_figures(summary) if len(strategies) > 1 else {}
+    costs = cost_figures(summary) if len(summary.strategies) > 1 else {}
     calibrated = [s for s in summary.with_predictions if np.isfinite(s.scores["calibration_error"].mean)]
-    shown = [s for s in strategies[:MOST] if np.isfinite(s.accuracy.mean)]
     return {
         "most": MOST,
-        "outside": bool(shown) and min(s.accuracy.mean for s in shown) < accuracy_limits(shown)[0],
-        "accuracies": dots,
+        "outside": bool(tested) and min(s.accuracy.mean for s in tested) < accuracy_limits(tested)[0],
+        "accuracies": to_svg(draw_accuracies(tested), text) if tested else "",
         "epochs": epochs,
         "curves": curves if epochs else [],
         "curve_charts": curve_charts,
@@ -83,8 +77,7 @@ def chart_values(summary: ComparisonSummary) -> dict[str, Any]:
             for title, figure in costs.items()
         },
         "reliability": [
-            (s, to_svg(draw_reliability(s, summary.test.labels), f"Accuracy by confidence of {s.label}"))
-            for s in calibrated[:MOST]
+            (s, to_svg(draw_reliability(s), f"Accuracy by confidence of {s.label}")) for s in calibrated[:MOST]
         ],
     }
 
@@ -100,20 +93,20 @@ def confusion_figure(summary: ComparisonSummary) -> Figure | None:
     """The confusion matrix of the best; None for more classes than can be read."""
     if not summary.with_predictions or len(summary.class_names) > MOST_CLASSES:
         return None
-    counts = mean_confusion(summary, summary.with_predictions[0])
+    counts = summary.with_predictions[0].predictions.confusion
     return draw_confusion(counts, [summary.class_name(k) for k in range(len(counts))])
 
 
 def draw_figures(summary: ComparisonSummary) -> dict[str, Figure]:
     """All figures by the names of their files, as far as the runs have what they show."""
-    figures = {"curves": draw_curves([strategy.group for strategy in summary.strategies])}
-    if any(np.isfinite(strategy.accuracy.mean) for strategy in summary.strategies):
-        figures["accuracy"] = draw_accuracies(summary.strategies)
+    figures = {"curves": draw_curves(summary.strategies)}
+    if summary.tested:
+        figures["accuracy"] = draw_accuracies(summary.tested[:MOST])
     figures |= {f"cost_{title.split()[-1]}": figure for title, figure in cost_figures(summary).items()}
     if matrix := confusion_figure(summary):
         figures["confusion"] = matrix
     if best := next(iter(summary.with_predictions), None):
-        figures["calibration"] = draw_reliability(best, summary.test.labels)
+        figures["calibration"] = draw_reliability(best)
     return figures
 
 

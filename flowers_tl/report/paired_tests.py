@@ -5,22 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowers_tl.report.summary import LEVEL, StrategySummary
-from flowers_tl.results.statistics import Interval, McNemar, difference, mcnemar, paired_difference
-
-
-@dataclass(frozen=True)
-class SeedTest:
-    """McNemar's test of two runs with the same seed; ``adjusted`` is its p-value after Holm's correction."""
-
-    seed: int
-    test: McNemar
-    adjusted: float
+from flowers_tl.report.summary import LEVEL, ComparisonSummary, StrategySummary
+from flowers_tl.results.statistics import Interval, McNemar, difference, mcnemar
 
 
 @dataclass(frozen=True, eq=False)
 class PairedDifference:
-    """Test accuracy of ``first`` less that of ``second``, and McNemar's test for each seed that both have.
+    """Test accuracy of ``first`` less that of ``second``, and McNemar's test by seed, for each that both have.
 
     ``level`` is that of the interval: above 95 % it is one of several that hold together at 95 %.
     """
@@ -28,7 +19,7 @@ class PairedDifference:
     first: StrategySummary
     second: StrategySummary
     interval: Interval
-    tests: tuple[SeedTest, ...]
+    tests: dict[int, McNemar]
     level: float
 
     @property
@@ -45,7 +36,7 @@ class PairedDifference:
         """The outcome in words, the better one first."""
         first, second, interval = self.first.label, self.second.label, self.interval
         if self.significant and interval.value < 0:
-            return self.turned().sentence()
+            return replace(self, first=self.second, second=self.first, interval=-interval).sentence()
         over = "" if interval.over == "images and seeds" else f", over {interval.over} only"
         limits = f"{name_interval(self.level)} {span(interval)}{over}"
         if not self.significant:
@@ -53,21 +44,16 @@ class PairedDifference:
         gain = f"{points(interval.value)} points ({limits}), {100 * self.fewer_errors:.0f} % fewer errors"
         return f"{first} is better than {second} by {gain}"
 
-    def turned(self) -> "PairedDifference":
-        """The second less the first; its tests are those of the first less the second."""
-        turned = Interval(-self.interval.value, -self.interval.high, -self.interval.low, self.interval.over)
-        return replace(self, first=self.second, second=self.first, interval=turned)
-
 
 def name_interval(level: float) -> str:
     """What an interval of this level is called."""
     return "simultaneous 95 % CI" if level > LEVEL else "95 % CI"
 
 
-def compare(first: StrategySummary, second: StrategySummary, level: float) -> PairedDifference | None:
+def compare(summary: ComparisonSummary, first: StrategySummary, second: StrategySummary) -> PairedDifference | None:
     """Pair the runs by seed where both groups have the same seeds: the seed's effect on both is no difference between them.
 
-    ``level`` is :attr:`ComparisonSummary.level`, the same all over a report, so that no two of its sentences disagree.
+    All intervals of a report have the level of its ``summary``, so that no two of its sentences disagree.
 
     Returns:
         None if the predictions by image of one group are not on record.
@@ -75,18 +61,21 @@ def compare(first: StrategySummary, second: StrategySummary, level: float) -> Pa
     if not (first.predictions and second.predictions):
         return None
     a, b = first.predictions.correct, second.predictions.correct
-    interval = (paired_difference if first.seeds == second.seeds else difference)(a, b, level=level)
+    interval = difference(a, b, level=summary.level, paired=first.seeds == second.seeds)
     rows = {seed: k for k, seed in enumerate(second.seeds)}
-    tests = [(seed, mcnemar(a[k], b[rows[seed]])) for k, seed in enumerate(first.seeds) if seed in rows]
-    return PairedDifference(first, second, interval, tuple(SeedTest(seed, test, test.p) for seed, test in tests), level)
+    tests = {seed: mcnemar(a[k], b[rows[seed]]) for k, seed in enumerate(first.seeds) if seed in rows}
+    return PairedDifference(first, second, interval, tests, summary.level)
 
 
-def compare_with_others(strategies: Sequence[StrategySummary], level: float) -> list[PairedDifference]:
-    """The first against each of the others; all their McNemar tests are one family for Holm's correction."""
-    pairs = [compare(strategies[0], other, level) for other in strategies[1:]]
+def compare_with_others(summary: ComparisonSummary) -> list[PairedDifference]:
+    """The first strategy with predictions against each of the others; the p-values are corrected as one family (Holm)."""
+    pairs = [compare(summary, summary.with_predictions[0], other) for other in summary.with_predictions[1:]]
     differences = [difference for difference in pairs if difference is not None]
-    adjusted = iter(holm([one.test.p for difference in differences for one in difference.tests]))
-    return [replace(d, tests=tuple(replace(one, adjusted=next(adjusted)) for one in d.tests)) for d in differences]
+    adjusted = iter(holm([test.p for difference in differences for test in difference.tests.values()]))
+    return [
+        replace(one, tests={seed: replace(test, p=next(adjusted)) for seed, test in one.tests.items()})
+        for one in differences
+    ]
 
 
 def holm(ps: Sequence[float]) -> list[float]:

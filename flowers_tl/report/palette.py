@@ -1,10 +1,11 @@
 """How the strategies look in each chart: colours, lines and markers, the same on the page and in figures for papers."""
 
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.ticker import EngFormatter, FuncFormatter
+
+from flowers_tl.utils.templates import render
 
 # Any two differ by a CIE76 distance of 15 or more for readers with deuteranopia and with protanopia, and each has a contrast
 # of 3:1 or more to the page: for light and for dark pages.
@@ -75,7 +76,6 @@ def css_variables() -> str:
     return " ".join(f"--s{k}: light-dark({light}, {dark});" for k, (light, dark) in pairs)
 
 
-def page_style() -> dict[str, Markup]:
-    """What the templates of pages take as ``css`` and ``palette``."""
-    css = (files(__package__) / "templates" / "page.css").read_text(encoding="utf-8")
-    return {"css": Markup(css), "palette": Markup(css_variables())}
+def render_page(package: str, name: str, **values: object) -> str:
+    """Fill a package's template that extends ``page.html.j2``: a page with the style of the report and the charts' colours."""
+    return render(package, name, __package__, palette=Markup(css_variables()), **values)

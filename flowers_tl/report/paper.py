@@ -1,13 +1,17 @@
 """The files of a report for papers: a LaTeX table, BibTeX entries of what was used, and CSV by run and by class."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
-from flowers_tl.report.paired_tests import PairedDifference
+from flowers_tl.report.paired_tests import PairedDifference, span
 from flowers_tl.report.summary import ComparisonSummary, Measure, remove_folders
 from flowers_tl.report.table import number
 from flowers_tl.results.load_runs import Run
+from flowers_tl.results.scores import percent
 from flowers_tl.utils.files import format_csv
 from flowers_tl.utils.templates import render
 
@@ -17,16 +21,25 @@ CITED = ("strategy", "backbone", "data", "optimizer", "scheduler", "regularisati
 
 def paper_files(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> dict[str, str]:
     """The files' texts by name; ``differences`` are those between the best and every other group."""
-    used = {run.config.get(f"{group}.name") for run in summary.runs for group in CITED}
     differs = {difference.second.label for difference in differences if difference.significant}
-    rows = [run_row(strategy.label, run, summary) for strategy in summary.strategies for run in strategy.group.runs]
-    commands = [row["command"] for row in rows]
+    rows = [run_row(strategy.label, run, summary) for strategy in summary.strategies for run in strategy.runs]
+    values: dict[str, Any] = {"summary": summary, "differs": differs, "commands": [row["command"] for row in rows]}
     return {
-        "report.tex": render(__package__, "report.tex.j2", summary=summary, differs=differs, commands=commands),
-        "references.bib": render(__package__, "references.bib.j2", used=used),
+        "report.tex": render(__package__, "report.tex.j2", **values, percent=percent, span=span),
+        "references.bib": cite(run.config.get(f"{group}.name") for run in summary.runs for group in CITED),
         "per_run.csv": format_csv(rows),
         "per_class.csv": format_csv(class_rows(summary)),
     }
+
+
+def cite(names: Iterable[str | None]) -> str:
+    """The BibTeX entries that have one of the names as a keyword."""
+    text = (files(__package__) / "templates" / "references.bib").read_text(encoding="utf-8")
+    head, *entries = text.rstrip().split("\n\n")
+    keywords = [re.search(r"keywords = \{(.*)\}", entry) for entry in entries]
+    used = {*names}
+    cited = [entry for entry, words in zip(entries, keywords, strict=True) if words and used & {*words[1].split(", ")}]
+    return "\n".join([head, *cited]) + "\n"
 
 
 def run_row(label: str, run: Run, summary: ComparisonSummary) -> dict[str, object]:

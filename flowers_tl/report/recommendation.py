@@ -1,11 +1,11 @@
 """Which strategy at which budget: a validation score selects it, the test images show what the selection is worth."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowers_tl.report.paired_tests import compare, points
+from flowers_tl.report.paired_tests import PairedDifference, compare, points
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary
 from flowers_tl.results.scores import percent
 from flowers_tl.results.terminal_tables import share
@@ -36,84 +36,79 @@ class Recommendation:
     no_better: str
 
 
-@dataclass(frozen=True)
-class SizeRecommendations:
-    """Strategies with the same number of training images: budgets can only be compared among these."""
-
-    train_images: int | None
-    strategies: list[StrategySummary]
-    level: float
-
-    @property
-    def title(self) -> str:
-        return "Training images: " + ("not on record" if self.train_images is None else f"{self.train_images:,}")
-
-    @property
-    def recommendations(self) -> list[Recommendation]:
-        """One by seconds, one by trainable parameters, as far as these were measured."""
-        validated = [strategy for strategy in self.strategies if np.isfinite(strategy.val.mean)]
-        timed = [strategy for strategy in validated if np.isfinite(strategy.seconds.mean)]
-        budgets = (
-            ("As time grows", timed, lambda s: s.seconds.mean, lambda s: f"from {seconds(s.seconds.mean)} s per run"),
-            (
-                "As trainable parameters grow",
-                validated,
-                lambda s: s.trainable,
-                lambda s: f"from {s.trainable:,} ({share(s.trainable, s.total)})",
-            ),
-        )
-        return [recommend(title, strategies, self.level, *how) for title, strategies, *how in budgets if strategies]
-
-
-def by_train_images(summary: ComparisonSummary) -> list[SizeRecommendations]:
-    """Strategies by the number of their training images, the largest first."""
+def by_train_images(summary: ComparisonSummary) -> list[ComparisonSummary]:
+    """The comparison of each number of training images, the largest first: budgets can only be compared within one."""
     sizes = {strategy.train_images for strategy in summary.strategies}
     return [
-        SizeRecommendations(size, [s for s in summary.strategies if s.train_images == size], summary.level)
+        replace(summary, strategies=[s for s in summary.strategies if s.train_images == size])
         for size in sorted(sizes, key=lambda size: -(size or 0))
     ]
 
 
-def recommend(
+def size_title(summary: ComparisonSummary) -> str:
+    """The heading of one number of training images."""
+    size = summary.strategies[0].train_images
+    return "Training images: " + ("not on record" if size is None else f"{size:,}")
+
+
+def recommend(summary: ComparisonSummary) -> list[Recommendation]:
+    """One by seconds, one by trainable parameters, as far as these were measured."""
+    budgets = (
+        ("As time grows", lambda s: s.seconds.mean, lambda s: f"from {seconds(s.seconds.mean)} s per run"),
+        (
+            "As trainable parameters grow",
+            lambda s: s.trainable,
+            lambda s: f"from {s.trainable:,} ({share(s.trainable, s.total)})",
+        ),
+    )
+    recommendations = [recommend_by(summary, *budget) for budget in budgets]
+    return [recommendation for recommendation in recommendations if recommendation.steps]
+
+
+def recommend_by(
+    summary: ComparisonSummary,
     title: str,
-    strategies: Sequence[StrategySummary],
-    level: float,
     cost: Callable[[StrategySummary], float],
     budget: Callable[[StrategySummary], str],
 ) -> Recommendation:
     """Take each strategy that costs more than the steps before it and has a better validation score.
 
-    It is compared with the last step that was significantly better than its own reference: a step whose gain is not
+    It is compared with the last step that was significantly better than the one it was compared with: a step whose gain is not
     significant is no reference.
     """
     steps: list[Step] = []
     no_better: list[str] = []
     best: StrategySummary | None = None
     reference: StrategySummary | None = None
-    for strategy in sorted(strategies, key=lambda strategy: (cost(strategy), -strategy.merit)):
-        if best is not None and strategy.merit <= best.merit:
+    measured = [s for s in summary.strategies if np.isfinite([s.val.mean, cost(s)]).all()]
+    sign = summary.metric.sign
+    for strategy in sorted(measured, key=lambda strategy: (cost(strategy), -sign * strategy.val.mean)):
+        if best is not None and sign * strategy.val.mean <= sign * best.val.mean:
             no_better.append(strategy.label)
             continue
         best = strategy
-        score = strategy.val_title.replace("validation accuracy", "validation")
+        score = summary.val_title.replace("validation accuracy", "validation")
         scores = f"{score} {strategy.val_text}, test {percent(strategy.accuracy.values)}"
-        evidence = "" if reference is None else f"{describe_difference(strategy, reference, level)}."
-        difference = None if reference is None else compare(strategy, reference, level)
+        if reference is None:
+            steps.append(Step(budget(strategy), strategy.label, scores, "", True))
+            reference = strategy
+            continue
+        difference = compare(summary, strategy, reference)
+        evidence = f"{describe_difference(summary, strategy, reference, difference)}."
         decided = difference is None or difference.interval.low > 0
         steps.append(Step(budget(strategy), strategy.label, scores, evidence, decided))
-        if reference is None or (difference is not None and decided):
+        if difference is not None and decided:
             reference = strategy
-    rest = (
-        f"More expensive and no better by {strategies[0].val_title}: {shorten(no_better, most=6)}." if no_better else ""
-    )
+    rest = f"More expensive and no better by {summary.val_title}: {shorten(no_better, most=6)}." if no_better else ""
     return Recommendation(title, steps, rest)
 
 
-def describe_difference(better: StrategySummary, other: StrategySummary, level: float) -> str:
+def describe_difference(
+    summary: ComparisonSummary, better: StrategySummary, other: StrategySummary, difference: PairedDifference | None
+) -> str:
     """What the test images show of two strategies, of which the first has the better validation score."""
-    difference = compare(better, other, level)
     if difference is not None:
-        contrary = f", although the other has the better {better.val_title}" if difference.interval.high < 0 else ""
+        contrary = f", although the other has the better {summary.val_title}" if difference.interval.high < 0 else ""
         return difference.sentence() + contrary
     gap = better.accuracy.mean - other.accuracy.mean
     known = f"difference {points(gap)} points, no confidence interval without predictions by image"
@@ -122,12 +117,12 @@ def describe_difference(better: StrategySummary, other: StrategySummary, level: 
 
 def cautions(summary: ComparisonSummary) -> list[str]:
     """What else may differ between the groups, and how far the recommendation goes."""
-    sentences, first = [], summary.strategies[0]
-    if title := first.val_title if len(summary.strategies) > 1 else "":
+    sentences, first, title = [], summary.strategies[0], summary.val_title
+    if len(summary.strategies) > 1:
         sentences += [
             f"{title.capitalize()} alone selects; the test images are only reported. The {title} of the best of many is "
-            f"slightly too {'high' if first.metric.sign > 0 else 'low'}, its test accuracy is not.",
-            "Seconds are those with an empty cache: what a run found in its cache counts as when it was computed."
+            f"slightly too {'high' if summary.metric.sign > 0 else 'low'}, its test accuracy is not.",
+            "Seconds are those with an empty cache: what a run took from its cache counts as when it was computed."
             if first.cold
             else "Seconds are as recorded: a run that finds images and features in the cache is faster.",
         ]

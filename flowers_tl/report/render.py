@@ -1,8 +1,7 @@
 """The report as HTML and as Markdown: what the templates show, and the templates filled with it."""
 
 import re
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,18 @@ from markupsafe import Markup, escape
 
 import flowers_tl.report.class_errors as class_errors
 from flowers_tl.report.answer import answer
+from flowers_tl.report.charts import tenths
 from flowers_tl.report.figures import chart_values, confusion_figure
 from flowers_tl.report.paired_tests import PairedDifference, compare, name_interval, points, span
-from flowers_tl.report.palette import css_class, page_style
-from flowers_tl.report.recommendation import by_train_images, cautions
+from flowers_tl.report.palette import css_class, render_page
+from flowers_tl.report.recommendation import by_train_images, cautions, recommend, size_title
 from flowers_tl.report.summary import ComparisonSummary, StrategySummary, remove_folders
 from flowers_tl.report.svg import to_svg
 from flowers_tl.report.table import describe_intervals, table_columns
 from flowers_tl.report.thumbnails import load_thumbnails
-from flowers_tl.results.load_runs import Run, RunGroup
+from flowers_tl.results.load_runs import Run
 from flowers_tl.results.protocol import describe_protocol, fingerprints, split_sizes
-from flowers_tl.results.scores import METRICS, Metric
-from flowers_tl.results.terminal_tables import table_header, table_rows
+from flowers_tl.results.terminal_tables import comparison_table
 from flowers_tl.utils.templates import render
 
 # All pairs of more groups than that can't be read, nor a sentence on each.
@@ -43,26 +42,23 @@ NEED_PREDICTIONS = ("classes", "confused", "mistakes", "reliability")
 NEED_RIVALS = ("tests", "recommendation", "costs")
 
 
-def render_comparison(
-    groups: Sequence[RunGroup], notes: Sequence[str], figure: str, metric: Metric = METRICS[0]
-) -> str:
+def render_comparison(summary: ComparisonSummary, figure: str) -> str:
     """The short comparison as Markdown: table, curves and notes."""
-    header, rows = table_header(metric), table_rows(groups, metric)
-    return render(__package__, "comparison.md.j2", header=header, rows=rows, notes=notes, figure=figure)
+    header, rows = comparison_table(summary.strategies, summary.metric)
+    return render(__package__, "comparison.md.j2", header=header, rows=rows, notes=summary.notes, figure=figure)
 
 
-def render_markdown(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> str:
-    """The report's sentences and tables; ``differences`` are those between the best and every other group."""
-    values = shared_values(summary, differences)
-    cells = [[column.cell(strategy) for column in values["columns"]] for strategy in summary.strategies]
-    values["rows"] = [[f"{cell.text} ({cell.below})" if cell.below else cell.text for cell in row] for row in cells]
-    return render(__package__, "report.md.j2", **values, test_rows=[difference_row(d) for d in differences])
+def render_markdown(values: Mapping[str, Any]) -> str:
+    """The report's sentences and tables, of :func:`shared_values`."""
+    rows = [[column.cell(strategy) for column in values["columns"]] for strategy in values["summary"].strategies]
+    test_rows = [difference_row(difference) for difference in values["differences"]]
+    return render(__package__, "report.md.j2", **values, rows=rows, test_rows=test_rows)
 
 
 def difference_row(difference: PairedDifference) -> list[str]:
     """The numbers behind a sentence of the Markdown; p-values as corrected by Holm's method."""
     interval = difference.interval
-    p_values = ", ".join(f"{one.seed}: {one.adjusted:.3g}" for one in difference.tests)
+    p_values = ", ".join(f"{seed}: {test.p:.3g}" for seed, test in difference.tests.items())
     limits = [points(interval.value), span(interval), format_part(difference.fewer_errors)]
     return [difference.second.label, *limits, interval.over, p_values or "-"]
 
@@ -72,24 +68,33 @@ def format_part(part: float) -> str:
     return f"{points(part, 0)} %" if np.isfinite(part) else "-"
 
 
-def render_html(summary: ComparisonSummary, differences: Sequence[PairedDifference], root: Path | None = None) -> str:
-    """The whole page: style, script, data, charts and images, which lie below ``root``, are inside."""
-    values = shared_values(summary, differences)
-    values |= page_style() | {"script": Markup(read("page.js")), "breakable": breakable}
-    values |= {"scope": describe_scope(summary), "role": describe_role(summary), "css_class": css_class}
-    values |= {"matrix": build_matrix(summary), "max_sentences": MATRIX}
+def render_html(summary: ComparisonSummary, values: Mapping[str, Any], root: Path | None = None) -> str:
+    """The whole page, of :func:`shared_values`: style, script, data, charts and images, which lie below ``root``, are inside."""
     single = len(summary.strategies) == 1
     hidden = (() if summary.with_predictions else NEED_PREDICTIONS) + (NEED_RIVALS if single else ())
     contents = SECTIONS | ({"table": "Scores"} if single else {})
-    values["contents"] = {name: title for name, title in contents.items() if name not in hidden}
-    values |= {"single": single, "command": remove_folders(values["answer"].command, summary.runs)}
-    return render(__package__, "report.html.j2", **values, **chart_values(summary), **class_values(summary, root))
+    page = {
+        "scope": describe_scope(summary),
+        "role": describe_role(summary),
+        "matrix": build_matrix(summary),
+        "max_sentences": MATRIX,
+        "contents": {name: title for name, title in contents.items() if name not in hidden},
+        "single": single,
+        "command": remove_folders(values["answer"].command, summary.runs),
+    }
+    return render_page(
+        __package__, "report.html.j2", **values, **page, **chart_values(summary), **class_values(summary, root)
+    )
 
 
 def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> dict[str, Any]:
-    """What page and Markdown both show."""
+    """What page and Markdown both show, and the functions that format it.
+
+    ``differences`` are those between the best and every other group.
+    """
     results = [run.result for run in summary.runs]
-    return {
+    formats = (breakable, css_class, format_part, points, recommend, size_title, span, tenths)
+    return {function.__name__: function for function in formats} | {
         "summary": summary,
         "answer": answer(summary),
         "sizes": by_train_images(summary),
@@ -101,11 +106,8 @@ def shared_values(summary: ComparisonSummary, differences: Sequence[PairedDiffer
         "data": sorted(set(map(describe_data, results))),
         "protocols": sorted(set(map(describe_images, summary.runs))),
         "several": len(summary.runs) > len(summary.strategies),
-        "packages": sorted({describe_packages(result) for result in results}),
+        "packages": sorted(set(map(describe_packages, results))),
         "interval_name": name_interval(summary.level),
-        "points": points,
-        "span": span,
-        "format_part": format_part,
     }
 
 
@@ -114,16 +116,15 @@ def class_values(summary: ComparisonSummary, root: Path | None) -> dict[str, Any
     if not summary.with_predictions:
         return {"classes": None}
     best, baseline = summary.with_predictions[0], find_baseline(summary.with_predictions)
-    classes = class_errors.class_data(summary)
+    classes, matrix = class_errors.class_data(summary), confusion_figure(summary)
     rows = class_errors.class_rows(classes, best, baseline)
-    counts, matrix = class_errors.mean_confusion(summary, best), confusion_figure(summary)
-    pairs, mistakes = class_errors.most_confused(summary, best, counts), class_errors.worst_mistakes(summary, best)
+    pairs, mistakes = class_errors.confused_pairs(summary, best), class_errors.worst_mistakes(summary, best)
     text = f"Confusion matrix of {best.label}; the cards below have the largest counts"
     images = [side.example for pair in pairs for side in pair if side.example] + [mistake.image for mistake in mistakes]
-    runs = [run for strategy in summary.with_predictions for run in strategy.group.runs]
-    thumbnails, missing = load_thumbnails(
-        images, (run.find_images(summary.test, root) for run in runs), runs[0].result.get("data", {}).get("value_range")
-    )
+    runs = [run for strategy in summary.with_predictions for run in strategy.runs]
+    value_range = runs[0].result.get("data", {}).get("value_range")
+    roots = (run.find_images(summary.test, root) for run in runs)
+    thumbnails, missing = load_thumbnails(images, next(filter(None, roots), None), value_range)
     return {
         "classes": classes,
         "best": best,
@@ -132,7 +133,7 @@ def class_values(summary: ComparisonSummary, root: Path | None) -> dict[str, Any
         "gains": [row for row in rows[: class_errors.EXTREMES] if row.difference > 0],
         "losses": [row for row in rows[::-1][: class_errors.EXTREMES] if row.difference < 0],
         "confusion": to_svg(matrix, text) if matrix else "",
-        "confusion_rows": [] if matrix else class_errors.confusion_rows(summary, counts),
+        "confusions": [] if matrix else class_errors.confusions(summary, best),
         "pairs": pairs,
         "mistakes": mistakes,
         "thumbnails": thumbnails,
@@ -152,7 +153,7 @@ def build_matrix(summary: ComparisonSummary) -> list[list[PairedDifference | Non
     strategies = summary.with_predictions
     if not 2 < len(strategies) <= MATRIX:
         return []
-    return [[None if a is b else compare(a, b, summary.level) for b in strategies] for a in strategies]
+    return [[None if a is b else compare(summary, a, b) for b in strategies] for a in strategies]
 
 
 def describe_scope(summary: ComparisonSummary) -> str:
@@ -168,7 +169,7 @@ def describe_role(summary: ComparisonSummary) -> str:
     """Why the others are compared with the first group that has predictions on record."""
     if summary.best is None:
         return "which has the fewest trainable parameters, as no run was validated"
-    best = f"the best by {summary.best.val_title}"
+    best = f"the best by {summary.val_title}"
     return best if summary.best in summary.with_predictions else f"{best} of those with predictions by image on record"
 
 
@@ -215,17 +216,10 @@ def describe_images(run: Run) -> str:
 
 
 def describe_packages(result: dict) -> str:
-    return (
-        ", ".join(f"{name} {version}" for name, version in sorted(result.get("versions", {}).items()))
-        or "not on record"
-    )
+    versions = sorted(result.get("versions", {}).items())
+    return ", ".join(f"{name} {version}" for name, version in versions) or "not on record"
 
 
 def breakable(label: str) -> Markup:
     """A label that may break after its underscores, equals signs and the dots of its keys, rather than anywhere."""
     return Markup(re.sub(r"([_=](?=\w)|\.(?=[a-z]))", r"\1<wbr>", str(escape(label))))
-
-
-def read(name: str) -> str:
-    """A file in templates/."""
-    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")

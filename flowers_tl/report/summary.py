@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from flowers_tl.report.load_predictions import load_predictions, validate_same_images
 from flowers_tl.results import scores, statistics
 from flowers_tl.results.load_runs import Run, RunGroup
 from flowers_tl.results.predictions import SplitPredictions
+from flowers_tl.results.protocol import load_predictions, validate_same_images
 from flowers_tl.results.scores import Metric, format_values
 from flowers_tl.utils.errors import UserError, shorten
 
@@ -37,13 +37,23 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """Predictions for the test images: logits (seeds, images, classes), correct (seeds, images). Without any it is false."""
+    """Predictions for the test images: logits (seeds, images, classes) and labels (images,). Without any it is false."""
 
     logits: np.ndarray
-    correct: np.ndarray
+    labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.logits)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether each is right, (seeds, images)."""
+        return np.stack([statistics.top_k(logits, self.labels, 1) for logits in self.logits])
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Number of images by true and predicted class (classes, classes), mean over the seeds."""
+        return np.mean([scores.confusion(logits, self.labels) for logits in self.logits], axis=0)
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -54,8 +64,8 @@ class TestPredictions:
 
 
 @dataclass(frozen=True, eq=False)
-class StrategySummary:
-    """The numbers of a group of runs.
+class StrategySummary(RunGroup):
+    """A group of runs and its numbers.
 
     Attributes:
         number: its rank by the metric, from which its colour follows.
@@ -64,54 +74,48 @@ class StrategySummary:
         cold: whether ``seconds`` are those with an empty cache, which all runs of the comparison know, or those that passed.
     """
 
-    group: RunGroup
     number: int
     predictions: TestPredictions
     scores: dict[str, Measure]
     metric: Metric
     val: Measure
-    seconds: Measure
     cold: bool
-    epochs: Measure
-    trainable: int
-    total: int
-    train_images: int | None
-
-    @property
-    def label(self) -> str:
-        return self.group.label
 
     @property
     def accuracy(self) -> Measure:
         return self.scores["accuracy"]
 
     @property
-    def merit(self) -> float:
-        """What selects: the higher, the better."""
-        return self.metric.sign * self.val.mean
+    def seconds(self) -> Measure:
+        return Measure(self.values("seconds", "cold" if self.cold else "total"))
 
     @property
-    def val_title(self) -> str:
-        return f"validation {self.metric.title}"
+    def epochs(self) -> Measure:
+        return Measure(self.values("epochs"))
+
+    @property
+    def train_images(self) -> int | None:
+        return self.runs[0].result.get("data", {}).get("train")
 
     @property
     def val_text(self) -> str:
         return format_values(self.val.values, self.metric)
 
-    @property
-    def seeds(self) -> list[int]:
-        return [run.result["seed"] for run in self.group.runs]
-
 
 @dataclass(frozen=True, eq=False)
 class ComparisonSummary:
-    """All strategies, the best on val first, and the test images that they share."""
+    """All strategies, the best on val first, and the test images that they share.
+
+    Attributes:
+        test: labels and images; the logits are those of some run. Empty if no run has predictions.
+        level: of each interval of a difference, so that those of one strategy to all others hold together at 95 % (Bonferroni).
+    """
 
     strategies: list[StrategySummary]
     class_names: list[str]
-    # Labels and images; the logits are those of some run. Empty if no run has predictions.
     test: SplitPredictions
     notes: list[str]
+    level: float
 
     @property
     def best(self) -> StrategySummary | None:
@@ -119,18 +123,27 @@ class ComparisonSummary:
         return self.strategies[0] if np.isfinite(self.strategies[0].val.mean) else None
 
     @property
+    def tested(self) -> list[StrategySummary]:
+        """The strategies whose test accuracy is on record."""
+        return [strategy for strategy in self.strategies if np.isfinite(strategy.accuracy.mean)]
+
+    @property
     def with_predictions(self) -> list[StrategySummary]:
         """The strategies whose predictions by image are on record."""
         return [strategy for strategy in self.strategies if strategy.predictions]
 
     @property
-    def level(self) -> float:
-        """Of each interval of a difference, so that those of one strategy to all others hold together at 95 % (Bonferroni)."""
-        return 1 - (1 - LEVEL) / max(1, len(self.with_predictions) - 1)
+    def metric(self) -> Metric:
+        """What selects, measured on val."""
+        return self.strategies[0].metric
+
+    @property
+    def val_title(self) -> str:
+        return f"validation {self.metric.title}"
 
     @property
     def runs(self) -> list[Run]:
-        return [run for strategy in self.strategies for run in strategy.group.runs]
+        return [run for strategy in self.strategies for run in strategy.runs]
 
     def class_name(self, label: int) -> str:
         """The name of a class; a network may have more outputs than the data has names."""
@@ -162,15 +175,13 @@ def summarize(
         notes.append(
             f"Without predictions for the test images, so without confidence intervals and tests: {', '.join(without)}."
         )
-    unscored = [
-        s.label for s in strategies if np.isnan(s.val.mean) and np.isfinite(s.group.values("val", "accuracy")).all()
-    ]
+    unscored = [s.label for s in strategies if np.isnan(s.val.mean) and np.isfinite(s.values("val", "accuracy")).all()]
     if len(unscored) == len(strategies):
         why = f"monitor=val/{metric.name} is not on record, and these runs have no predictions for the val images"
         raise UserError(f"{why} to compute it: choose another monitor.")
     if unscored:
         why = "since predictions for the val images are missing"
-        notes.append(f"Without {strategies[0].val_title}, {why}: {', '.join(unscored)}.")
+        notes.append(f"Without validation {metric.title}, {why}: {', '.join(unscored)}.")
     known = [one for one in predictions if one is not None]
     tested = [one.splits["test"] for one in known if "test" in one.splits]
     return ComparisonSummary(
@@ -178,6 +189,7 @@ def summarize(
         known[0].class_names if known else [],
         tested[0] if tested else SplitPredictions(np.empty((0, 0)), np.empty(0, int), []),
         [remove_folders(note, runs) for note in notes],
+        level=1 - (1 - LEVEL) / max(1, len(groups) - len(without) - 1),
     )
 
 
@@ -185,28 +197,14 @@ def summarize_group(
     group: RunGroup, number: int, tests: Sequence[SplitPredictions], metric: Metric, cold: bool
 ) -> StrategySummary:
     """Compute one group's numbers: from its predictions for the test images if there are any, else from its records."""
-    first = group.runs[0].result
-    measures = {metric.name: Measure(group.values("test", metric.name)) for metric in compared_metrics()}
-    predictions = TestPredictions(np.empty((0, 0, 0)), np.empty((0, 0)))
     if tests:
-        labels = tests[0].labels
-        correct = np.stack([statistics.top_k(split.logits, labels, 1) for split in tests])
-        predictions = TestPredictions(np.stack([split.logits for split in tests]), correct)
-        measures = compute_scores(predictions, labels)
-    return StrategySummary(
-        group,
-        number,
-        predictions,
-        measures,
-        metric,
-        val=Measure(group.val_scores(metric)),
-        seconds=Measure(group.values("seconds", "cold" if cold else "total")),
-        cold=cold,
-        epochs=Measure(group.values("epochs")),
-        trainable=first["parameters"]["trainable"],
-        total=first["parameters"]["total"],
-        train_images=first.get("data", {}).get("train"),
-    )
+        predictions = TestPredictions(np.stack([split.logits for split in tests]), tests[0].labels)
+        measures = compute_scores(predictions)
+    else:
+        predictions = TestPredictions(np.empty((0, 0, 0)), np.empty(0, int))
+        measures = {metric.name: Measure(group.values("test", metric.name)) for metric in compared_metrics()}
+    val = Measure(group.val_scores(metric))
+    return StrategySummary(group.label, group.runs, number, predictions, measures, metric, val, cold)
 
 
 def compared_metrics() -> list[scores.Metric]:
@@ -214,9 +212,9 @@ def compared_metrics() -> list[scores.Metric]:
     return [metric for metric in scores.METRICS if metric.name != "loss"]
 
 
-def compute_scores(predictions: TestPredictions, labels: np.ndarray) -> dict[str, Measure]:
+def compute_scores(predictions: TestPredictions) -> dict[str, Measure]:
     """Scores of the predictions by metric, with the confidence intervals of those that are shares of images."""
-    correct, logits = predictions.correct, predictions.logits
+    logits, labels, correct = predictions.logits, predictions.labels, predictions.correct
     among_first = np.stack([statistics.top_k(one, labels, TOP) for one in logits])
     intervals = {
         "accuracy": statistics.mean_interval(correct),
@@ -237,8 +235,8 @@ def compute_scores(predictions: TestPredictions, labels: np.ndarray) -> dict[str
 
 def find_contradictions(strategy: StrategySummary) -> list[str]:
     """A sentence if result.json and predictions.npz give different test accuracies: one of them is of another run."""
-    differ = np.abs(strategy.group.values("test", "accuracy") - strategy.accuracy.values) > 0.001
-    folders = [run.folder.name for run, differs in zip(strategy.group.runs, differ, strict=True) if differs]
+    differ = np.abs(strategy.values("test", "accuracy") - strategy.accuracy.values) > 0.001
+    folders = [run.folder.name for run, differs in zip(strategy.runs, differ, strict=True) if differs]
     why = "result.json and predictions.npz give different test accuracies; the report takes the latter"
     return [f"{strategy.label}: in {shorten(folders)} {why}."] if folders else []
 

@@ -7,11 +7,10 @@ from functools import partial
 import numpy as np
 
 from flowers_tl.report.paired_tests import PairedDifference, span
-from flowers_tl.report.recommendation import seconds
 from flowers_tl.report.summary import ComparisonSummary, Measure, StrategySummary, compared_metrics
 from flowers_tl.results.scores import Metric, format_values, mean_and_spread
 from flowers_tl.results.statistics import Interval
-from flowers_tl.results.terminal_tables import share
+from flowers_tl.results.terminal_tables import list_seeds, share
 from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.files import format_csv
 
@@ -26,6 +25,9 @@ class Cell:
     text: str
     value: float | None = None
     below: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.below})" if self.below else self.text
 
     @property
     def sort_key(self) -> str:
@@ -46,8 +48,7 @@ class Column:
 
 def score(measure: Measure, metric: Metric) -> Cell:
     """Mean and spread of a metric over the seeds, and below them the confidence interval."""
-    interval = measure.interval
-    below = span(interval) if interval else ""
+    below = span(measure.interval) if measure.interval else ""
     return Cell(format_values(measure.values, metric), measure.mean, below)
 
 
@@ -56,26 +57,23 @@ def metric_column(metric: Metric) -> Column:
     return Column(f"test {metric.title}", lambda s: score(s.scores[metric.name], metric), hint=metric.hint)
 
 
-def seconds_per_run(measure: Measure) -> Cell:
-    """Mean and spread, with as many digits as :func:`seconds` gives the mean."""
-    spread = f" ± {measure.spread:,.{1 if measure.mean < 10 else 0}f}" if len(measure.values) > 1 else ""
-    return Cell("-" if np.isnan(measure.mean) else seconds(measure.mean) + spread, measure.mean)
+def seconds(strategy: StrategySummary) -> Cell:
+    """Mean and spread, with a tenth where there are few."""
+    measure = strategy.seconds
+    return Cell(mean_and_spread(measure.values, 1 if measure.mean < 10 else 0), measure.mean)
 
 
-def epochs(measure: Measure) -> Cell:
+def epochs(strategy: StrategySummary) -> Cell:
     """A count, with its spread where the seeds differ in it: some may have stopped early."""
-    same = len(set(measure.values)) == 1
-    return Cell(mean_and_spread(measure.values[:1] if same else measure.values, 0 if same else 1), measure.mean)
+    values = strategy.epochs.values
+    same = len(set(values)) == 1
+    return Cell(mean_and_spread(values[:1] if same else values, 0 if same else 1), values.mean())
 
 
 def recorded(strategy: StrategySummary, path: Sequence[str], unit: float) -> Cell:
     """A number in the records of the runs, mean over the seeds, with three digits at least."""
-    value = strategy.group.values(*path).mean() / unit
+    value = strategy.values(*path).mean() / unit
     return Cell("-" if np.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}", value)
-
-
-def train_images(count: int | None) -> Cell:
-    return Cell("-" if count is None else f"{count:,}", count)
 
 
 PARAMETERS = Column(
@@ -83,7 +81,6 @@ PARAMETERS = Column(
     lambda s: Cell(f"{s.trainable:,}", s.trainable, share(s.trainable, s.total)),
     hint="and their share of all parameters",
 )
-SEEDS = Column("seeds", lambda s: Cell(shorten([str(seed) for seed in s.seeds], most=6)), number=False)
 # Name in the CSV, place in a run's record, unit of the column, its title and its hint. Shown where a run has it on record.
 MEASURED = (
     ("training_flops", ("flops", "training"), 1e12, "TFLOPs of training", "10¹² operations, as without cache"),
@@ -92,8 +89,8 @@ MEASURED = (
 )
 # Shown only where the groups differ in it.
 OPTIONAL = (
-    Column("epochs", lambda s: epochs(s.epochs)),
-    Column("training images", lambda s: train_images(s.train_images)),
+    Column("epochs", epochs),
+    Column("training images", lambda s: Cell("-" if s.train_images is None else f"{s.train_images:,}", s.train_images)),
 )
 
 
@@ -102,21 +99,29 @@ def table_columns(summary: ComparisonSummary) -> list[Column]:
     optional = [c for c in OPTIONAL if len({c.cell(strategy).text for strategy in summary.strategies}) > 1]
     first = summary.strategies[0]
     selected = Column(
-        first.val_title,
+        summary.val_title,
         lambda s: score(s.val, s.metric),
-        order="descending" if first.metric.sign > 0 else "ascending",
+        order="descending" if summary.metric.sign > 0 else "ascending",
         hint="the strategy is selected by this column",
     )
-    strategy = Column("strategy", lambda s: Cell(s.label), number=False)
     time = f"wall-clock time, test included, {'with an empty cache' if first.cold else 'as recorded'}"
-    seconds = Column("seconds per run", lambda s: seconds_per_run(s.seconds), hint=time)
     measured = [
         Column(title, partial(recorded, path=path, unit=unit), hint=hint) for _, path, unit, title, hint in MEASURED
     ]
     known = [c for c in measured if any(c.cell(strategy).sort_key for strategy in summary.strategies)]
-    # What a reader asks first is seen without scrolling.
+    # What a reader looks for first stands where nobody has to scroll.
     accuracy, *others = map(metric_column, compared_metrics())
-    return [strategy, selected, accuracy, PARAMETERS, seconds, *known, SEEDS, *optional, *others]
+    return [
+        Column("strategy", lambda s: Cell(s.label), number=False),
+        selected,
+        accuracy,
+        PARAMETERS,
+        Column("seconds per run", seconds, hint=time),
+        *known,
+        Column("seeds", lambda s: Cell(list_seeds(s)), number=False),
+        *optional,
+        *others,
+    ]
 
 
 def describe_intervals(summary: ComparisonSummary) -> str:
@@ -145,7 +150,7 @@ def csv_row(
     """All numbers of a group; ``best_minus_this`` is the difference between the best on val and this."""
     row: dict[str, object] = {
         "label": strategy.label,
-        "runs": len(strategy.group.runs),
+        "runs": len(strategy.runs),
         "seeds": " ".join(map(str, strategy.seeds)),
         "best_by_val": int(strategy is summary.best),
         "epochs": number(strategy.epochs.mean),
@@ -160,13 +165,13 @@ def csv_row(
         if name in ("accuracy", "balanced", "top5"):
             row |= limits(name, measure.interval)
     row["seconds_with"] = "empty cache" if strategy.cold else "as recorded"
-    row |= {name: number(strategy.group.values(*path).mean()) for name, path, *_ in MEASURED}
+    row |= {name: number(strategy.values(*path).mean()) for name, path, *_ in MEASURED}
     interval = difference.interval if difference else None
     row["best_minus_this"] = number(interval.value) if interval else ""
     row |= limits("best_minus_this", interval)
     row["best_minus_this_level"] = number(difference.level) if difference else ""
     row["best_relative_error_reduction"] = number(difference.fewer_errors) if difference else ""
-    largest = max((one.adjusted for one in difference.tests), default=np.nan) if difference else np.nan
+    largest = max((test.p for test in difference.tests.values()), default=np.nan) if difference else np.nan
     return row | {"mcnemar_holm_largest_p": number(largest)}
 
 

@@ -22,21 +22,18 @@ class Thumbnail(NamedTuple):
 
 
 def load_thumbnails(
-    images: Iterable[str], roots: Iterable[Path | None], value_range: Limits = None
+    images: Iterable[str], root: Path | None, value_range: Limits = None
 ) -> tuple[dict[str, Thumbnail | None], str]:
-    """Thumbnails of the images below the first of the ``roots`` that is one, None for one that can't be read.
+    """Thumbnails of the images below the root, None for one that can't be read.
 
     Returns:
         The thumbnails by image, and a sentence if some are missing, else nothing.
     """
-    root = next((root for root in roots if root is not None), None)
     thumbnails = {image: None if root is None else load_thumbnail(root, image, value_range) for image in images}
     missing = sum(thumbnail is None for thumbnail in thumbnails.values())
-    if missing and root is None:
-        return thumbnails, (
-            "The images are not shown: the very images that the runs were tested on are not in their folder; root=DIR names it."
-        )
     sentence = f"{missing} of {len(thumbnails)} images are not shown: their files are missing or can't be read."
+    if root is None:
+        sentence = "The images are not shown: the very images that the runs were tested on are not in their folder; root=DIR names it."
     return thumbnails, sentence if missing else ""
 
 

@@ -1,7 +1,6 @@
 """Cross-validation: the folds of a seed as one run, which has answered every image once."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT
 from flowers_tl.data.splits import SPLITS
-from flowers_tl.results.load_runs import Run
+from flowers_tl.results.load_runs import Run, RunGroup, keep_newest
 from flowers_tl.results.predictions import Predictions, SplitPredictions, join
 
 WHAT_FOLDS_MEAN = (
@@ -53,69 +52,53 @@ def join_folds(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
     Folds of which one is lacking stay single runs, which were tested on different images.
     """
-    sets: dict[str, dict[int, Run]] = {}
-    notes, left_out = [], set()
-    for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
-        if run.config.get("data.folds"):
-            same = {key: value for key, value in run.config.items() if key not in ("data.fold", *KEYS_WITHOUT_EFFECT)}
-            of = sets.setdefault(json.dumps([same, run.result["seed"]], sort_keys=True), {})
-            if earlier := of.get(fold := run.config["data.fold"]):
-                left_out.add(earlier.folder)
-                notes.append(
-                    f"{earlier.folder} is left out: {run.folder} has the same settings, seed and fold, and is newer."
-                )
-            of[fold] = run
-    whole = [of for of in sets.values() if len(of) == next(iter(of.values())).config["data.folds"]]
-    left_out |= {run.folder for of in whole for run in of.values()}
-    joined = [join_runs([of[fold] for fold in sorted(of)]) for of in whole]
-    return [*(run for run in runs if run.folder not in left_out), *joined], [*notes, *[WHAT_FOLDS_MEAN] * bool(joined)]
+    cut = [run for run in runs if run.config.get("data.folds")]
+    ignored = ("data.fold", *KEYS_WITHOUT_EFFECT)
+    groups, notes = keep_newest(cut, ignored, lambda run: run.config["data.fold"], "settings, seed and fold")
+    joined, single = [], [run for run in runs if not run.config.get("data.folds")]
+    for parts in groups:
+        if len(parts) == parts[0].config["data.folds"]:
+            joined.append(join_runs(parts))
+        else:
+            single += parts
+    return [*single, *joined], [*notes, *[WHAT_FOLDS_MEAN] * bool(joined)]
 
 
 def join_runs(parts: Sequence[Run]) -> JoinedRun:
     """One run of all folds of a setting and seed, in their order: test scores over all images, time and FLOPs of all together."""
-    first, results = parts[0], [part.result for part in parts]
-    sizes = [result.get("data", {}) for result in results]
-    data = {
-        split: round(mean([size.get(split) for size in sizes]))
-        for split in SPLITS
-        if all(split in size for size in sizes)
-    }
-    weights = [float(size.get("test") or 1) for size in sizes]
+    first, group = parts[0], RunGroup("", tuple(parts))
+    sizes = {split: group.values("data", split) for split in SPLITS}
+    data = {split: round(size.mean()) for split, size in sizes.items() if np.isfinite(size).all()}
+    weights = np.where(sizes["test"] > 0, sizes["test"], 1)
     if "test" in data:
-        data["test"] = sum(size["test"] for size in sizes)
-    protocol = dict(first.result.get("protocol") or {})
-    for split in protocol.get("splits", {}):
-        every = " ".join(str(result["protocol"]["splits"].get(split)) for result in results)
-        protocol["splits"] = protocol["splits"] | {split: hashlib.sha256(every.encode()).hexdigest()[:16]}
+        data["test"] = int(sizes["test"].sum())
     result: dict[str, Any] = {
         **first.result,
-        "epochs": round(mean([one["epochs"] for one in results])),
-        "val": {name: mean([one["val"].get(name) for one in results]) for name in first.result["val"]},
-        "test": {name: mean([one["test"].get(name) for one in results], weights) for name in first.result["test"]},
+        "epochs": round(group.values("epochs").mean()),
+        "val": {name: float(group.values("val", name).mean()) for name in first.result["val"]},
+        "test": {name: float(np.average(group.values("test", name), weights=weights)) for name in first.result["test"]},
         "data": first.result.get("data", {}) | data,
-        "seconds": total([one.get("seconds") or {} for one in results]),
-        "flops": total([one.get("flops") or {} for one in results]),
-        "peak_memory_gb": float(np.max(np.array([one.get("peak_memory_gb") for one in results], dtype=float))),
+        "seconds": total([part.result.get("seconds") or {} for part in parts]),
+        "flops": total([part.result.get("flops") or {} for part in parts]),
+        "peak_memory_gb": float(group.values("peak_memory_gb").max()),
     }
     # Each fold has the same network, and an image is predicted once.
     if "forward" in result["flops"]:
         result["flops"]["forward"] = first.result["flops"]["forward"]
-    if protocol:
-        result["protocol"] = protocol
+    if protocol := first.result.get("protocol"):
+        splits = {}
+        for split in protocol.get("splits", {}):
+            every = " ".join(str(part.result["protocol"]["splits"].get(split)) for part in parts)
+            splits[split] = hashlib.sha256(every.encode()).hexdigest()[:16]
+        result["protocol"] = protocol | {"splits": splits}
     epochs = min(len(part.history.get("epoch", ())) for part in parts)
-    shared = set.intersection(*(set(part.history) for part in parts))
     history = {
         column: np.mean([part.history[column][:epochs] for part in parts], axis=0)
         for column in first.history
-        if column in shared
+        if all(column in part.history for part in parts)
     }
     config = {key: value for key, value in first.config.items() if key != "data.fold"}
     return JoinedRun(first.folder, config, result, history, tuple(parts))
-
-
-def mean(values: Sequence[Any], weights: Sequence[float] | None = None) -> float:
-    """NaN where one was not measured."""
-    return float(np.average(np.array(values, dtype=float), weights=weights))
 
 
 def total(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

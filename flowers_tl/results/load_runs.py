@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, flatten
 from flowers_tl.data.cached.content_hash import fingerprint_split
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.results.predictions import UNREADABLE, Predictions, SplitPredictions
-from flowers_tl.results.scores import METRICS, Metric, read_monitor
+from flowers_tl.results.scores import METRICS, Metric
 from flowers_tl.runs.read_record import ELSEWHERE, KINDS, follow_link, read_mapping, read_text
 from flowers_tl.runs.record import divergence_reason, read_config
-from flowers_tl.utils.errors import UserError
+from flowers_tl.utils.errors import UserError, shorten
 
 # What a result does not depend on: runs that differ in these alone are repetitions of one another.
 KEYS_IGNORED_IN_GROUPS = ("seed", *KEYS_WITHOUT_EFFECT)
@@ -49,12 +49,25 @@ class Run:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunGroup:
     """Runs that differ only by seed, under the shortest label that tells them from the other groups."""
 
     label: str
     runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.result["seed"] for run in self.runs]
+
+    @property
+    def trainable(self) -> int:
+        """Trainable parameters; :attr:`total` are all parameters."""
+        return self.runs[0].result["parameters"]["trainable"]
+
+    @property
+    def total(self) -> int:
+        return self.runs[0].result["parameters"]["total"]
 
     def values(self, *path: str) -> np.ndarray:
         """One number per run, at ``path`` in its result; NaN where an earlier version recorded none."""
@@ -72,16 +85,6 @@ class RunGroup:
                 if kept and (val := kept.splits.get("val")):
                     values[number] = metric.function(val.logits, val.labels)
         return values
-
-    def curve(self, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Epochs, mean and standard deviation (0 for one run) of a history column, up to the last epoch of all runs.
-
-        A solved head has no epochs, and a run without validation is NaN in its columns.
-        """
-        epochs = min((run.history.get("epoch", np.empty(0)) for run in self.runs), key=len)
-        unknown = np.full(len(epochs), np.nan)
-        values = np.stack([run.history.get(column, unknown)[: len(epochs)] for run in self.runs])
-        return epochs + 1, values.mean(axis=0), values.std(axis=0, ddof=1) if len(values) > 1 else 0 * epochs
 
 
 def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
@@ -185,30 +188,29 @@ def validate_complete(result: Mapping[str, Any]) -> None:
         raise ValueError("result.json has a score that is not within 0 and 1")
 
 
-def find_metric(runs: Sequence[Run], monitor: str | None = None) -> Metric:
-    """The metric of ``monitor``, else the one that all runs monitored, else accuracy. Raises UserError for an unknown one."""
-    named = {str(run.config.get("monitor")) for run in runs}
-    known = [name for name in named if any(name == f"val/{metric.name}" for metric in METRICS)]
-    return read_monitor(monitor or (known[0] if len(named) == len(known) == 1 else "val/accuracy"))
+def keep_newest(
+    runs: Iterable[Run], ignored: Container[str], number: Callable[[Run], int], what: str
+) -> tuple[list[list[Run]], list[str]]:
+    """Put runs with the same settings together, but for the keys that are ``ignored``, in the order of their numbers.
+
+    Of several runs with the same settings and number the newest is kept, and a sentence says so; ``what`` is the same in these.
+    Counting one twice would make seeds look alike.
+    """
+    groups: dict[str, dict[int, Run]] = {}
+    notes = []
+    for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
+        settings = {key: value for key, value in run.config.items() if key not in ignored}
+        members = groups.setdefault(json.dumps(settings, sort_keys=True), {})
+        if earlier := members.get(number(run)):
+            notes.append(f"{earlier.folder} is left out: {run.folder} has the same {what}, and is newer.")
+        members[number(run)] = run
+    return [[members[k] for k in sorted(members)] for members in groups.values()], notes
 
 
 def group_runs(runs: Sequence[Run], metric: Metric = METRICS[0]) -> tuple[list[RunGroup], list[str]]:
-    """Put repetitions together; return the groups, the best by ``metric`` first, and a sentence for each run that repeats a seed.
-
-    Of several runs with one config and one seed the newest is taken: counting it twice would make seeds look alike.
-    """
-    by_config: dict[str, dict[int, Run]] = {}
-    notes = []
-    for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
-        key = json.dumps({k: v for k, v in run.config.items() if k not in KEYS_IGNORED_IN_GROUPS}, sort_keys=True)
-        seeds, seed = by_config.setdefault(key, {}), run.result["seed"]
-        if seed in seeds:
-            notes.append(
-                f"{seeds[seed].folder} is left out: {run.folder} has the same settings and seed, and is newer."
-            )
-        seeds[seed] = run
-    members = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in by_config.values()]
-    groups = [RunGroup(label, runs) for label, runs in zip(label_groups(members), members, strict=True)]
+    """Put repetitions together; return the groups, the best by ``metric`` first, and what to know of them in sentences."""
+    members, notes = keep_newest(runs, KEYS_IGNORED_IN_GROUPS, lambda run: run.result["seed"], "settings and seed")
+    groups = [RunGroup(label, tuple(of)) for label, of in zip(label_groups(members), members, strict=True)]
     ways = {json.dumps((run.result.get("protocol") or {}).get("preprocessing"), sort_keys=True) for run in runs}
     if len(ways) > 1:
         notes.append(
@@ -216,9 +218,8 @@ def group_runs(runs: Sequence[Run], metric: Metric = METRICS[0]) -> tuple[list[R
             "differences."
         )
     if shared := [g.label for g in groups if len(g.runs) > 1 and g.runs[0].config.get("cache.view_seed") is not None]:
-        names = ", ".join(shared) if len(shared) < 4 else f"{len(shared)} settings"
         notes.append(
-            f"The seeds of {names} share their crops and flips (cache.view_seed), so their deviation is less than that of "
+            f"The seeds of {shorten(shared)} share their crops and flips (cache.view_seed), so their deviation is less than that of "
             "runs with different crops."
         )
     return sorted(groups, key=lambda group: rank(group, metric)), notes
@@ -226,8 +227,8 @@ def group_runs(runs: Sequence[Run], metric: Metric = METRICS[0]) -> tuple[list[R
 
 def rank(group: RunGroup, metric: Metric) -> tuple[float, ...]:
     """Sort key: the metric of the val images; of equals the one with fewer trainable parameters, then the faster one."""
-    trainable = group.runs[0].result["parameters"]["trainable"]
-    keys = (-metric.sign * group.val_scores(metric).mean(), trainable, group.values("seconds", "total").mean())
+    seconds = group.values("seconds", "total").mean()
+    keys = (-metric.sign * group.val_scores(metric).mean(), group.trainable, seconds)
     return tuple(np.inf if np.isnan(key) else key for key in keys)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from flowers_tl.data.splits import SPLITS
 from flowers_tl.results.load_runs import KEYS_IGNORED_IN_GROUPS, Run
+from flowers_tl.results.predictions import UNREADABLE, Predictions
 from flowers_tl.utils.errors import UserError, shorten
 
 
@@ -18,7 +19,7 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
     groups: dict[str, list[Run]] = {}
     for run in runs:
         protocol = run.result.get("protocol")
-        # Networks that take the same images in their own way are compared; group_runs says so.
+        # Networks that prepare the same images in unlike ways are compared; group_runs says so.
         protocol = protocol and {key: value for key, value in protocol.items() if key != "preprocessing"}
         groups.setdefault(json.dumps(protocol, sort_keys=True), []).append(run)
     first, *others = sorted(groups.values(), key=len, reverse=True)
@@ -31,6 +32,36 @@ def by_protocol(runs: Sequence[Run], allow_mixed: bool = False) -> list[tuple[st
             f"{differences}: compare them separately, or show them in separate tables with allow_mixed=true."
         )
     return [(name, first), *named]
+
+
+def load_predictions(run: Run, notes: list[str]) -> Predictions | None:
+    """A run's predictions. A damaged file gives None and a note: the other runs are still to be compared."""
+    try:
+        return run.predictions()
+    except UNREADABLE as error:
+        notes.append(f"predictions.npz of {run.folder.name} can't be read ({type(error).__name__}).")
+        return None
+
+
+def validate_same_images(runs: Sequence[Run], predictions: Sequence[Predictions | None]) -> None:
+    """Raise UserError if a run has other classes, or other val or test images, than the runs before it."""
+    known: dict[str, tuple[Any, Run]] = {}
+    for run, of_run in zip(runs, predictions, strict=True):
+        facts: dict[str, Any] = {}
+        for name in ("val", "test"):
+            if (count := run.result.get("data", {}).get(name)) is not None:
+                facts[f"numbers of {name} images"] = count
+        if of_run is not None:
+            facts["classes"] = of_run.class_names
+            for name, split in of_run.splits.items():
+                facts |= {f"{name} images": split.images, f"labels of the {name} images": split.labels.tolist()}
+        for what, value in facts.items():
+            first_value, first = known.setdefault(what, (value, run))
+            if value != first_value:
+                raise UserError(
+                    f"{first.folder} and {run.folder} have different {what}, so one report can't compare them: "
+                    "compare only runs of the same data and classes."
+                )
 
 
 def describe_protocol(run: Run) -> str:
@@ -46,7 +77,7 @@ def describe_protocol(run: Run) -> str:
 
 
 def describe_splits(run: Run) -> str:
-    """Where train, val and test come from: a data set has official splits, its own, or some that are cut out of train."""
+    """Where train, val and test come from: official splits, those of the user's folders, or some that are cut out of train."""
     data, seed = run.result.get("data", {}), run.config.get("data.split_seed")
     if (name := run.result["protocol"]["name"]) != "official":
         return f"the {name} protocol"

@@ -157,8 +157,8 @@ def mean_and_spread(values: np.ndarray, digits: int) -> str:
     """``mean ± standard deviation`` (of the sample, n - 1), the one value, or a dash if one was not measured."""
     if np.isnan(values).any():
         return "-"
-    text = f"{values.mean():.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
+    text = f"{values.mean():,.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):,.{digits}f}"
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -170,6 +170,13 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
     return counts
+
+
+def most_confused(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """True and predicted class of the largest counts of wrong predictions, the largest first; ``counts`` are :func:`confusion`."""
+    wrong = counts - np.diag(counts.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[: min(most, np.count_nonzero(wrong))]
+    return [divmod(place, len(counts)) for place in order.tolist()]
 
 
 def worst_mistakes(shares: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:

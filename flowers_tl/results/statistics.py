@@ -32,6 +32,9 @@ class Interval:
     # What would be new: "images and seeds", or "images" alone if a strategy has fewer than FEWEST_SEEDS.
     over: str
 
+    def __neg__(self) -> "Interval":
+        return Interval(-self.value, -self.high, -self.low, self.over)
+
 
 @dataclass(frozen=True)
 class McNemar:
@@ -70,12 +73,22 @@ def mean_interval(hits: ArrayLike, weights: ArrayLike | None = None, level: floa
     return Interval(value, float(max(0, middle - half)), float(min(1, middle + half)), over)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images), where row k of both is the same seed."""
+def difference(
+    a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95, paired: bool = False
+) -> Interval:
+    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images) of the same images.
+
+    ``paired``: row k of both is the same seed. Raises ValueError if they then have not as many seeds.
+    """
     (a, b), weights = _checked([a, b], weights)
-    if a.shape != b.shape:
-        raise ValueError(f"Pairs need the same seeds, but there are {len(a)} and {len(b)}: use difference.")
-    return _difference([a - b], weights, level)
+    if paired and a.shape != b.shape:
+        raise ValueError(f"Pairs need the same seeds, but there are {len(a)} and {len(b)}: leave paired out.")
+    parts = [a - b] if paired else [a, -b]
+    value = float(sum((part @ weights).mean() for part in parts))
+    # No less than if the strategies differed in two images, one in favour of each: no difference is not certainty.
+    variance, quantile, over = _spread(parts, weights, level, least=2 * (weights @ weights) ** 2)
+    half = quantile * np.sqrt(variance)
+    return Interval(value, float(max(-1, value - half)), float(min(1, value + half)), over)
 
 
 def change_without(hits: ArrayLike, kept: ArrayLike, level: float = 0.95) -> Interval:
@@ -86,21 +99,7 @@ def change_without(hits: ArrayLike, kept: ArrayLike, level: float = 0.95) -> Int
     """
     hits, kept = np.atleast_2d(np.asarray(hits, dtype=np.float64)), np.asarray(kept, dtype=bool)
     mean = hits[:, kept].mean(axis=1, keepdims=True)
-    return paired_difference(mean + kept * (hits - mean) / kept.mean(), hits, level=level)
-
-
-def difference(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Mean accuracy of ``a`` less that of ``b``, both (seeds, images): the same images, but other seeds."""
-    (a, b), weights = _checked([a, b], weights)
-    return _difference([a, -b], weights, level)
-
-
-def _difference(parts: Sequence[np.ndarray], weights: np.ndarray, level: float) -> Interval:
-    value = float(sum((part @ weights).mean() for part in parts))
-    # No less than if the strategies differed in two images, one in favour of each: no difference is not certainty.
-    variance, quantile, over = _spread(parts, weights, level, least=2 * (weights @ weights) ** 2)
-    half = quantile * np.sqrt(variance)
-    return Interval(value, float(max(-1, value - half)), float(min(1, value + half)), over)
+    return difference(mean + kept * (hits - mean) / kept.mean(), hits, level=level, paired=True)
 
 
 def _checked(parts: Sequence[ArrayLike], weights: ArrayLike | None) -> tuple[list[np.ndarray], np.ndarray]:

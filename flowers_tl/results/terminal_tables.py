@@ -1,7 +1,7 @@
 """Tables for the terminal: the strategy before a run, its scores afterwards; the table of a comparison."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,6 @@ from flowers_tl.utils.notes import log, log_table
 
 # (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
 StageRow = tuple[str, int, int, bool, Sequence[Any]]
-
-
-def table_header(metric: Metric = METRICS[0]) -> tuple[str, ...]:
-    """The titles of :func:`table_rows`, where ``metric`` selects."""
-    scores = (f"val {metric.title}", "test accuracy", "final val loss")
-    return ("strategy", "seeds", "trainable parameters", "learning rates", *scores)
 
 
 def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None:
@@ -79,37 +73,42 @@ def print_outcome(result: Mapping[str, Any], folder: Path) -> None:
     log.info(f"Run folder: {folder}")
 
 
-def table_rows(groups: Sequence[RunGroup], metric: Metric = METRICS[0]) -> list[tuple[str, ...]]:
-    """The article's table, one row per group under :func:`table_header`: mean ± standard deviation if there are several seeds."""
-    rows: list[tuple[str, ...]] = []
-    for group in groups:
-        first = group.runs[0].result
-        rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
-        trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
-        rows.append(
-            (
-                group.label,
-                shorten([str(run.result["seed"]) for run in group.runs], most=6),
-                f"{trainable:,} ({share(trainable, total)})",
-                ", ".join(["head solved"] * ("solved_head" in first) + rates),
-                format_values(group.val_scores(metric), metric),
-                percent(group.values("test", "accuracy")),
-                mean_and_spread(group.values("val", "loss"), 3),
-            )
-        )
-    return rows
+def comparison_table(groups: Sequence[RunGroup], metric: Metric = METRICS[0]) -> tuple[list[str], list[list[str]]]:
+    """The article's table, where ``metric`` selects: titles, and a row per group, mean ± standard deviation over its seeds."""
+    columns: dict[str, Callable[[RunGroup], str]] = {
+        "strategy": lambda group: group.label,
+        "seeds": list_seeds,
+        "trainable parameters": lambda group: f"{group.trainable:,} ({share(group.trainable, group.total)})",
+        "learning rates": list_rates,
+        f"val {metric.title}": lambda group: format_values(group.val_scores(metric), metric),
+        "test accuracy": lambda group: percent(group.values("test", "accuracy")),
+        "final val loss": lambda group: mean_and_spread(group.values("val", "loss"), 3),
+    }
+    return list(columns), [[cell(group) for cell in columns.values()] for group in groups]
 
 
 def print_comparison(groups: Sequence[RunGroup], metric: Metric = METRICS[0], best: str | None = None) -> None:
     """Print a comparison's table in 80 columns: settings, seeds, rates and spreads below one another; ``best`` is marked."""
-    header = [name.replace(" ", "\n", 1) for name in table_header(metric) if name != "seeds"]
+    titles, table = comparison_table(groups, metric)
+    header = [title.replace(" ", "\n", 1) for title in titles if title != "seeds"]
     rows = []
-    for label, seeds, trainable, rates, *scores in table_rows(groups, metric):
+    for label, seeds, trainable, rates, *scores in table:
         name = f"{label} seeds {seeds}".replace(" ", "\n  ", label.count(" ") + 1)
         name += "\n  best on val" if label == best else ""
         scores = [score.replace(" ±", "\n±") for score in scores]
         rows.append([name, trainable.replace(" ", "\n", 1), rates.replace(", ", "\n"), *scores])
     log_table("Comparison", header, rows, left=[header[2]], padding=(0, 0))
+
+
+def list_rates(group: RunGroup) -> str:
+    """The learning rate of each parameter group, and whether the head was solved."""
+    first = group.runs[0].result
+    rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
+    return ", ".join(["head solved"] * ("solved_head" in first) + rates)
+
+
+def list_seeds(group: RunGroup) -> str:
+    return shorten([str(seed) for seed in group.seeds], most=6)
 
 
 def share(part: int, whole: int) -> str:

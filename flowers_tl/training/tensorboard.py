@@ -86,7 +86,7 @@ def record_predictions(
         logger.experiment.add_image(
             f"{name}/confusion", confusion_image(split, predictions.class_names), 0, dataformats="HWC"
         )
-        mistakes = mistakes_image(predictions, split, data.root, value_range=data.value_range)
+        mistakes = mistakes_image(split, predictions.class_names, data.root, data.value_range)
         if mistakes is not None:
             logger.experiment.add_image(f"{name}/worst_mistakes", mistakes, 0, dataformats="HWC")
 

@@ -3,18 +3,18 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 
-def render(package: str, name: str, **values: object) -> str:
+def render(package: str, name: str, extends: str | None = None, **values: object) -> str:
     """Fill the template ``templates/NAME`` of a package: Markdown if the name ends with ``.md.j2``, LaTeX if with ``.tex.j2``,
-    BibTeX, into which no value goes, or HTML.
+    or HTML. ``extends`` is the package of the template that it extends, if that is another one.
 
     Only values of type Markup, and what a template marks with ``| safe``, pass unescaped.
     """
     environment = Environment(
-        loader=PackageLoader(package),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(extends or package)]),
         autoescape=True,
         finalize=ESCAPES.get(name.split(".", 1)[1], keep_units_together),
         undefined=StrictUndefined,
@@ -55,6 +55,7 @@ def escape_latex(value: object) -> Markup:
         return value
     names = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
     escapes = {letter: f"\\text{name}{{}}" for letter, name in names.items()} | {c: f"\\{c}" for c in "&%$#_{}"}
+    escapes["±"] = "$\\pm$"
     return Markup("".join(escapes.get(letter, letter) for letter in re.sub(r"\s+", " ", str(value))))
 
 

@@ -21,7 +21,7 @@ from flowers_tl.data.cached.content_hash import find_traits
 from flowers_tl.data.image_io import Undecodable, find_images, is_image_file, read_image, read_image_size
 from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.results.images import mistakes_image
-from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.predictions import SplitPredictions
 from flowers_tl.utils.errors import UserError
 
 
@@ -69,10 +69,8 @@ def test_reports_show_it_so_too(scene, tmp_path):
     shown = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
     assert shown.size == (*size,) == (128, 77)
     assert difference(shown, scene.resize((128, 77))) < 6
-    answers = Predictions(
-        ["rose", "aster"], {"test": SplitPredictions(np.array([[0.0, 9.0]]), np.array([0]), ["a.jpg"])}
-    )
-    sheet = mistakes_image(answers, answers.splits["test"], tmp_path)
+    split = SplitPredictions(np.array([[0.0, 9.0]]), np.array([0]), ["a.jpg"])
+    sheet = mistakes_image(split, ["rose", "aster"], tmp_path)
     assert difference(Image.fromarray(sheet[:130, 4:220]), scene.resize((216, 130))) < 6
 
 

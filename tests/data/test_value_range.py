@@ -38,7 +38,7 @@ def test_training_predicting_and_reports_read_them_alike(scans, config, tmp_path
     for name, logits in zip(split.images, torch.tensor(split.logits), strict=True):
         (answer,) = network.predict(scans / name)
         assert answer.probabilities == pytest.approx(logits.softmax(0).sort(descending=True).values.tolist(), abs=1e-5)
-    thumbnails, missing = load_thumbnails(split.images, [scans], result["data"]["value_range"])
+    thumbnails, missing = load_thumbnails(split.images, scans, result["data"]["value_range"])
     assert not missing
     for thumbnail in thumbnails.values():
         shown = Image.open(io.BytesIO(base64.b64decode(thumbnail.address.partition(",")[2])))

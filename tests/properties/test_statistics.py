@@ -1,5 +1,6 @@
 """Statistics keep their laws for any predictions: limits, symmetry, no dependence on order or scale."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,12 +19,12 @@ from flowers_tl.results.statistics import (
     difference,
     mcnemar,
     mean_interval,
-    paired_difference,
     probabilities,
     reliability,
     top_k,
 )
 
+paired_difference = partial(difference, paired=True)
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 40))
 HITS = SHAPES.flatmap(lambda shape: arrays(bool, shape))
 PAIRS = SHAPES.flatmap(lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)))

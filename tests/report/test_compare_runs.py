@@ -9,9 +9,10 @@ from PIL import Image
 from written_runs import TRUTH, logits_of, write_run
 
 from flowers_tl.compare import main
-from flowers_tl.report.compare_runs import compare_runs
+from flowers_tl.report.compare_runs import compare_runs, find_metric
+from flowers_tl.report.curves import load_curves
 from flowers_tl.results import scores
-from flowers_tl.results.load_runs import find_metric, find_runs, group_runs
+from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.predictions import Predictions, SplitPredictions
 from flowers_tl.results.scores import read_monitor
 from flowers_tl.utils.errors import UserError
@@ -20,8 +21,8 @@ from flowers_tl.utils.errors import UserError
 def test_epochs_without_validation_are_gaps(write, tmp_path):
     folder = write("a")
     (folder / "history.csv").write_text("epoch,train/loss,val/loss,val/accuracy\n0,2.0,,\n1,1.0,0.5,0.9\n")
-    group = group_runs(find_runs([folder])[0])[0][0]
-    assert np.isnan(group.curve("val/loss")[1]).tolist() == [True, False]
+    (curve,) = load_curves(group_runs(find_runs([folder])[0])[0], "val/loss")
+    assert curve.epochs.tolist() == [2]
     main([str(folder)])
     assert (folder / "comparison.png").is_file()
 

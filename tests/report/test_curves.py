@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from flowers_tl.report.curves import Curve, cut, draw_cursor, draw_curves, find_limits
+from flowers_tl.report.curves import Curve, cut, draw_cursor, draw_curves, find_limits, load_curves
 from flowers_tl.report.palette import COLOURS
 from flowers_tl.report.svg import to_svg
 
@@ -65,6 +65,15 @@ def test_the_png_has_a_panel_for_each_curve_in_the_colours_of_the_page(run, grou
     for colour, expected in ((COLOURS[0], [True, True, True]), (COLOURS[1], [False, True, True])):
         wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
         assert [bool((third == wanted).all(axis=2).any()) for third in thirds] == expected
+
+
+def test_curves_are_means_over_seeds_as_far_as_all_have_them(run, groups):
+    run("a", seed=0, val=0.4)
+    run("b", seed=1, val=0.6, epochs=2)
+    (curve,) = load_curves(groups(), "val/accuracy")
+    assert curve.epochs.tolist() == [1, 2]
+    assert curve.mean.tolist() == pytest.approx([0.25, 0.375])
+    assert curve.spread.tolist() == pytest.approx([0.1 / 2**0.5, 0.15 / 2**0.5])
 
 
 def test_points_and_bands_stand_at_their_values():

@@ -8,7 +8,7 @@ from report_pages import planted, rows, section, words
 from written_runs import TRUTH, logits_of
 
 from flowers_tl.report.paired_tests import holm, span
-from flowers_tl.results.statistics import Interval, difference, mcnemar, paired_difference
+from flowers_tl.results.statistics import Interval, difference, mcnemar
 
 
 def mcnemar_table(page):
@@ -25,7 +25,7 @@ def test_intervals_of_several_rivals_are_simultaneous_and_no_two_statements_disa
         answers = np.where(hits[name], truth, (truth + 1) % 3)
         run(name, strategy=name, val=0.9 - k / 100, logits=logits_of(answers), truth=truth)
     page, markdown, table = report()
-    alone, among = (paired_difference(hits["best"], hits["near"], level=level) for level in (0.95, 1 - 0.05 / 3))
+    alone, among = (difference(hits["best"], hits["near"], level=level, paired=True) for level in (0.95, 1 - 0.05 / 3))
     assert alone.low > 0 > among.low
     assert float(table[1]["best_minus_this_low"]) == pytest.approx(among.low, abs=1e-5)
     assert float(table[1]["best_minus_this_level"]) == pytest.approx(1 - 0.05 / 3, abs=1e-5)
@@ -68,7 +68,7 @@ def test_a_comparison_is_the_statistics_in_words(run, report):
             answers = np.where(hits[seed], TRUTH, (TRUTH + 1) % 3)
             run(f"{name}{seed}", strategy=name, seed=seed, val=0.9 - (name == "frozen") / 10, logits=logits_of(answers))
     page, _, table = report()
-    interval = paired_difference(tuned, frozen)
+    interval = difference(tuned, frozen, paired=True)
     assert interval.low < 0 < interval.high
     assert interval.low != pytest.approx(difference(tuned, frozen).low, abs=1e-3)
     told = f"difference 10.0 points, 95 % CI \u2212{-100 * interval.low:.1f} to {100 * interval.high:.1f}"

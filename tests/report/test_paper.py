@@ -12,7 +12,7 @@ from flowers_tl.config.backbones import ARCHITECTURES
 from flowers_tl.config.schema import CONF
 from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.report import FILES, summarize, write_report
-from flowers_tl.utils.templates import render
+from flowers_tl.report.paper import cite
 
 WRONG = (TRUTH + 1) % 3
 
@@ -121,7 +121,7 @@ def test_each_choice_with_a_paper_has_its_entry():
     }
     without |= {file.stem for folder in ("sweep", "hydra/launcher") for file in (CONF / folder).glob("*.yaml")}
     for name in names - without:
-        bib = render("flowers_tl.report", "references.bib.j2", used={name})
+        bib = cite([name])
         assert bib.count("@") >= 1, name
         assert bib.count("{") == bib.count("}")
         for entry in bib.split("@")[1:]:

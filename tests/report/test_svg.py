@@ -37,11 +37,11 @@ def groups(tmp_path):
 
 def test_a_chart_brings_nothing_that_meets_others_in_the_page(groups):
     summary = summarize(groups({"epochs": 1}, {"strategy": "linear_probe", "epochs": 0}))
-    strategies, labels = summary.strategies, summary.test.labels
+    strategies = summary.strategies
     for figure in (
         draw_cursor([curve(2, 1, 0.5, spread=0.1), curve(2), curve(level=1)], "train loss", 3)[0],
         draw_costs(strategies, lambda s: s.trainable, "parameters", COUNT),
-        draw_reliability(strategies[0], labels),
+        draw_reliability(strategies[0]),
         draw_accuracies(strategies),
         draw_confusion(np.eye(3), ["a", "b", "c"]),
     ):

@@ -51,13 +51,13 @@ def test_folds_become_one_run_of_all_images(folds):
     for strategy in summary.strategies:
         right = RIGHT[strategy.label]
         assert strategy.accuracy.values.tolist() == pytest.approx([sum(right) / 6] * 2)
-        assert strategy.group.values("test", "accuracy").tolist() == pytest.approx([sum(right) / 6] * 2)
+        assert strategy.values("test", "accuracy").tolist() == pytest.approx([sum(right) / 6] * 2)
         assert strategy.val.values.tolist() == pytest.approx([0.7] * 2)
         assert strategy.seconds.values.tolist() == [6.0] * 2
         # The same network in each fold, trained three times, one after the other.
         for name, value in (("forward", 5), ("training", 7 + 8 + 9)):
-            assert strategy.group.values("flops", name).tolist() == [value] * 2
-        assert strategy.group.values("peak_memory_gb").tolist() == [3.0] * 2
+            assert strategy.values("flops", name).tolist() == [value] * 2
+        assert strategy.values("peak_memory_gb").tolist() == [3.0] * 2
         of_image = dict(
             zip("daebfc", [k < n for n, of in zip(right, IMAGES, strict=True) for k in range(len(of))], strict=True)
         )

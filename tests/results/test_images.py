@@ -6,7 +6,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flowers_tl.results.images import TILE, confusion_image, mistakes_image
-from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.predictions import SplitPredictions
 from flowers_tl.training.run import train
 
 
@@ -54,8 +54,7 @@ def test_of_many_classes_the_most_confused_are_named():
 
 
 def test_the_surest_mistake_comes_first_with_its_image(split, tmp_path):
-    answers = Predictions(["a", "b", "c"], {"test": split})
-    sheet = mistakes_image(answers, split, tmp_path)
+    sheet = mistakes_image(split, ["a", "b", "c"], tmp_path)
     # Small images fill their tiles but for a gap.
     for number, colour in enumerate(((0, 255, 0), (0, 0, 255))):
         assert (sheet[20, number * TILE + 10] == colour).all()
@@ -65,7 +64,7 @@ def test_the_surest_mistake_comes_first_with_its_image(split, tmp_path):
 
 def test_without_a_mistake_there_is_no_sheet(split, tmp_path):
     right = SplitPredictions(np.eye(3, dtype=np.float32), np.arange(3), split.images[:3])
-    assert mistakes_image(Predictions(["a", "b", "c"], {"test": right}), right, tmp_path) is None
+    assert mistakes_image(right, ["a", "b", "c"], tmp_path) is None
 
 
 @pytest.mark.parametrize("more", [{}, {"heads.lr": "[1e-4,1e-3]"}])

@@ -4,12 +4,12 @@ import pytest
 
 from flowers_tl.config.keys import LATER_KEYS
 from flowers_tl.results.load_runs import find_runs, group_runs
-from flowers_tl.results.terminal_tables import table_rows
+from flowers_tl.results.terminal_tables import comparison_table
 from flowers_tl.utils.errors import UserError
 
 
 def rows(*folders):
-    return table_rows(group_runs(find_runs(folders)[0])[0])
+    return comparison_table(group_runs(find_runs(folders)[0])[0])[1]
 
 
 def test_where_files_lie_does_not_separate_runs(write):
@@ -78,14 +78,6 @@ def test_nothing_to_compare_is_an_error(write, tmp_path):
         find_runs([tmp_path / "nowhere"])
     with pytest.raises(UserError, match=r"None of these runs is finished.*'running'"):
         find_runs([write("a", status="running")])
-
-
-def test_curves_are_means_over_seeds_as_far_as_all_have_them(write):
-    group = group_runs(find_runs([write("a", seed=0, val=0.4), write("b", seed=1, val=0.6, epochs=2)])[0])[0][0]
-    epochs, mean, spread = group.curve("val/accuracy")
-    assert epochs.tolist() == [1, 2]
-    assert mean.tolist() == pytest.approx([0.5, 0.5])
-    assert spread.tolist() == pytest.approx([0.02**0.5, 0.02**0.5])
 
 
 def test_a_config_that_was_written_before_a_key_existed_has_it_at_its_default(write, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@
 """
 
 import sys
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -18,12 +19,12 @@ from flowers_tl.results.statistics import (
     difference,
     mcnemar,
     mean_interval,
-    paired_difference,
     probabilities,
     reliability,
     top_k,
 )
 
+paired_difference = partial(difference, paired=True)
 RATIOS, SEEDS = (0.3, 1, 2, 6), (3, 5, 10)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -335,7 +336,7 @@ def test_another_level_is_another_quantile(hits):
 
 
 def test_what_does_not_fit_together_is_refused(hits):
-    with pytest.raises(ValueError, match="use difference"):
+    with pytest.raises(ValueError, match="leave paired out"):
         paired_difference(hits[:1], hits)
     for wrong in (lambda: difference(hits, hits[:, 1:]), lambda: mean_interval(hits, np.ones(3))):
         with pytest.raises(ValueError, match="of the same images"):

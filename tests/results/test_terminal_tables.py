@@ -6,16 +6,16 @@ import numpy as np
 
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.scores import mean_and_spread
-from flowers_tl.results.terminal_tables import print_comparison, table_rows
+from flowers_tl.results.terminal_tables import comparison_table, print_comparison
 
 
 def rows(*folders):
-    return table_rows(group_runs(find_runs(folders)[0])[0])
+    return comparison_table(group_runs(find_runs(folders)[0])[0])[1]
 
 
 def test_one_run_has_no_spread(write):
     assert rows(write("a")) == [
-        ("fine_tuning", "0", "250 (25 %)", "head 0.001", "90.0 %", "80.0 %", "0.400"),
+        ["fine_tuning", "0", "250 (25 %)", "head 0.001", "90.0 %", "80.0 %", "0.400"],
     ]
 
 
@@ -26,6 +26,7 @@ def test_seeds_become_mean_and_sample_standard_deviation(write, tmp_path):
     assert row[1] == "0, 1, 2"
     assert row[4] == "83.0 ± 3.6 %"
     assert mean_and_spread(np.array([1.0, 3.0]), 2) == "2.00 ± 1.41"
+    assert mean_and_spread(np.array([1234.5]), 1) == "1,234.5"
 
 
 def test_other_settings_are_other_rows_and_the_label_says_which(write):
@@ -39,7 +40,7 @@ def test_what_was_not_measured_is_a_dash(write):
     folder = write("a")
     result = json.loads((folder / "result.json").read_text()) | {"test": {"accuracy": None}}
     (folder / "result.json").write_text(json.dumps(result))
-    assert rows(folder)[0][4:] == ("90.0 %", "-", "0.400")
+    assert rows(folder)[0][4:] == ["90.0 %", "-", "0.400"]
 
 
 def test_the_table_of_a_comparison_has_no_empty_lines_and_no_blanks_at_the_ends(write, caplog):
