@@ -160,15 +160,6 @@ def test_a_damaged_record_is_named_and_without_it_finished_runs_are_found(copied
     main([*words, "budget=10m", f"out={copied}"])
 
 
-def test_a_question_that_was_refused_does_not_take_the_folder(words, tmp_path):
-    out = tmp_path / "refused"
-    with pytest.raises(SystemExit):
-        main([*(word for word in words if "val_per_class" not in word), "data.val_per_class=1", f"out={out}"])
-    assert {file.name for file in out.iterdir()} <= {".lock", "race.json"}
-    main([*words, "budget=10m", f"out={out}"])
-    assert (out / "advice.json").is_file()
-
-
 def test_compare_takes_the_runs_of_a_race(advised, tmp_path, messages):
     compare([str(advised), f"out={tmp_path / 'compared'}"])
     assert (tmp_path / "compared" / "comparison.md").is_file()
@@ -221,3 +212,4 @@ def test_what_can_not_be_decided_is_refused_in_a_sentence(option, sentence, word
     error = capsys.readouterr().err
     assert sentence in error
     assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
