@@ -36,7 +36,8 @@ class Candidate:
         config: of the run with the first seed.
         hits: by seed, whether each val image is classified rightly, (seeds, images).
         folders: of its runs.
-        seconds: that each of these took, before its test.
+        tests: accuracy of those that are tested, by seed.
+        seconds: that each of them took, before its test.
         cold: seconds that each would have taken with an empty cache, where that is known; it is what candidates are compared by.
         left: why it is not in the race any more, and after how many seeds.
         failed: why it gets no more seeds; it stays in the race with those that it has.
@@ -48,6 +49,7 @@ class Candidate:
     config: dict[str, Any]
     hits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     folders: list[Path] = field(default_factory=list)
+    tests: dict[int, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     left: str = ""

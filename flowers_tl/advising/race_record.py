@@ -53,7 +53,7 @@ class RaceRecord:
             raise UserError(
                 f"{self.folder} holds other files, or the advice on another question: use a new folder with out=DIR."
             )
-        self.made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        self.new_folders = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         lock_or_fail(self.lock, f"the race in {self.folder}")
         return self
@@ -61,7 +61,7 @@ class RaceRecord:
     def __exit__(self, *_: object) -> None:
         # While it is locked: another process may begin a race there.
         with suppress(OSError):
-            for folder in () if self.spent else self.made:
+            for folder in () if self.spent else self.new_folders:
                 (self.folder / ".lock").unlink(missing_ok=True)
                 folder.rmdir()
         self.lock.release()
