@@ -142,9 +142,9 @@ class Race(RaceRecord):
             candidate.left = "" if candidate.seeds else candidate.failed
             log.info(f"{candidate.name} {candidate.failed}.")
             return False
-        seconds = self.took[f"{candidate.name}, seed {seed}"]
+        seconds = self.took[name := f"{candidate.name}, seed {seed}"]
         candidate.add(hits, folder, seconds)
-        self.costs.learn(candidate, seconds)
+        self.costs.learn(candidate, seconds, self.spent.get(name, 0.0))
         log.info(
             f"round {earlier + 1}  {candidate.name}: val accuracy {100 * hits.mean():.1f} %, {clock(seconds['total'])}; "
             f"{clock(max(0, self.rest))} of {clock(self.limit)} left"
