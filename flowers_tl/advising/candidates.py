@@ -14,6 +14,7 @@ from flowers_tl.config.compose import compose_config
 from flowers_tl.config.keys import wants_many_heads
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
+from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.factory import has_validation
 from flowers_tl.training.validate import validate_config, validate_weights
 from flowers_tl.utils.errors import UserError, first_line
@@ -121,12 +122,15 @@ def list_candidates(
     Raises:
         UserError: if no candidate is left, or a setting is none that a race can have.
     """
-    networks = name_networks([compose_config([*overrides, *words])["backbone"] for words in backbones])
-    for names in (strategies, networks):
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise UserError(
-                f"{twice[0]} is named twice: name each strategy once, and each network once with the same weights."
-            )
+    if twice := [name for name in strategies if strategies.count(name) > 1]:
+        raise UserError(f"{twice[0]} is named twice: name each strategy once.")
+    settings = [compose_config([*overrides, *words])["backbone"] for words in backbones]
+    networks, contents = name_networks(settings), dict[tuple[str, str], str]()
+    for network, one in zip(networks, settings, strict=True):
+        content = one["name"], fingerprint_weights(one["name"], one["weights"])
+        if content in contents:
+            raise UserError(f"{contents[content]} and {network} are one network with the same weights: name it once.")
+        contents[content] = network
     candidates, left_out, validated = [], [], dict[tuple[str, str | None], set[str]]()
     for network, backbone in zip(networks, backbones, strict=True):
         for strategy in strategies:

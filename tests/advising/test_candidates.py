@@ -1,5 +1,7 @@
 """Which strategies on which networks are in a race, and which are left out."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -80,8 +82,13 @@ def test_a_network_takes_part_with_several_weights_and_once_without(tmp_path):
     ]
     assert ([one.name for one in candidates], left_out) == (names, [])
     assert [one.network for one in candidates] == [name.split(" ", 1)[1] for name in names]
-    with pytest.raises(UserError, match="squeezenet1_1 photos is named twice"):
+    with pytest.raises(UserError, match="squeezenet1_1 photos and squeezenet1_1 photos are one network with the same"):
         list_candidates(["linear_probe"], [*backbones, backbones[0]], DATA)
+    # The same bytes under another name are no other network.
+    shutil.copy(tmp_path / "photos.pth", tmp_path / "copy.pth")
+    copied = [*backbones, ["backbone=squeezenet1_1", f"backbone.weights={tmp_path / 'copy.pth'}"]]
+    with pytest.raises(UserError, match="squeezenet1_1 photos and squeezenet1_1 copy are one network with the same"):
+        list_candidates(["linear_probe"], copied, DATA)
     # Files of one name in different folders, and what is said of all networks, which counts less.
     (tmp_path / "a").mkdir()
     (tmp_path / "photos.pth").rename(tmp_path / "a" / "drawings.pth")
