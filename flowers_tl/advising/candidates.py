@@ -10,8 +10,9 @@ import numpy as np
 import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from flowers_tl.config.compose import compose_config
+from flowers_tl.config.compose import compose_config, own_choices
 from flowers_tl.config.keys import wants_many_heads
+from flowers_tl.config.schema import CONF
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.runs.run_id import fingerprint_weights
@@ -19,11 +20,9 @@ from flowers_tl.training.factory import has_validation
 from flowers_tl.training.validate import validate_config, validate_weights
 from flowers_tl.utils.errors import UserError, first_line
 
-# Those of conf/sweep/strategies.yaml.
-STRATEGIES = (
-    "linear_probe", "feature_extraction", "fine_tuning", "gradual_unfreezing",
-    "norm_tuning", "full_fine_tuning", "lp_ft", "from_scratch",
-)  # fmt: skip
+# Those of the sweep over strategies.
+SWEEP = yaml.safe_load((CONF / "sweep" / "strategies.yaml").read_text(encoding="utf-8"))
+STRATEGIES: list[str] = SWEEP["hydra"]["sweeper"]["params"]["strategy"].split(",")
 
 
 @dataclass(eq=False)
@@ -115,13 +114,17 @@ def quoted(value: Any) -> str:
 
 
 def list_candidates(
-    strategies: Sequence[str], backbones: Sequence[Sequence[str]], overrides: Sequence[str]
+    strategies: Sequence[str],
+    backbones: Sequence[Sequence[str]],
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
 ) -> tuple[list[Candidate], list[str]]:
-    """All strategies on all backbones; and a sentence on each that does not fit.
+    """All strategies on all backbones, those of the user in ``config_dir`` too; and a sentence on each that does not fit.
 
     Raises:
         UserError: if no candidate is left, or a setting is none that a race can have.
     """
+    overrides = [*own_choices(config_dir), *overrides]
     if twice := [name for name in strategies if strategies.count(name) > 1]:
         raise UserError(f"{twice[0]} is named twice: name each strategy once.")
     settings = [compose_config([*overrides, *words])["backbone"] for words in backbones]

@@ -44,8 +44,6 @@ def search(
     validate_count("search_seed", search_seed, 0)
     validate_count("confirm_seeds", confirm_seeds, 0)
     validate_not_empty({"folder": folder, "config_dir": config_dir})
-    if config_dir and not Path(config_dir).is_dir():
-        raise UserError(f"config_dir={config_dir} is no folder: use one with your own strategies.")
     validate_folder(folder, "folder")
     # Imported here: they need torch, which takes seconds.
     with needs_extra("optuna", "A search needs Optuna", "search"):
@@ -53,7 +51,7 @@ def search(
     from flowers_tl.results.scores import read_monitor
     from flowers_tl.training.validate import validate_jobs
 
-    space = read_space(overrides, str(Path(config_dir).absolute()) if config_dir else None)
+    space = read_space(overrides, config_dir)
     configs = list(space.configs())
     for config in configs:
         validate_trial_config(config)

@@ -4,12 +4,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from flowers_tl.config.compose import compose_config, hydra_initialized
+from flowers_tl.config.compose import compose_config, hydra_initialized, own_choices
 from flowers_tl.utils.errors import UserError
 
 
@@ -82,7 +83,7 @@ class SearchSpace:
                 yield self.compose([*others, end])
 
 
-def read_space(arguments: Sequence[str], config_dir: str | None = None) -> SearchSpace:
+def read_space(arguments: Sequence[str], config_dir: Path | None = None) -> SearchSpace:
     """Read overrides: those that name several values are searched, the others are part of every trial.
 
     Raises:
@@ -99,7 +100,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
             "'strategy.table.0.lr=tag(log,interval(1e-5,1e-2))'."
         )
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
-    return SearchSpace(parameters, (*([f"hydra.searchpath=[{config_dir}]"] if config_dir else []), *fixed))
+    return SearchSpace(parameters, (*own_choices(config_dir), *fixed))
 
 
 def parameter(override: Override) -> Parameter:

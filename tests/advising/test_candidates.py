@@ -5,7 +5,8 @@ import shutil
 import pytest
 import torch
 
-from flowers_tl.advising.candidates import list_backbones, list_candidates
+from flowers_tl.advising.candidates import STRATEGIES, list_backbones, list_candidates
+from flowers_tl.config.schema import CONF
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
@@ -61,6 +62,26 @@ def test_a_strategy_that_does_not_fit_is_left_out_and_told():
 def test_settings_that_a_race_chooses_itself_are_refused(override):
     with pytest.raises(UserError, match=f"{override.split('=')[0]}.* can't be set here"):
         list_candidates(["fine_tuning"], [[]], [*DATA, override])
+
+
+def test_all_strategies_of_the_sweep_are_tried():
+    for name in STRATEGIES:
+        assert (CONF / "strategy" / f"{name}.yaml").is_file()
+    assert len(STRATEGIES) == 8
+
+
+def test_a_users_own_strategy_takes_part_and_the_commands_words_name_its_folder(tmp_path):
+    folder = tmp_path / "my own"
+    (folder / "strategy").mkdir(parents=True)
+    text = (CONF / "strategy" / "fine_tuning.yaml").read_text().replace("fine_tuning", "mine")
+    (folder / "strategy" / "mine.yaml").write_text(text)
+    (one,), _ = list_candidates(["mine"], [["backbone.weights=null"]], DATA, folder)
+    assert one.config["strategy"]["name"] == one.frozen_config["strategy"]["name"].replace("linear_probe", "mine")
+    assert f"hydra.searchpath=['{folder}']" in one.words
+    with pytest.raises(UserError, match="There is no strategy 'mine'"):
+        list_candidates(["mine"], [["backbone.weights=null"]], DATA)
+    with pytest.raises(UserError, match="is no folder"):
+        list_candidates(["mine"], [[]], DATA, folder / "nowhere")
 
 
 def test_a_strategy_is_named_once():
