@@ -1,7 +1,7 @@
 """The answer of a race: ten lines for the terminal, advice.json, and a page with the race as a picture."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,6 @@ class Answer:
     cost: str
     command: str
 
-    def lines(self) -> Iterator[str]:
-        """For a terminal."""
-        yield f"{self.headline}."
-        yield from self.better
-        yield from self.undecided
-        yield from self.cheaper
-        yield from self.left_out
-        yield self.cost
-
 
 def answer(race: Race, left_out: Sequence[str]) -> Answer:
     """Put what the race has found out into words."""
@@ -71,10 +62,8 @@ def answer(race: Race, left_out: Sequence[str]) -> Answer:
     quicker = [one for one in steps if one.mean_seconds < QUICKER * best.mean_seconds]
     cheaper = [f"With less time, {clock(one.mean_seconds)} per run: {one.name}, {describe(one)}." for one in quicker]
     missing = [f"{one.name} {one.failed or one.left}." for one in race.candidates if one.failed or not one.seeds]
-    runs = sum(one.seeds for one in ran)
-    cost = (
-        f"This took {clock(sum(race.spent.values()))} of {clock(race.limit)}, with {runs} run{'s' if runs > 1 else ''}."
-    )
+    runs, took = sum(one.seeds for one in ran), clock(sum(race.spent.values()))
+    cost = f"This took {took} of {clock(race.limit)}, with {runs} run{'s' if runs > 1 else ''}."
     inside = race.folder.resolve().is_relative_to(Path(best.config["runs"]).resolve())
     place = [] if inside else [f"runs={quoted(str(race.folder / 'runs'))}"]
     command = shlex.join(["python", "-m", "flowers_tl.train", *best.words, *place])
@@ -124,7 +113,7 @@ def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[
         # The folder holds this very question; its files may be written again.
         with atomic_write(folder / name) as beside:
             beside.write_text(text, encoding="utf-8", errors="backslashreplace")
-    for line in said.lines():
+    for line in [f"{said.headline}.", *said.better, *said.undecided, *said.cheaper, *said.left_out, said.cost]:
         log.info(line)
     log.info(f"To train it again: {said.command}")
     log.info(f"Its network: {best.folders[0]}")
@@ -135,16 +124,10 @@ def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[
 def render_page(race: Race, said: Answer, stages: Sequence[StageScore]) -> str:
     """The answer as one page that needs no other file: sentences, the race and the depth profile as pictures, and tables."""
     profiles = [[one for one in stages if one.backbone == name] for name in dict.fromkeys(s.backbone for s in stages)]
-    values: dict[str, Any] = {
-        "said": said,
-        "stages": stages,
-        "describe": describe,
-        "clock": clock,
-        "data": race.data_name,
-    }
-    values["candidates"] = sorted(race.candidates, key=lambda one: -one.accuracy)
+    values: dict[str, Any] = {"said": said, "stages": stages, "describe": describe, "clock": clock, **page_style()}
+    values |= {"data": race.data_name, "candidates": sorted(race.candidates, key=lambda one: -one.accuracy)}
     text = "Mean validation accuracy after each seed, by candidate; the table has the values"
     values["race"] = to_svg(draw_race(race.candidates), text)
     text = "Validation accuracy by stage; the table has the values"
     values["profiles"] = [to_svg(draw_profile(members), f"{members[0].backbone}: {text}") for members in profiles]
-    return render(__package__, "advice.html.j2", **values, **page_style())
+    return render(__package__, "advice.html.j2", **values)

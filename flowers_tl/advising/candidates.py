@@ -1,6 +1,7 @@
 """The candidates of a race: one strategy on one backbone each, with their configs and what became of them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,11 @@ import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from flowers_tl.config.compose import compose_config, own_choices
-from flowers_tl.config.keys import wants_many_heads
+from flowers_tl.config.keys import validate_conflicts
 from flowers_tl.config.schema import CONF
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.runs.run_id import fingerprint_weights
-from flowers_tl.training.factory import has_validation
 from flowers_tl.training.validate import validate_config, validate_weights
 from flowers_tl.utils.errors import UserError, first_line
 
@@ -128,12 +128,14 @@ def list_candidates(
     if twice := [name for name in strategies if strategies.count(name) > 1]:
         raise UserError(f"{twice[0]} is named twice: name each strategy once.")
     settings = [compose_config([*overrides, *words])["backbone"] for words in backbones]
-    networks, contents = name_networks(settings), dict[tuple[str, str], str]()
-    for network, one in zip(networks, settings, strict=True):
-        content = one["name"], fingerprint_weights(one["name"], one["weights"])
-        if content in contents:
-            raise UserError(f"{contents[content]} and {network} are one network with the same weights: name it once.")
-        contents[content] = network
+    networks, contents = (
+        name_networks(settings),
+        [(one["name"], fingerprint_weights(one["name"], one["weights"])) for one in settings],
+    )
+    for number, content in enumerate(contents):
+        if (first := contents.index(content)) < number:
+            both = f"{networks[first]} and {networks[number]}"
+            raise UserError(f"{both} are one network with the same weights: name it once.")
     candidates, left_out, validated = [], [], dict[tuple[str, str | None], set[str]]()
     for network, backbone in zip(networks, backbones, strict=True):
         for strategy in strategies:
@@ -161,30 +163,20 @@ def list_candidates(
 
 
 def name_networks(backbones: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The name of each backbone, with that of its weights where the same backbone is there with others too."""
-    names = []
-    for one in backbones:
-        files = {str(other["weights"]) for other in backbones if other["name"] == one["name"]}
-        stems = [Path(file).stem for file in files]
-        weights = str(one["weights"])
-        short = Path(weights).stem if len({*stems}) == len(stems) else weights
-        names.append(one["name"] if len(files) == 1 else f"{one['name']} {short}")
-    return names
+    """The name of each backbone, with that of its weights or their path where else another would have the same."""
+    parts = [(one["name"], Path(str(one["weights"])).stem, str(one["weights"])) for one in backbones]
+    forms = [(name, f"{name} {stem}", f"{name} {weights}") for name, stem, weights in parts]
+    counts = Counter(name for names in forms for name in {*names})
+    return [next((name for name in names if counts[name] == 1), names[-1]) for names in forms]
 
 
 def validate_race(config: dict[str, Any]) -> None:
     """Raise UserError for settings that the runs of a race can't have."""
     conflicts = {
         "trainer.devices": str(config["trainer"]["devices"]) not in ("1", "auto"),
-        "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
         "trainer.limit_val_batches": config["trainer"]["limit_val_batches"] is not None,
-        "data.protocol": not has_validation(config),
-        "heads": wants_many_heads(config),
         "cache.enabled=false": not config["cache"]["enabled"],
-        **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
     }
-    for key, conflict in conflicts.items():
-        if conflict:
-            raise UserError(
-                f"{key} can't be set here (each run is one on one device, with the cache, judged by all val images): leave it out."
-            )
+    validate_conflicts(
+        config, conflicts, "here (each run is one on one device, with the cache, judged by all val images)"
+    )

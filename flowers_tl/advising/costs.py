@@ -1,6 +1,6 @@
 """What a run will take: predicted from the seconds of the network's stages and from what the runs of the race have taken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +23,7 @@ TEST_EPOCHS = 2
 
 
 class Expected(NamedTuple):
-    """Epochs of a run with its last validation, seconds of its passes without its test; and seconds of the test: in the frozen
-    prefix, whose outputs are kept, and behind."""
+    """Epochs of a run with its last validation, seconds of its passes, and of its test's: in the frozen prefix, once, and behind."""
 
     epochs: int
     run: float
@@ -36,33 +35,27 @@ class Costs:
     """Predicts the seconds of runs; what it knows comes from :meth:`measured` and :meth:`learn`."""
 
     def __init__(self) -> None:
-        self.stages: dict[str, Mapping[str, float]] = {}
         self.expected: dict[str, Expected] = {}
         self.last: dict[str, float] = {}
         self.runs: list[tuple[np.ndarray, float]] = []
 
-    def measured(self, network: str, stages: Mapping[str, float], sizes: Mapping[str, int]) -> None:
-        """Take over the seconds of one image in each stage of a network, and the number of images by split."""
-        self.stages[network], self.sizes = stages, sizes
+    def measured(self, stages: Mapping[str, float], sizes: Mapping[str, int], candidates: Iterable[Candidate]) -> None:
+        """Take over the seconds of one image in each stage of these candidates' network, and the number of images by split."""
+        self.expected |= {one.name: add_passes(one, stages, sizes) for one in candidates}
 
     def predict(self, candidate: Candidate) -> float:
         """Seconds of its next run: the last one's, else by its parts."""
         return self.last.get(candidate.name) or float(self.parts(candidate) @ fit_factors(self.runs))
 
-    def of_passes(self, candidate: Candidate) -> Expected:
-        if candidate.name not in self.expected:
-            self.expected[candidate.name] = add_passes(candidate, self.stages[candidate.network], self.sizes)
-        return self.expected[candidate.name]
-
     def parts(self, candidate: Candidate) -> np.ndarray:
         """Guessed seconds of a first run, (4,), as in GUESS."""
-        expected, rows = self.of_passes(candidate), candidate.config["strategy"]["table"]
+        expected, rows = self.expected[candidate.name], candidate.config["strategy"]["table"]
         more = any(row["stage"] != "head" for row in rows)
         return GUESS * [1, expected.epochs, expected.run * (not more), expected.run * more]
 
     def test(self, candidate: Candidate, seeds: int) -> float:
         """Seconds of the tests of so many seeds, which share one pass of the images through the frozen prefix."""
-        expected, fixed = self.of_passes(candidate), GUESS * [1, TEST_EPOCHS, 0, 0] @ fit_factors(self.runs)
+        expected, fixed = self.expected[candidate.name], GUESS * [1, TEST_EPOCHS, 0, 0] @ fit_factors(self.runs)
         return expected.test_prefix + seeds * (expected.test_behind + float(fixed))
 
     def learn(self, candidate: Candidate, seconds: Mapping[str, float], passed: float) -> None:

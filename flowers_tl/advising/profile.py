@@ -7,7 +7,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,11 +104,9 @@ def profile(features: FeatureDataModule, name: str) -> list[StageScore]:
             writer.write(torch.tensor([train.shape[1], *scores], dtype=torch.float64))
 
     what = f"{features.data.name}: scores of each stage of {name}"
-    description = {
-        "outputs": [features.describe((split, "centre", "head")) for split in splits],
-        "labels": hashlib.sha256(torch.cat(labels).numpy().tobytes()).hexdigest(),
-        "scores": [NEIGHBOURS, WEIGHT_DECAYS, ITERATIONS],
-    }
+    description: dict[str, Any] = {"outputs": [features.describe((split, "centre", "head")) for split in splits]}
+    description["labels"] = hashlib.sha256(torch.cat(labels).numpy().tobytes()).hexdigest()
+    description["scores"] = [NEIGHBOURS, WEIGHT_DECAYS, ITERATIONS]
     cache = cast(Cache, features.data.cache)
     rows = cache.get("scores", what, description, "solve", build).tensor(torch.float64).view(-1, 3)
     return [StageScore(name, stage, int(row[0]), *row[1:]) for stage, row in zip(stages, rows.tolist(), strict=True)]
@@ -124,9 +122,8 @@ def solved_accuracy(train: Tensor, known: Tensor, val: Tensor, answers: Tensor) 
         descend(lambda: cross_entropy(head(train), known), head, decay, max_iter=ITERATIONS)
         with torch.no_grad():
             logits = head(val)
-            best = min(
-                best, (cross_entropy(logits, answers).item(), (logits.argmax(1) == answers).double().mean().item())
-            )
+            accuracy = (logits.argmax(1) == answers).double().mean().item()
+            best = min(best, (cross_entropy(logits, answers).item(), accuracy))
     return best[1]
 
 

@@ -11,12 +11,7 @@ import numpy as np
 
 from flowers_tl.advising.candidates import Candidate
 from flowers_tl.advising.costs import Costs
-from flowers_tl.advising.decisions import (
-    MOST_SEEDS,
-    compare_with_leader,
-    seeds_to_decide,
-    validate_reach,
-)
+from flowers_tl.advising.decisions import MOST_SEEDS, compare_with_leader, seeds_to_decide, validate_reach
 from flowers_tl.advising.profile import StageScore, profile, seconds_by_stage
 from flowers_tl.advising.race_record import RaceRecord
 from flowers_tl.inference.evaluate import make_trainer
@@ -86,15 +81,13 @@ class Race(RaceRecord):
                     f"budget: use budget={round(needed / 6) + 1}m or more."
                 )
             self.data_name = data.name
-            self.costs.measured(name, seconds, data.sizes)
+            self.costs.measured(seconds, data.sizes, (one for one in self.candidates if one.network == name))
             stages = profile(features, name)
             # Kept from the first start on.
             if step not in self.spent:
                 self.count(step, begun)
             best = max(stages, key=lambda one: one.solved)
-            log.info(
-                f"{name}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
-            )
+            log.info(f"{name}: the features of its stage {best.stage} suit these images best (val {best.solved:.1%}).")
             scores += stages
         return scores
 
@@ -208,9 +201,8 @@ class Race(RaceRecord):
         """Measure the chosen one on the test images, and each rival for whose test there is time."""
         for candidate in sorted(self.racing, key=lambda one: -one.accuracy):
             for seed in range(candidate.config["seed"], candidate.config["seed"] + candidate.seeds):
-                if seed not in candidate.tests and (
-                    candidate is self.leader or self.costs.test(candidate, 1) <= self.rest
-                ):
+                fits = candidate is self.leader or self.costs.test(candidate, 1) <= self.rest
+                if fits and seed not in candidate.tests:
                     self.make(candidate, seed, tested=True)
 
 

@@ -74,7 +74,13 @@ def exit_on_error(
     last_words[0] = lambda number: print_error(f"interrupted{resume()}.", stream)
     try:
         with messages_printed():
-            validate_working_folder()
+            # Without one libraries end the process without a reason.
+            try:
+                os.getcwd()
+            except FileNotFoundError as error:
+                raise UserError(
+                    "The folder in which this command starts was removed: go to another with cd."
+                ) from error
             yield
         sys.stdout.flush()
     except BrokenPipeError:
@@ -100,14 +106,6 @@ def exit_on_error(
         sys.exit(1)
     finally:
         last_words[0] = before
-
-
-def validate_working_folder() -> None:
-    """Raise UserError if the folder in which the command starts is gone: libraries would end the process without a reason."""
-    try:
-        os.getcwd()
-    except FileNotFoundError as error:
-        raise UserError("The folder in which this command starts was removed: go to another with cd.") from error
 
 
 def discard_stdout() -> None:

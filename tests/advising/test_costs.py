@@ -21,9 +21,9 @@ STAGES = {"stem": 0.5, "layer1": 1, "layer2": 1, "layer3": 1, "layer4": 0.5, "ne
 
 
 @pytest.fixture
-def costs():
+def costs(candidates):
     costs = Costs()
-    costs.measured("resnet18", STAGES, SIZES)
+    costs.measured(STAGES, SIZES, candidates.values())
     return costs
 
 
@@ -42,11 +42,11 @@ def test_seconds_follow_from_passes_and_epochs(candidates):
 
 def test_predictions_learn_from_runs_of_the_same_kind(candidates, costs):
     one, other, head = (candidates[name] for name in ("fine_tuning", "full_fine_tuning", "feature_extraction"))
-    before_head, passes = costs.predict(head), costs.of_passes(one).run
+    before_head, passes = costs.predict(head), costs.expected["fine_tuning"].run
     one.hits = [[1]]
     costs.learn(one, {"decode": 100, "total": 5 * passes + 100}, 5 * passes + 103)
     # Five times as slow as its passes; what was decoded is not decoded again.
-    assert costs.predict(other) == pytest.approx(5 * costs.of_passes(other).run, rel=0.01)
+    assert costs.predict(other) == pytest.approx(5 * costs.expected["full_fine_tuning"].run, rel=0.01)
     assert costs.predict(head) == pytest.approx(before_head, rel=0.01)
     # Its own next run takes what the last one took, also where that was found and took no time.
     assert costs.predict(one) == 5 * passes + 103
