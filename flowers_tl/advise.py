@@ -23,6 +23,8 @@ class AdviseOptions:
     """Folder of the answer and of the runs; by default advice_HASH in the folder `runs`, with a hash of the question."""
     matters: float = 0.5
     """A difference in accuracy, in points, that is too small to matter."""
+    config_dir: Path | None = None
+    """A folder with your own yaml files, such as DIR/strategy/NAME.yaml."""
     overrides: Annotated[list[str], Positional("[KEY=VALUE...]", is_override())] = field(default_factory=list)
     """Keys of train that all runs get: data=folder data.root=photos trainer.max_epochs=10; seed=N is the first of the seeds"""
 

@@ -24,6 +24,7 @@ def advise(
     strategy: str | None = None,
     matters: float = 0.5,
     out: Path | None = None,
+    config_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Find out which strategy suits these images, and stop when that is decided or the budget is spent.
 
@@ -34,6 +35,7 @@ def advise(
         strategy: names, separated by commas; None: :data:`flowers_tl.advising.candidates.STRATEGIES`.
         matters: a difference in accuracy, in points, that is too small to matter.
         out: folder of the answer and the runs; None is named after the question, below ``runs``.
+        config_dir: a folder with further choices.
 
     Returns:
         The content of advice.json.
@@ -52,10 +54,12 @@ def advise(
                 "go into backbone=A,B."
             )
     names = STRATEGIES if strategy is None else [name.strip() for name in strategy.split(",")]
-    candidates, left_out = list_candidates(names, list_backbones(backbone), overrides)
+    candidates, left_out = list_candidates(names, list_backbones(backbone), overrides, config_dir)
     # Where runs are looked for is no part of the question.
     asked = sorted(word for word in overrides if not word.startswith("runs="))
-    question = {"overrides": asked, "backbone": backbone, "strategies": list(names), "matters": matters}
+    # Nor do names say what strategies are: their files may be changed.
+    tables = {one.name: one.config["strategy"] for one in candidates}
+    question = {"overrides": asked, "backbone": backbone, "strategies": tables, "matters": matters}
     code = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
     with Race(Path(out or f"{candidates[0].config['runs']}/advice_{code}"), candidates, question, limit) as race:
         log.info(f"Folder: {race.folder}")

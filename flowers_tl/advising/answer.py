@@ -1,15 +1,15 @@
 """The answer of a race: ten lines for the terminal, advice.json, and a page with the race as a picture."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flowers_tl.advising.candidates import Candidate, quoted
-from flowers_tl.advising.decisions import Comparison, compare_with_leader, seeds_to_decide
+from flowers_tl.advising.decisions import Comparison, compare_with_leader
 from flowers_tl.advising.figures import draw_profile, draw_race
 from flowers_tl.advising.profile import StageScore
 from flowers_tl.advising.race import Race
@@ -19,7 +19,6 @@ from flowers_tl.report.summary import summarize
 from flowers_tl.report.svg import to_svg
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.scores import percent
-from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.utils.files import atomic_write, dumps
 from flowers_tl.utils.notes import clock, log
 
@@ -39,22 +38,11 @@ class Answer:
     cost: str
     command: str
 
-    def lines(self) -> Iterator[str]:
-        """For a terminal."""
-        yield f"{self.headline}."
-        yield from self.better
-        yield from self.undecided
-        yield from self.cheaper
-        yield from self.left_out
-        yield self.cost
-
 
 def answer(race: Race, left_out: Sequence[str]) -> Answer:
     """Put what the race has found out into words."""
     best, ran = race.leader, [one for one in race.candidates if one.seeds]
-    results = [read_mapping(folder / "result.json").get("test") for folder in best.folders]
-    measured = [test["accuracy"] for test in results if test]
-    tested = f", test {percent(np.array(measured))}" if measured else ""
+    tested = f", test {percent(np.array([*best.tests.values()]))}" if best.tests else ""
     headline = f"Use {best.name}: {describe(best, tested)}"
     better, undecided, single = [], [], []
     for other in sorted((one for one in ran if one is not best), key=lambda one: -one.accuracy):
@@ -62,7 +50,7 @@ def answer(race: Race, left_out: Sequence[str]) -> Answer:
         if found and found.leaves(race.matters):
             better.append(f"{found.sentence(race.matters)}.")
         elif min(best.seeds, other.seeds) > 1:
-            limits, remedy = found.limits() if found else describe(other), what_would_decide(race, best, other)
+            limits, remedy = found.limits() if found else describe(other), what_would_decide(race, other)
             undecided.append(f"Not decided: {best.name} or {other.name} ({limits}). {remedy}")
         else:
             single.append(f"{other.name} ({describe(other)})")
@@ -73,10 +61,8 @@ def answer(race: Race, left_out: Sequence[str]) -> Answer:
     quicker = [one for one in steps if one.mean_seconds < QUICKER * best.mean_seconds]
     cheaper = [f"With less time, {clock(one.mean_seconds)} per run: {one.name}, {describe(one)}." for one in quicker]
     missing = [f"{one.name} {one.failed or one.left}." for one in race.candidates if one.failed or not one.seeds]
-    runs = sum(one.seeds for one in ran)
-    cost = (
-        f"This took {clock(sum(race.spent.values()))} of {clock(race.limit)}, with {runs} run{'s' if runs > 1 else ''}."
-    )
+    runs, took = sum(one.seeds for one in ran), clock(sum(race.spent.values()))
+    cost = f"This took {took} of {clock(race.limit)}, with {runs} run{'s' if runs > 1 else ''}."
     inside = race.folder.resolve().is_relative_to(Path(best.config["runs"]).resolve())
     place = [] if inside else [f"runs={quoted(str(race.folder / 'runs'))}"]
     command = shlex.join(["python", "-m", "flowers_tl.train", *best.words, *place])
@@ -96,22 +82,23 @@ def compared(race: Race, best: Candidate, other: Candidate) -> Comparison | None
     return found[0] if found and found[0].leader == best.name else None
 
 
-def what_would_decide(race: Race, best: Candidate, other: Candidate) -> str:
-    """What would decide between two with two seeds or more: so many further seeds, or more val images."""
-    seeds = min(best.seeds, other.seeds)
-    more = seeds_to_decide(best.hits[:seeds], other.hits[:seeds], race.begun, race.matters)
-    if more is None:
+def what_would_decide(race: Race, other: Candidate) -> str:
+    """What would decide between the leader and another with two seeds or more: so many further seeds, or more val images."""
+    if (more := race.seeds_to_decide(other)) is None:
         return "More seeds alone would hardly decide it: it needs more val images, or a larger difference."
-    runs = [max(0, seeds + more - one.seeds) * one.mean_seconds for one in (best, other)]
+    both = (race.leader, other)
+    runs = [max(0, min(one.seeds for one in both) + more - one.seeds) * one.mean_seconds for one in both]
     return f"{more} more seed{'s' if more > 1 else ''} would probably decide it, in about {clock(sum(runs))}."
 
 
 def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[str]) -> dict[str, Any]:
     """Log the answer; write advice.json, advice.html and the report of the tested runs; return advice.json's content."""
     said, best, folder = answer(race, left_out), race.leader, race.folder
-    tested = [one for one in race.candidates if any("test" in read_mapping(f / "result.json") for f in one.folders)]
-    runs, notes = find_runs([f for one in tested for f in one.folders])
+    names = {path: one.name for one in race.candidates if one.tests for path in one.folders}
+    runs, notes = find_runs(names)
     groups, repeated = group_runs(runs)
+    # Everywhere by their names in the race.
+    groups = [replace(group, label=names.get(group.runs[0].folder, group.label)) for group in groups]
     write_report(summarize(groups, [*notes, *repeated]), folder / "report")
     rows = [
         {"name": one.name, "validation": one.hits.mean(axis=1).tolist() if one.seeds else [], "seconds": one.seconds}
@@ -125,7 +112,7 @@ def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[
         # The folder holds this very question; its files may be written again.
         with atomic_write(folder / name) as beside:
             beside.write_text(text, encoding="utf-8", errors="backslashreplace")
-    for line in said.lines():
+    for line in [f"{said.headline}.", *said.better, *said.undecided, *said.cheaper, *said.left_out, said.cost]:
         log.info(line)
     log.info(f"To train it again: {said.command}")
     log.info(f"Its network: {best.folders[0]}")
@@ -136,14 +123,8 @@ def write_answer(race: Race, profiles: Sequence[StageScore], left_out: Sequence[
 def advice_page(race: Race, said: Answer, stages: Sequence[StageScore]) -> str:
     """The answer as one page that needs no other file: sentences, the race and the depth profile as pictures, and tables."""
     profiles = [[one for one in stages if one.backbone == name] for name in dict.fromkeys(s.backbone for s in stages)]
-    values: dict[str, Any] = {
-        "said": said,
-        "stages": stages,
-        "describe": describe,
-        "clock": clock,
-        "data": race.data_name,
-    }
-    values["candidates"] = sorted(race.candidates, key=lambda one: -one.accuracy)
+    values: dict[str, Any] = {"said": said, "stages": stages, "describe": describe, "clock": clock}
+    values |= {"data": race.data_name, "candidates": sorted(race.candidates, key=lambda one: -one.accuracy)}
     text = "Mean validation accuracy after each seed, by candidate; the table has the values"
     values["race"] = to_svg(draw_race(race.candidates), text)
     text = "Validation accuracy by stage; the table has the values"

@@ -1,6 +1,7 @@
 """The candidates of a race: one strategy on one backbone each, with their configs and what became of them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +11,18 @@ import numpy as np
 import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from flowers_tl.config.compose import compose_config
-from flowers_tl.config.keys import wants_many_heads
+from flowers_tl.config.compose import compose_config, own_choices
+from flowers_tl.config.keys import validate_conflicts
+from flowers_tl.config.schema import CONF
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
-from flowers_tl.training.factory import has_validation
+from flowers_tl.runs.run_id import fingerprint_weights
 from flowers_tl.training.validate import validate_config, validate_weights
 from flowers_tl.utils.errors import UserError, first_line
 
-# Those of conf/sweep/strategies.yaml.
-STRATEGIES = (
-    "linear_probe", "feature_extraction", "fine_tuning", "gradual_unfreezing",
-    "norm_tuning", "full_fine_tuning", "lp_ft", "from_scratch",
-)  # fmt: skip
+# Those of the sweep over strategies.
+SWEEP = yaml.safe_load((CONF / "sweep" / "strategies.yaml").read_text(encoding="utf-8"))
+STRATEGIES: list[str] = SWEEP["hydra"]["sweeper"]["params"]["strategy"].split(",")
 
 
 @dataclass(eq=False)
@@ -36,7 +36,8 @@ class Candidate:
         config: of the run with the first seed.
         hits: by seed, whether each val image is classified rightly, (seeds, images).
         folders: of its runs.
-        seconds: that each of these took, before its test.
+        tests: accuracy of those that are tested, by seed.
+        seconds: that each of them took, before its test.
         cold: seconds that each would have taken with an empty cache, where that is known; it is what candidates are compared by.
         left: why it is not in the race any more, and after how many seeds.
         failed: why it gets no more seeds; it stays in the race with those that it has.
@@ -48,6 +49,7 @@ class Candidate:
     config: dict[str, Any]
     hits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     folders: list[Path] = field(default_factory=list)
+    tests: dict[int, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     left: str = ""
@@ -112,19 +114,28 @@ def quoted(value: Any) -> str:
 
 
 def list_candidates(
-    strategies: Sequence[str], backbones: Sequence[Sequence[str]], overrides: Sequence[str]
+    strategies: Sequence[str],
+    backbones: Sequence[Sequence[str]],
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
 ) -> tuple[list[Candidate], list[str]]:
-    """All strategies on all backbones; and a sentence on each that does not fit.
+    """All strategies on all backbones, those of the user in ``config_dir`` too; and a sentence on each that does not fit.
 
     Raises:
         UserError: if no candidate is left, or a setting is none that a race can have.
     """
-    networks = name_networks([compose_config([*overrides, *words])["backbone"] for words in backbones])
-    for names in (strategies, networks):
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise UserError(
-                f"{twice[0]} is named twice: name each strategy once, and each network once with the same weights."
-            )
+    overrides = [*own_choices(config_dir), *overrides]
+    if twice := [name for name in strategies if strategies.count(name) > 1]:
+        raise UserError(f"{twice[0]} is named twice: name each strategy once.")
+    settings = [compose_config([*overrides, *words])["backbone"] for words in backbones]
+    networks, contents = (
+        name_networks(settings),
+        [(one["name"], fingerprint_weights(one["name"], one["weights"])) for one in settings],
+    )
+    for number, content in enumerate(contents):
+        if (first := contents.index(content)) < number:
+            both = f"{networks[first]} and {networks[number]}"
+            raise UserError(f"{both} are one network with the same weights: name it once.")
     candidates, left_out, validated = [], [], dict[tuple[str, str | None], set[str]]()
     for network, backbone in zip(networks, backbones, strict=True):
         for strategy in strategies:
@@ -152,30 +163,20 @@ def list_candidates(
 
 
 def name_networks(backbones: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The name of each backbone, with that of its weights where the same backbone is there with others too."""
-    names = []
-    for one in backbones:
-        files = {str(other["weights"]) for other in backbones if other["name"] == one["name"]}
-        stems = [Path(file).stem for file in files]
-        weights = str(one["weights"])
-        short = Path(weights).stem if len({*stems}) == len(stems) else weights
-        names.append(one["name"] if len(files) == 1 else f"{one['name']} {short}")
-    return names
+    """The name of each backbone, with that of its weights or their path where else another would have the same."""
+    parts = [(one["name"], Path(str(one["weights"])).stem, str(one["weights"])) for one in backbones]
+    forms = [(name, f"{name} {stem}", f"{name} {weights}") for name, stem, weights in parts]
+    counts = Counter(name for names in forms for name in {*names})
+    return [next((name for name in names if counts[name] == 1), names[-1]) for names in forms]
 
 
 def validate_race(config: dict[str, Any]) -> None:
     """Raise UserError for settings that the runs of a race can't have."""
     conflicts = {
         "trainer.devices": str(config["trainer"]["devices"]) not in ("1", "auto"),
-        "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
         "trainer.limit_val_batches": config["trainer"]["limit_val_batches"] is not None,
-        "data.protocol": not has_validation(config),
-        "heads": wants_many_heads(config),
         "cache.enabled=false": not config["cache"]["enabled"],
-        **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
     }
-    for key, conflict in conflicts.items():
-        if conflict:
-            raise UserError(
-                f"{key} can't be set here (each run is one on one device, with the cache, judged by all val images): leave it out."
-            )
+    validate_conflicts(
+        config, conflicts, "here (each run is one on one device, with the cache, judged by all val images)"
+    )

@@ -1,9 +1,11 @@
 """What a run will take: predicted from the seconds of the network's stages and from what the runs of the race have taken."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from flowers_tl.advising.candidates import Candidate
 from flowers_tl.models.frozen_prefix import find_entry_stage
@@ -11,13 +13,19 @@ from flowers_tl.training.factory import make_model
 
 # Of a training step to a forward pass, in each stage behind the frozen prefix.
 STEP = 3
-# A run's seconds to those of its passes, until a run has shown it: where only the head is trained, and where more is.
-RATIOS = {False: 1.0, True: 1.3}
+# Before a run has shown it: seconds of its start, and of an epoch beside the passes; its seconds to those of its passes where only
+# the head is trained, and where more is.
+GUESS = np.array([1.0, 0.3, 1.0, 1.3])
+# What each guess counts, and a measured run counts 1: little.
+TRUST = 0.02
+# A test reads a checkpoint and draws figures: beside its pass that takes as long as so many epochs.
+TEST_EPOCHS = 2
 
 
 class Expected(NamedTuple):
-    """Seconds of the passes of a run without its test, and of the test: in the frozen prefix, whose outputs are kept, and behind."""
+    """Epochs of a run with its last validation, seconds of its passes, and of its test's: in the frozen prefix, once, and behind."""
 
+    epochs: int
     run: float
     test_prefix: float
     test_behind: float
@@ -27,45 +35,45 @@ class Costs:
     """Predicts the seconds of runs; what it knows comes from :meth:`measured` and :meth:`learn`."""
 
     def __init__(self) -> None:
-        self.stages: dict[str, Mapping[str, float]] = {}
         self.expected: dict[str, Expected] = {}
-        self.ratios: dict[bool, list[float]] = {kind: [ratio] for kind, ratio in RATIOS.items()}
-        self.fixed = 0.0
+        self.last: dict[str, float] = {}
+        self.runs: list[tuple[np.ndarray, float]] = []
 
-    def measured(self, network: str, stages: Mapping[str, float], sizes: Mapping[str, int]) -> None:
-        """Take over the seconds of one image in each stage of a network, and the number of images by split."""
-        self.stages[network], self.sizes = stages, sizes
+    def measured(self, stages: Mapping[str, float], sizes: Mapping[str, int], candidates: Iterable[Candidate]) -> None:
+        """Take over the seconds of one image in each stage of these candidates' network, and the number of images by split."""
+        self.expected |= {one.name: add_passes(one, stages, sizes) for one in candidates}
 
     def predict(self, candidate: Candidate) -> float:
-        """Seconds of its next run: the last one's, else of its passes, corrected by how far earlier predictions were off."""
-        if candidate.seconds:
-            return candidate.seconds[-1]
-        return self.fixed + self.of_passes(candidate).run * max(self.ratios[trains_stages(candidate)])
+        """Seconds of its next run: the last one's, else by its parts."""
+        return self.last.get(candidate.name) or float(self.parts(candidate) @ fit_factors(self.runs))
 
-    def of_passes(self, candidate: Candidate) -> Expected:
-        if candidate.name not in self.expected:
-            self.expected[candidate.name] = add_passes(candidate, self.stages[candidate.network], self.sizes)
-        return self.expected[candidate.name]
+    def parts(self, candidate: Candidate) -> np.ndarray:
+        """Guessed seconds of a first run, (4,), as in GUESS."""
+        expected, rows = self.expected[candidate.name], candidate.config["strategy"]["table"]
+        more = any(row["stage"] != "head" for row in rows)
+        return GUESS * [1, expected.epochs, expected.run * (not more), expected.run * more]
 
     def test(self, candidate: Candidate, seeds: int) -> float:
         """Seconds of the tests of so many seeds, which share one pass of the images through the frozen prefix."""
-        expected = self.of_passes(candidate)
-        return expected.test_prefix + seeds * (expected.test_behind + self.fixed)
+        expected, fixed = self.expected[candidate.name], GUESS * [1, TEST_EPOCHS, 0, 0] @ fit_factors(self.runs)
+        return expected.test_prefix + seeds * (expected.test_behind + float(fixed))
 
-    def learn(self, candidate: Candidate, seconds: Mapping[str, float]) -> None:
-        """Take over what a first run took, by phase; later ones find outputs kept."""
+    def learn(self, candidate: Candidate, seconds: Mapping[str, float], passed: float) -> None:
+        """Take over what a run took: by phase, as it records it, and what ``passed`` meanwhile, less where the run was found."""
+        self.last[candidate.name] = max(passed, seconds["total"])
+        # Later ones find outputs kept.
         if candidate.seeds == 1:
-            passes = seconds["prefix"] + seconds["fit"]
-            self.fixed = seconds["total"] - passes - seconds["decode"]
-            # What took a second tells nothing.
-            if (expected := self.of_passes(candidate).run) > 1:
-                kind = trains_stages(candidate)
-                self.ratios[kind] = [*self.ratios[kind][-2:], passes / expected]
+            self.runs.append((self.parts(candidate), max(0.01, self.last[candidate.name] - seconds["decode"])))
 
 
-def trains_stages(candidate: Candidate) -> bool:
-    """Whether more than the head is trained."""
-    return any(row["stage"] != "head" for row in candidate.config["strategy"]["table"])
+def fit_factors(runs: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
+    """By how much to multiply a run's guessed parts, (4,), so that they add up to what ``runs`` of given parts and seconds took.
+
+    By least squares of relative errors. A part that is small in all runs keeps about its guess: with few images starts and epochs
+    are learned, with many the passes.
+    """
+    rows = [parts / seconds for parts, seconds in runs] + [*(TRUST * np.eye(len(GUESS)))]
+    return nnls(np.stack(rows), np.array([1.0] * len(runs) + [TRUST] * len(GUESS)))[0]
 
 
 def add_passes(candidate: Candidate, stages: Mapping[str, float], sizes: Mapping[str, int]) -> Expected:
@@ -85,4 +93,4 @@ def add_passes(candidate: Candidate, stages: Mapping[str, float], sizes: Mapping
         passes |= wanted
         behind = whole - prefix
         total += behind * (sizes["val"] + (STEP * sizes["train"] if epoch < epochs else 0))
-    return Expected(total, sizes["test"] * prefix, sizes["test"] * behind)
+    return Expected(epochs + 1, total, sizes["test"] * prefix, sizes["test"] * behind)

@@ -70,11 +70,6 @@ def level(seeds: int, candidates: int) -> float:
     return 1 - ALPHA * part / max(1, candidates * (candidates - 1) / 2)
 
 
-def find_leader(hits: Hits) -> str:
-    """The candidate with the best mean; of equals the first."""
-    return max(hits, key=lambda name: hits[name].mean())
-
-
 def compare_with_leader(hits: Hits, seeds: int, candidates: int) -> list[Comparison]:
     """Compare the leader of those that have so many seeds with the others among them.
 
@@ -86,7 +81,8 @@ def compare_with_leader(hits: Hits, seeds: int, candidates: int) -> list[Compari
     shown = {name: values[:seeds] for name, values in hits.items() if len(values) >= seeds}
     if seeds < FEWEST_SEEDS or len(shown) < 2:
         return []
-    leader = find_leader(shown)
+    # Of equals the first.
+    leader = max(shown, key=lambda name: shown[name].mean())
     return [
         Comparison(leader, name, seeds, interval(shown[leader], values, candidates))
         for name, values in shown.items()

@@ -30,9 +30,8 @@ def draw_race(candidates: Sequence[Candidate]) -> Figure:
     labels = []
     for number, one in shown:
         seeds, values = np.arange(1, one.seeds + 1), np.maximum(means[number], low - margin)
-        style: dict[str, Any] = {
-            "gid": mark(class_="series", data_series=number, title=f"{one.name}: {100 * means[number][-1]:.1f} %")
-        }
+        title = f"{one.name}: {100 * means[number][-1]:.1f} %"
+        style: dict[str, Any] = {"gid": mark(class_="series", data_series=number, title=title)}
         axes.plot(seeds, values, linewidth=2, **line_style(number), **style)
         end = dot_style(number) | ({"marker": "X"} if one.left else {})
         axes.plot(seeds[-1:], values[-1:], markersize=8, clip_on=False, **end, **style)

@@ -3,14 +3,18 @@
 It costs one pass of the train and val images, and shows how deep in a network the features lie that these images like.
 """
 
+import hashlib
 import time
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from flowers_tl.data.cached.disk_cache import Cache
+from flowers_tl.data.cached.writer import Writer
 from flowers_tl.models.frozen_prefix import BATCH, full_fp32
 from flowers_tl.models.linear_probe import descend
 from flowers_tl.training.feature_data import FeatureDataModule
@@ -84,24 +88,28 @@ def seconds_by_stage(features: FeatureDataModule, images: int = 32) -> dict[str,
 
 
 def profile(features: FeatureDataModule, name: str) -> list[StageScore]:
-    """Score each stage of the network with this name in the race on its images, the first stage first."""
-    backbone = features.model.backbone.to(features.device)
-    outputs = {split: pooled_outputs(features, split) for split in ("train", "val")}
-    labels = {split: features.labels(split) for split in outputs}
-    with torch.no_grad():
+    """Score each stage of the network with this name in the race on its images, the first stage first; scores are kept."""
+    splits, stages = ("train", "val"), features.model.backbone.to(features.device).stage_names[:-1]
+    labels = [features.labels(split) for split in splits]
+
+    def build(writer: Writer) -> None:
+        outputs = [pooled_outputs(features, split) for split in splits]
         few = features.images("train", random=False).__getitems__([0])[0]
         widths = [part.shape[1] for part in stage_outputs(features, few)]
-    parts = zip(*(values.split(widths, dim=1) for values in outputs.values()), strict=True)
-    scores = []
-    stages = list(zip(backbone.stage_names, widths, parts, strict=False))
-    for stage, width, (train, val) in track(stages, f"Solving a head for each stage of {name}"):
-        scale = train.std(0).clamp_min(1e-6)
-        train, val = (train - train.mean(0)) / scale, (val - train.mean(0)) / scale
-        solved = solved_accuracy(train, labels["train"], val, labels["val"])
-        scores.append(
-            StageScore(name, stage, width, solved, neighbour_accuracy(train, labels["train"], val, labels["val"]))
-        )
-    return scores
+        parts = list(zip(*(values.split(widths, dim=1) for values in outputs), strict=True))
+        for train, val in track(parts, f"Solving a head for each stage of {name}"):
+            scale = train.std(0).clamp_min(1e-6)
+            train, val = (train - train.mean(0)) / scale, (val - train.mean(0)) / scale
+            scores = [score(train, labels[0], val, labels[1]) for score in (solved_accuracy, neighbour_accuracy)]
+            writer.write(torch.tensor([train.shape[1], *scores], dtype=torch.float64))
+
+    what = f"{features.data.name}: scores of each stage of {name}"
+    description: dict[str, Any] = {"outputs": [features.describe((split, "centre", "head")) for split in splits]}
+    description["labels"] = hashlib.sha256(torch.cat(labels).numpy().tobytes()).hexdigest()
+    description["scores"] = [NEIGHBOURS, WEIGHT_DECAYS, ITERATIONS]
+    cache = cast(Cache, features.data.cache)
+    rows = cache.get("scores", what, description, "solve", build).tensor(torch.float64).view(-1, 3)
+    return [StageScore(name, stage, int(row[0]), *row[1:]) for stage, row in zip(stages, rows.tolist(), strict=True)]
 
 
 def solved_accuracy(train: Tensor, known: Tensor, val: Tensor, answers: Tensor) -> float:
@@ -114,9 +122,8 @@ def solved_accuracy(train: Tensor, known: Tensor, val: Tensor, answers: Tensor) 
         descend(lambda: cross_entropy(head(train), known), head, decay, max_iter=ITERATIONS)
         with torch.no_grad():
             logits = head(val)
-            best = min(
-                best, (cross_entropy(logits, answers).item(), (logits.argmax(1) == answers).double().mean().item())
-            )
+            accuracy = (logits.argmax(1) == answers).double().mean().item()
+            best = min(best, (cross_entropy(logits, answers).item(), accuracy))
     return best[1]
 
 

@@ -11,12 +11,7 @@ import numpy as np
 
 from flowers_tl.advising.candidates import Candidate
 from flowers_tl.advising.costs import Costs
-from flowers_tl.advising.decisions import (
-    MOST_SEEDS,
-    compare_with_leader,
-    seeds_to_decide,
-    validate_reach,
-)
+from flowers_tl.advising.decisions import MOST_SEEDS, compare_with_leader, seeds_to_decide, validate_reach
 from flowers_tl.advising.profile import StageScore, profile, seconds_by_stage
 from flowers_tl.advising.race_record import RaceRecord
 from flowers_tl.inference.evaluate import make_trainer
@@ -41,6 +36,7 @@ class Race(RaceRecord):
         super().__init__(folder, question)
         self.candidates, self.limit, self.matters = candidates, limit, question["matters"] / 100
         self.costs, self.data_name = Costs(), ""
+        self.needed: dict[tuple[str, str, int, int], int | None] = {}
 
     @property
     def rest(self) -> float:
@@ -85,15 +81,13 @@ class Race(RaceRecord):
                     f"budget: use budget={round(needed / 6) + 1}m or more."
                 )
             self.data_name = data.name
-            self.costs.measured(name, seconds, data.sizes)
+            self.costs.measured(seconds, data.sizes, (one for one in self.candidates if one.network == name))
             stages = profile(features, name)
             # Kept from the first start on.
             if step not in self.spent:
                 self.count(step, begun)
             best = max(stages, key=lambda one: one.solved)
-            log.info(
-                f"{name}: of its stages the features of {best.stage} suit these images best (val {best.solved:.1%})."
-            )
+            log.info(f"{name}: the features of its stage {best.stage} suit these images best (val {best.solved:.1%}).")
             scores += stages
         return scores
 
@@ -113,22 +107,26 @@ class Race(RaceRecord):
             if not ran or len(self.racing) < 2:
                 break
             self.decide(earlier + 1)
-            if len(self.racing) < 2 or (earlier + 1 >= FEWEST_SEEDS and not self.may_be_decided()):
+            # If further runs do as those do that there are.
+            may_be_decided = (self.seeds_to_decide(one) for one in self.racing if one is not self.leader)
+            if earlier + 1 >= FEWEST_SEEDS and not any(may_be_decided):
                 break
 
     def attempt(self, candidate: Candidate, earlier: int) -> bool:
         """Run a candidate with its next seed, after so many ``earlier`` ones, if there is time; return whether there is a run."""
         seed = candidate.config["seed"] + earlier
-        predicted, test = self.costs.predict(candidate), self.costs.test(candidate, earlier + 1)
-        if not self.is_made(candidate, seed, tested=False) and predicted + test > self.rest:
+        predicted = self.costs.predict(candidate) + self.costs.test(candidate, earlier + 1)
+        if predicted > self.rest and not self.made(candidate, seed):
             if earlier == 0:
-                needed = f"about {clock(predicted + test)} with the test"
-                candidate.left = f"is not begun: it would take {needed}, and {clock(max(0, self.rest))} were left"
+                left = clock(max(0, self.rest))
+                candidate.left = (
+                    f"is not begun: it would take about {clock(predicted)} with the test, and {left} were left"
+                )
                 log.info(f"{candidate.name} {candidate.left}.")
             return False
         try:
-            seconds = self.make(candidate, seed, tested=False)
-            hits = read_val_hits(follow_link(self.place(candidate, seed)))
+            folder = self.make(candidate, seed)
+            hits = read_val_hits(folder)
         except (UserError, RuntimeError) as error:
             # Once there is room, the run is made again.
             if lacks_room(error):
@@ -137,8 +135,9 @@ class Race(RaceRecord):
             candidate.left = "" if candidate.seeds else candidate.failed
             log.info(f"{candidate.name} {candidate.failed}.")
             return False
-        candidate.add(hits, follow_link(self.place(candidate, seed)), seconds)
-        self.costs.learn(candidate, seconds)
+        seconds = self.took[name := f"{candidate.name}, seed {seed}"]
+        candidate.add(hits, folder, seconds)
+        self.costs.learn(candidate, seconds, self.spent.get(name, 0.0))
         log.info(
             f"round {earlier + 1}  {candidate.name}: val accuracy {100 * hits.mean():.1f} %, {clock(seconds['total'])}; "
             f"{clock(max(0, self.rest))} of {clock(self.limit)} left"
@@ -149,16 +148,16 @@ class Race(RaceRecord):
         """The folder of a run, or of a note where it lies."""
         return self.folder / "runs" / f"{candidate.name.replace(' ', '_').replace('/', '_')}_seed{seed}"
 
-    def is_made(self, candidate: Candidate, seed: int, tested: bool) -> bool:
-        """Whether this race has made a run, and its test if that is wanted."""
+    def made(self, candidate: Candidate, seed: int, tested: bool = False) -> dict[str, Any]:
+        """The record of a run that this race has made, and its test if that is wanted; else nothing."""
         record = read_result(follow_link(self.place(candidate, seed)))
-        made = record.get("status") in ("finished", UNTESTED) and ("test" in record or not tested)
-        return made and f"{candidate.name}, seed {seed}" in self.took
+        ended = record.get("status") in ("finished", UNTESTED) and ("test" in record or not tested)
+        return record if ended and f"{candidate.name}, seed {seed}" in self.took else {}
 
-    def make(self, candidate: Candidate, seed: int, tested: bool) -> dict[str, float]:
-        """Make or find a candidate's run, with its test or without; return what it took by phase, before its test."""
+    def make(self, candidate: Candidate, seed: int, tested: bool = False) -> Path:
+        """Make or find a candidate's run, with its test or without; return its folder."""
         name, place = f"{candidate.name}, seed {seed}", self.place(candidate, seed)
-        if not self.is_made(candidate, seed, tested):
+        if not (record := self.made(candidate, seed, tested)):
             place.mkdir(parents=True, exist_ok=True)
             config = candidate.config | {"seed": seed}
             config["trainer"] = config["trainer"] | {"enable_progress_bar": False}
@@ -170,14 +169,16 @@ class Race(RaceRecord):
                     redirect_stderr(out),
                     lightning_quieted(logging.WARNING),
                 ):
-                    result = train_once(config, place, other_folders=[self.folder], tested=tested)
+                    record = train_once(config, place, other_folders=[self.folder], tested=tested)
                 if not tested:
-                    self.took[name] = result["seconds"]
+                    self.took[name] = record["seconds"]
             finally:
                 self.count(f"test of {name}" if tested else name, begun)
             # A trainer and its network refer to each other.
             gc.collect()
-        return self.took[name]
+        if "test" in record:
+            candidate.tests[seed] = record["test"]["accuracy"]
+        return follow_link(place)
 
     def decide(self, seeds: int) -> None:
         """Compare after a round: who can't be better than the leader by what matters leaves."""
@@ -187,20 +188,21 @@ class Race(RaceRecord):
                 by_name[one.other].left = f"after {seeds} seeds: {one.sentence(self.matters)}"
                 log.info(f"{one.other} leaves {by_name[one.other].left}.")
 
-    def may_be_decided(self) -> bool:
-        """Whether further seeds would decide between the leader and any other, if they do as those do that there are."""
-        best = self.leader
-        shared = {one: min(best.seeds, one.seeds) for one in self.racing if one is not best}
-        return any(
-            seeds > 1 and seeds_to_decide(best.hits[:seeds], one.hits[:seeds], self.begun, self.matters)
-            for one, seeds in shared.items()
-        )
+    def seeds_to_decide(self, other: Candidate) -> int | None:
+        """How many seeds, after those that both have, would decide between the leader and another; None: none, or who knows."""
+        best, seeds = self.leader, min(self.leader.seeds, other.seeds)
+        # Asked after each round, and for the answer.
+        key = best.name, other.name, seeds, self.begun
+        if key not in self.needed and seeds > 1:
+            self.needed[key] = seeds_to_decide(best.hits[:seeds], other.hits[:seeds], self.begun, self.matters)
+        return self.needed.get(key)
 
     def test(self) -> None:
         """Measure the chosen one on the test images, and each rival for whose test there is time."""
         for candidate in sorted(self.racing, key=lambda one: -one.accuracy):
             for seed in range(candidate.config["seed"], candidate.config["seed"] + candidate.seeds):
-                if candidate is self.leader or self.costs.test(candidate, 1) <= self.rest:
+                fits = candidate is self.leader or self.costs.test(candidate, 1) <= self.rest
+                if fits and seed not in candidate.tests:
                     self.make(candidate, seed, tested=True)
 
 

@@ -1,6 +1,7 @@
 """What is kept of a race in its folder, beside its runs: race.json."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ FILES = {".lock", "race.json", "log.txt", "runs", "report", "advice.json", "advi
 
 
 class RaceRecord:
-    """A folder that belongs to one question, claimed on entry.
+    """A folder that belongs to one question, claimed on entry; what ends before its first step leaves nothing.
 
     Attributes:
         question: what is asked.
@@ -43,7 +44,6 @@ class RaceRecord:
                 self.spent = {str(name): float(seconds) for name, seconds in earlier["spent"].items()}
                 self.took = {name: {**seconds} for name, seconds in earlier["took"].items()}
                 self.inputs = {**earlier["inputs"]}
-                # One that was refused before its first step is nobody's answer.
                 same = earlier["question"] == self.question or not self.spent
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UserError(
@@ -53,21 +53,23 @@ class RaceRecord:
             raise UserError(
                 f"{self.folder} holds other files, or the advice on another question: use a new folder with out=DIR."
             )
+        self.new_folders = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         lock_or_fail(self.lock, f"the race in {self.folder}")
-        self.save()
         return self
 
     def __exit__(self, *_: object) -> None:
+        # While it is locked: another process may begin a race there.
+        with suppress(OSError):
+            for folder in () if self.spent else self.new_folders:
+                (self.folder / ".lock").unlink(missing_ok=True)
+                folder.rmdir()
         self.lock.release()
-
-    def save(self) -> None:
-        # The folder was empty, or says the same question.
-        kept = {name: getattr(self, name) for name in ("question", "inputs", "spent", "took")}
-        with atomic_write(self.folder / "race.json") as beside:
-            beside.write_text(dumps(kept, indent=2) + "\n", encoding="utf-8")
 
     def count(self, step: str, begun: float) -> None:
         """Count the seconds of a step; one that was stopped counts again from where it goes on."""
         self.spent[step] = round(self.spent.get(step, 0.0) + time.monotonic() - begun, 2)
-        self.save()
+        # The folder was empty, or says the same question.
+        kept = {name: getattr(self, name) for name in ("question", "inputs", "spent", "took")}
+        with atomic_write(self.folder / "race.json") as beside:
+            beside.write_text(dumps(kept, indent=2) + "\n", encoding="utf-8")

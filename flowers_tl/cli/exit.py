@@ -74,6 +74,13 @@ def exit_on_error(
     last_words[0] = lambda number: print_error(f"interrupted{resume()}.", stream)
     try:
         with messages_printed():
+            # Without one libraries end the process without a reason.
+            try:
+                os.getcwd()
+            except FileNotFoundError as error:
+                raise UserError(
+                    "The folder in which this command starts was removed: go to another with cd."
+                ) from error
             yield
         sys.stdout.flush()
     except BrokenPipeError:

@@ -18,6 +18,7 @@ from flowers_tl.cli.exit import exit_on_error, messages_printed, print_error
 from flowers_tl.cli.help import exit_after_help
 from flowers_tl.cli.options import explain_flag
 from flowers_tl.cli.sweep_summary import Failure, SweepSummary, in_sweep
+from flowers_tl.config.compose import validate_overrides
 from flowers_tl.config.hydra_errors import explain_error
 from flowers_tl.config.schema import CONF
 from flowers_tl.utils.errors import UserError
@@ -114,6 +115,7 @@ def validate_words(flags: Sequence[str], overrides: Sequence[str], words: Sequen
         flag, _, value = word.partition("=")
         known = {key: "VALUE" for key, *_ in list_keys()} | dict.fromkeys(list_choices(), "NAME")
         raise UserError(explain_flag(flag, value or " ".join(words[words.index(word) + 1 :][:1]), known))
+    validate_overrides(overrides)
     for word in overrides:
         if word.startswith("=") or ("=" not in word and not word.startswith("~")):
             raise UserError(

@@ -39,7 +39,9 @@ class Positional:
 
 def is_override(*groups: str) -> Callable[[str], bool]:
     """Whether a word is ``key=value`` of these groups of the config; of any key where none is named."""
-    return lambda word: "=" in word and (not groups or word.partition("=")[0].split(".")[0] in groups)
+    return lambda word: (
+        ("=" in word or word[:1] == "~") and (not groups or word.partition("=")[0].split(".")[0] in groups)
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Configs composed from ``conf/`` beside Hydra's own run, as plain Python."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -27,10 +29,28 @@ def hydra_initialized() -> Iterator[GlobalHydra]:
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """Compose ``conf/train.yaml`` with overrides. Raises UserError where that can't be done."""
+    validate_overrides(overrides)
     with hydra_initialized():
         config = to_plain(compose("train", overrides=list(overrides)), overrides)
     validate_not_empty(config)
     return config
+
+
+def validate_overrides(overrides: Sequence[str]) -> None:
+    """Raise UserError for an override that takes a key away, or that says nothing: Hydra would take the default."""
+    for word in overrides:
+        key, _, value = word.lstrip("+~").partition("=")
+        if (word.startswith("~") and not key.startswith("hydra")) or re.search(r"(^|,)\s*\{\s*\}\s*(,|$)", value):
+            raise UserError(
+                f"{word} leaves {key} without a value: give it one, as in strategy=fine_tuning, or leave the word out for the default."
+            )
+
+
+def own_choices(config_dir: Path | None) -> list[str]:
+    """The override with which Hydra also finds the yaml files in a user's folder. Raises UserError if it is none."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"config_dir={config_dir} is no folder: use one with your own strategies.")
+    return [f"hydra.searchpath=['{Path(config_dir).absolute()}']"] if config_dir else []
 
 
 def to_plain(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from copy import deepcopy
 from functools import reduce
 from typing import Any
 
+from flowers_tl.utils.errors import UserError
+
 # Keys on which no result depends.
 KEYS_WITHOUT_EFFECT = (
     "test_best",
@@ -63,6 +65,18 @@ ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}
 def wants_many_heads(config: Mapping[str, Any]) -> bool:
     """Whether the config names many heads."""
     return config["heads"] != ONE_HEAD
+
+
+def validate_conflicts(config: Mapping[str, Any], conflicts: dict[str, bool], where: str) -> None:
+    """Raise UserError for a key whose value conflicts with the command that makes many runs of a config and judges them by val."""
+    conflicts |= {
+        "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
+        "data.protocol": config["data"].get("protocol") == "trainval",
+        "heads": wants_many_heads(config),
+        **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
+    }
+    for key in (key for key, conflict in conflicts.items() if conflict):
+        raise UserError(f"{key} can't be set {where}: leave it out.")
 
 
 def add_later_keys(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowers_tl.config.keys import wants_many_heads
+from flowers_tl.config.keys import validate_conflicts
 from flowers_tl.utils.errors import UserError, needs_extra, validate_count, validate_not_empty
 from flowers_tl.utils.files import validate_folder
 from flowers_tl.utils.notes import log
@@ -43,8 +43,6 @@ def search(
     validate_count("search_seed", search_seed, 0)
     validate_count("confirm_seeds", confirm_seeds, 0)
     validate_not_empty({"folder": folder, "config_dir": config_dir})
-    if config_dir and not Path(config_dir).is_dir():
-        raise UserError(f"config_dir={config_dir} is no folder: use one with your own strategies.")
     validate_folder(folder, "folder")
     # Imported here: they need torch, which takes seconds.
     with needs_extra("optuna", "A search needs Optuna", "search"):
@@ -53,7 +51,7 @@ def search(
     from flowers_tl.results.scores import read_monitor
     from flowers_tl.training.validate import validate_jobs
 
-    space = read_space(overrides, str(Path(config_dir).absolute()) if config_dir else None)
+    space = read_space(overrides, config_dir)
     configs = list(space.configs())
     for config in configs:
         validate_trial_config(config)
@@ -82,17 +80,11 @@ def validate_trial_config(config: Mapping[str, Any]) -> None:
     """Raise UserError for settings that a trial can't have."""
     conflicts = {
         "trainer.devices": str(config["trainer"]["devices"]) != "1",
-        "trainer.limit_test_batches": config["trainer"]["limit_test_batches"] is not None,
         "trainer.limit_val_batches": config["trainer"]["limit_val_batches"] == 0,
-        "data.protocol": config["data"].get("protocol") == "trainval",
-        "heads": wants_many_heads(config),
-        **{key: bool(config[key]) for key in ("test_best", "ckpt_path", "print_strategy")},
     }
-    for key, conflict in conflicts.items():
-        if conflict:
-            raise UserError(
-                f"{key} can't be set in a search (each trial is one whole run on one device, measured only on val): leave it out."
-            )
+    validate_conflicts(
+        config, conflicts, "in a search (each trial is one whole run on one device, measured only on val)"
+    )
 
 
 def confirm(config: dict[str, Any], seeds: int, folder: Path) -> None:

@@ -4,13 +4,14 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from flowers_tl.config.compose import compose_config, hydra_initialized
+from flowers_tl.config.compose import compose_config, hydra_initialized, own_choices
 from flowers_tl.utils.errors import UserError
 
 
@@ -62,7 +63,7 @@ def all_values(distribution: BaseDistribution) -> list[Any] | None:
     return [min(low + k * step, high) for k in range(round((high - low) / step) + 1)]
 
 
-def read_space(arguments: Sequence[str], config_dir: str | None = None) -> SearchSpace:
+def read_space(arguments: Sequence[str], config_dir: Path | None = None) -> SearchSpace:
     """Read overrides: those that name several values are searched, the others are part of every trial.
 
     Raises:
@@ -79,7 +80,7 @@ def read_space(arguments: Sequence[str], config_dir: str | None = None) -> Searc
             "'strategy.table.0.lr=tag(log,interval(1e-5,1e-2))'."
         )
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
-    return SearchSpace(parameters, (*([f"hydra.searchpath=[{config_dir}]"] if config_dir else []), *fixed))
+    return SearchSpace(parameters, (*own_choices(config_dir), *fixed))
 
 
 def read_values(override: Override) -> BaseDistribution:

@@ -1,9 +1,12 @@
 """Which strategies on which networks are in a race, and which are left out."""
 
+import shutil
+
 import pytest
 import torch
 
-from flowers_tl.advising.candidates import list_backbones, list_candidates
+from flowers_tl.advising.candidates import STRATEGIES, list_backbones, list_candidates
+from flowers_tl.config.schema import CONF
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
@@ -61,6 +64,26 @@ def test_settings_that_a_race_chooses_itself_are_refused(override):
         list_candidates(["fine_tuning"], [[]], [*DATA, override])
 
 
+def test_all_strategies_of_the_sweep_are_tried():
+    for name in STRATEGIES:
+        assert (CONF / "strategy" / f"{name}.yaml").is_file()
+    assert len(STRATEGIES) == 8
+
+
+def test_a_users_own_strategy_takes_part_and_the_commands_words_name_its_folder(tmp_path):
+    folder = tmp_path / "my own"
+    (folder / "strategy").mkdir(parents=True)
+    text = (CONF / "strategy" / "fine_tuning.yaml").read_text().replace("fine_tuning", "mine")
+    (folder / "strategy" / "mine.yaml").write_text(text)
+    (one,), _ = list_candidates(["mine"], [["backbone.weights=null"]], DATA, folder)
+    assert one.config["strategy"]["name"] == one.frozen_config["strategy"]["name"].replace("linear_probe", "mine")
+    assert f"hydra.searchpath=['{folder}']" in one.words
+    with pytest.raises(UserError, match="There is no strategy 'mine'"):
+        list_candidates(["mine"], [["backbone.weights=null"]], DATA)
+    with pytest.raises(UserError, match="is no folder"):
+        list_candidates(["mine"], [[]], DATA, folder / "nowhere")
+
+
 def test_a_strategy_is_named_once():
     with pytest.raises(UserError, match="fine_tuning is named twice"):
         list_candidates(["fine_tuning", "fine_tuning"], [["backbone.weights=null"]], DATA)
@@ -80,8 +103,13 @@ def test_a_network_takes_part_with_several_weights_and_once_without(tmp_path):
     ]
     assert ([one.name for one in candidates], left_out) == (names, [])
     assert [one.network for one in candidates] == [name.split(" ", 1)[1] for name in names]
-    with pytest.raises(UserError, match="squeezenet1_1 photos is named twice"):
+    with pytest.raises(UserError, match=r"photos\.pth and squeezenet1_1 .*photos\.pth are one network with the same"):
         list_candidates(["linear_probe"], [*backbones, backbones[0]], DATA)
+    # The same bytes under another name are no other network.
+    shutil.copy(tmp_path / "photos.pth", tmp_path / "copy.pth")
+    copied = [*backbones, ["backbone=squeezenet1_1", f"backbone.weights={tmp_path / 'copy.pth'}"]]
+    with pytest.raises(UserError, match="squeezenet1_1 photos and squeezenet1_1 copy are one network with the same"):
+        list_candidates(["linear_probe"], copied, DATA)
     # Files of one name in different folders, and what is said of all networks, which counts less.
     (tmp_path / "a").mkdir()
     (tmp_path / "photos.pth").rename(tmp_path / "a" / "drawings.pth")

@@ -37,8 +37,23 @@ def test_the_profile_has_each_stage_and_is_computed_once(features, monkeypatch):
     assert [one.features for one in scores] == [64, 64, 128, 256, 512, 512]
     # The neck of a ResNet averages what layer4 puts out.
     assert scores[4].solved == scores[5].solved
-    monkeypatch.setattr(type(features.data.cache), "_build", lambda *_: pytest.fail("computed again"))
-    assert profile(features, "one") == scores
+    with monkeypatch.context() as patch:
+        patch.setattr(type(features.data.cache), "_build", lambda *_: pytest.fail("computed again"))
+        assert profile(features, "one") == scores
+
+
+def test_scores_of_other_labels_or_weights_are_computed_anew(features, monkeypatch):
+    profile(features, "one")
+    monkeypatch.setattr("flowers_tl.advising.profile.solved_accuracy", lambda *_: 0.25)
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "labels", lambda split: torch.tensor(features.data.images[split].labels[::-1]))
+        assert [one.solved for one in profile(features, "one")] == [0.25] * 6
+    weight = features.model.backbone.network.layer4[0].conv1.weight
+    before = weight.detach().clone()
+    with torch.inference_mode():
+        weight[0] += 1
+        assert [one.solved for one in profile(features, "one")] == [0.25] * 6
+        weight.copy_(before)
 
 
 def test_to_measure_and_to_score_changes_no_weight_and_no_statistic(features):

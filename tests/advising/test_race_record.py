@@ -40,12 +40,17 @@ def test_another_question_and_other_files_are_refused_and_stay(raced, tmp_path):
     assert [file.name for file in (tmp_path / "photos").iterdir()] == ["a.jpg"]
 
 
-def test_a_question_that_was_refused_before_its_first_step_leaves_the_folder_free(tmp_path):
-    with RaceRecord(tmp_path / "race", QUESTION):
+def test_a_question_that_was_refused_before_its_first_step_leaves_nothing(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "new" / "inner" / "race", tmp_path / "mine"):
+        with pytest.raises(UserError, match="too small"), RaceRecord(folder, QUESTION):
+            raise UserError("val is too small")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+    with RaceRecord(tmp_path / "mine", QUESTION | {"strategies": ["linear_probe"]}) as race:
+        race.count("profile", time.monotonic())
+    with RaceRecord(tmp_path / "mine", QUESTION | {"strategies": ["linear_probe"]}):
         pass
-    other = QUESTION | {"strategies": ["linear_probe"]}
-    with RaceRecord(tmp_path / "race", other):
-        assert json.loads((tmp_path / "race" / "race.json").read_text())["question"] == other
+    assert (tmp_path / "mine" / "race.json").is_file()
 
 
 def test_two_processes_do_not_race_in_one_folder(raced):

@@ -54,6 +54,18 @@ def test_every_end_has_its_code_and_one_sentence(end, capsys, monkeypatch):
     assert (stop.value.code, capsys.readouterr().err) == (code, printed)
 
 
+def test_a_working_folder_that_was_removed_is_named_before_anything_begins(capsys, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit, match="1"), exit_on_error():
+        pytest.fail("the command has begun")
+    assert (
+        capsys.readouterr().err
+        == "Error: The folder in which this command starts was removed: go to another with cd.\n"
+    )
+
+
 @pytest.mark.parametrize("error", [UserError("No."), ValueError("odd")])
 def test_the_stack_trace_is_shown_on_request(error, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from flowers_tl.cli.hydra_main import environment, how_to_resume, split_arguments
+from flowers_tl.cli.hydra_main import environment, how_to_resume, split_arguments, validate_words
+from flowers_tl.utils.errors import UserError
 
 
 def test_flags_stand_anywhere_and_keep_their_values():
@@ -16,6 +17,13 @@ def test_flags_stand_anywhere_and_keep_their_values():
     assert flags == ["-m", "--config-dir", "mine", "--cfg", "job"]
     assert overrides == ["seed=0,1", "data=folder", "strategy=lp_ft"]
     assert split_arguments(["seed=1", "--config-dir"]) == (["--config-dir"], ["seed=1"])
+
+
+@pytest.mark.parametrize("word", ["~strategy", "strategy={}", "strategy=fine_tuning,{}"])
+def test_a_word_that_leaves_a_key_without_a_value_is_refused_before_hydra_takes_the_default(word):
+    with pytest.raises(UserError, match="leaves strategy without a value"):
+        validate_words([], ["seed=1", word], ["seed=1", word])
+    validate_words([], ["~hydra.callbacks.summary", "heads={lr: [1e-3]}"], [])
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):

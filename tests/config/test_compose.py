@@ -21,6 +21,10 @@ def test_a_config_is_plain_and_whole(config):
         ("+trainer.max_epoch=3", "There is no key 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
         ("seed=-1", "seed=-1 must be at least 0"),
         ("data.root=''", "data.root= is empty"),
+        ("~strategy", "~strategy leaves strategy without a value: give it one, as in strategy=fine_tuning"),
+        ("~seed=0", "~seed=0 leaves seed without a value"),
+        ("strategy={}", "strategy={} leaves strategy without a value"),
+        ("optimizer={ }", "optimizer={ } leaves optimizer without a value"),
     ],
 )
 def test_what_can_not_be_composed_is_one_sentence(override, sentence):

@@ -122,3 +122,10 @@ def test_the_runs_own_monitor_selects_where_all_have_one(tmp_path):
         "accuracy",
         "auroc",
     ]
+
+
+def test_predictions_that_are_not_those_of_the_record_are_told_in_the_terminal(tmp_path, capsys):
+    write_run(tmp_path / "a", test=0.4)
+    main([str(tmp_path / "a")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Note: fine_tuning: in a result.json and predictions.npz give different test accuracies" in said

@@ -3,10 +3,12 @@
 import json
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
 from flowers_tl.results.load_runs import find_runs
+from flowers_tl.results.predictions import Predictions
 from flowers_tl.runs.read_record import ELSEWHERE
 from flowers_tl.runs.record import RunFolder, run_files
 from flowers_tl.runs.registry import has_no_epoch
@@ -313,3 +315,24 @@ def test_a_run_that_failed_on_bad_input_leaves_no_trace_of_being_done(once, tmp_
         once("first", backbone__weights="bogus.pth")
     with pytest.raises(UserError, match="bogus"):
         once("second", backbone__weights="bogus.pth")
+
+
+def test_a_run_that_ends_before_its_test_is_completed_to_the_same_bits(config, tiny, tmp_path):
+    for strategy in ("fine_tuning", "linear_probe"):
+        one = config(tiny(strategy=strategy, runs=tmp_path / strategy))
+        whole = train(one, tmp_path / strategy / "whole")
+        early = train_once(
+            one | {"runs": str(tmp_path / strategy / "early")}, tmp_path / strategy / "early" / "run", tested=False
+        )
+        assert early["status"] == "untested"
+        assert "test" not in early
+        early_val = Predictions.read(tmp_path / strategy / "early" / "run").splits["val"].logits
+        # Asked again, nothing is done; asked for its test, only that is.
+        assert train_once(one | {"runs": str(tmp_path / strategy / "early")}, tmp_path / "other", tested=False) == early
+        later = train_once(one | {"runs": str(tmp_path / strategy / "early")}, tmp_path / strategy / "early" / "run")
+        assert later["status"] == "finished"
+        assert (later["val"], later["test"]) == (whole["val"], whole["test"])
+        both = [Predictions.read(tmp_path / strategy / name).splits for name in ("whole", "early/run")]
+        for split in ("val", "test"):
+            assert np.array_equal(both[0][split].logits, both[1][split].logits)
+        assert np.array_equal(early_val, both[0]["val"].logits)
