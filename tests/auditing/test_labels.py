@@ -64,6 +64,17 @@ def test_an_image_like_no_class_is_the_first_outlier():
     assert 7 not in {place for place, _ in find_outliers(features, truth)}
 
 
+def test_foreign_images_that_are_alike_do_not_vouch_for_one_another():
+    # As behind a ReLU: what all images of the data share, the foreign ones lack.
+    features, truth = blobs()
+    features, labels = torch.cat([features.abs() + 0.5, torch.zeros(6, 16)]), np.concatenate([truth, truth[:6]])
+    features[150:, 12] = 1
+    features[150:] += 0.1 * torch.rand(6, 16, generator=torch.Generator().manual_seed(0))
+    assert {place for place, _ in find_outliers(features, labels)[:6]} == {*range(150, 156)}
+    places = features[..., None, None].expand(-1, -1, 2, 2)
+    assert find_outliers(places, labels)[:6] == find_outliers(features, labels)[:6]
+
+
 def test_two_names_of_one_class_are_inseparable():
     features, truth = blobs(200)
     labels = np.where((truth == 0) & (np.arange(200) % 2 == 0), 3, truth)
