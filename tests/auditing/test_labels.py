@@ -64,15 +64,17 @@ def test_an_image_like_no_class_is_the_first_outlier():
     assert 7 not in {place for place, _ in find_outliers(features, truth)}
 
 
-def test_foreign_images_that_are_alike_do_not_vouch_for_one_another():
-    # As behind a ReLU: what all images of the data share, the foreign ones lack.
-    features, truth = blobs()
-    features, labels = torch.cat([features.abs() + 0.5, torch.zeros(6, 16)]), np.concatenate([truth, truth[:6]])
-    features[150:, 12] = 1
-    features[150:] += 0.1 * torch.rand(6, 16, generator=torch.Generator().manual_seed(0))
-    assert {place for place, _ in find_outliers(features, labels)[:6]} == {*range(150, 156)}
-    places = features[..., None, None].expand(-1, -1, 2, 2)
-    assert find_outliers(places, labels)[:6] == find_outliers(features, labels)[:6]
+def test_an_image_without_what_all_others_share_is_an_outlier_however_like_a_class_the_rest_is():
+    random, truth = np.random.default_rng(0), np.arange(156) % 3
+    # The first number is common to all; around the mean a foreign image looks like class 0.
+    features = 3 * np.eye(16)[0] + np.eye(16)[truth + 1] + 0.3 * random.normal(size=(156, 16))
+    features[150:] = 6 * np.eye(16)[1] + 0.3 * random.normal(size=(6, 16))
+    features = torch.tensor(features, dtype=torch.float32)
+    listed = find_outliers(features, truth)
+    assert {place for place, _ in listed[:6]} == {*range(150, 156)}
+    assert len(listed) < 12
+    # Features with places are averaged over them.
+    assert find_outliers(features[..., None, None].expand(-1, -1, 2, 2), truth) == listed
 
 
 def test_two_names_of_one_class_are_inseparable():
