@@ -216,7 +216,12 @@ def measure_outliers(overrides: list[str], config: dict[str, Any], data: Any, fo
                 listed = find_outliers(torch.cat([features, planted]), np.concatenate([truth, labels]))
                 right = np.array([place >= len(truth) for place, _ in listed])
                 shares = {f"among the first {most}": int(right[:most].sum()) for most in (count, 2 * count)}
-                found[what] = {"planted": count, **shares, "reported": len(listed), "of these planted": int(right.sum())}
+                found[what] = {
+                    "planted": count,
+                    **shares,
+                    "reported": len(listed),
+                    "of these planted": int(right.sum()),
+                }
     return found
 
 
