@@ -1,6 +1,6 @@
-"""How much of what is planted an audit finds: copies that were changed, and labels that were flipped.
+"""How much of what is planted an audit finds: copies that were changed, labels that were flipped, and images of other things.
 
-``python -m benchmarks.audit_recall data=flowers backbone=mobilenet_v2 out=found.json``
+``python -m benchmarks.audit_recall data=flowers backbone=mobilenet_v2 foreign=photos out=found.json``
 """
 
 import json
@@ -13,9 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
-from PIL import Image, ImageEnhance
+import torch
+from PIL import Image, ImageDraw, ImageEnhance
 
 from flowers_tl.cli.options import Positional, command, is_override
+from flowers_tl.data.image_formats import is_image_file
+from flowers_tl.data.synthetic import Species, draw_flower, smooth_noise
 
 # Rates of flipped labels, and how often each is drawn.
 RATES, DRAWS = (0.02, 0.05, 0.1), 3
@@ -50,6 +53,10 @@ class RecallOptions:
 
     out: Path | None = None
     """A file of the numbers, as JSON."""
+    foreign: Path | None = None
+    """A folder of images that do not belong to the data set, such as photographs of other things."""
+    parts: str = "copies,labels,outliers"
+    """What to measure."""
     overrides: Annotated[
         list[str], Positional("[data.KEY=...] [backbone=NAME]", is_override("data", "backbone", "cache"))
     ] = field(default_factory=list)
@@ -151,8 +158,71 @@ def measure_labels(config: dict[str, Any], data: Any) -> list[dict[str, Any]]:
             rows.append(
                 {"rate": rate, "images": images, "draws": draws, "among the first": once, "among twice as many": twice}
             )
-            print(rows[-1], flush=True)
     return rows
+
+
+def draw_foreign(folder: Path, each: int = 4) -> None:
+    """Draw so many images of each kind that is no photograph."""
+    rows, columns = np.mgrid[:256, :256]
+    for number in range(each):
+        random = np.random.default_rng(number)
+        page, chart = Image.new("RGB", (256, 340), "white"), Image.new("RGB", (400, 300), "white")
+        for y in range(8, 330, 15):
+            words = ["".join(map(chr, random.integers(97, 123, random.integers(2, 9)))) for _ in range(7)]
+            ImageDraw.Draw(page).text((8, y), " ".join(words), fill="black")
+        colours = random.integers(0, 255, (8, 3))
+        for bar, colour in enumerate(colours):
+            corners = (55 + 40 * bar, int(random.uniform(30, 250)), 80 + 40 * bar, 260)
+            ImageDraw.Draw(chart).rectangle(corners, fill=tuple(colour.tolist()))
+        ImageDraw.Draw(chart).line([(40, 10), (40, 260), (390, 260)], fill="black", width=2)
+        turn, width = random.uniform(0, np.pi), random.uniform(2, 15)
+        stripes = colours[((rows * np.cos(turn) + columns * np.sin(turn)) // width % 2).astype(int)]
+        clouds = np.stack([255 * smooth_noise(256, int(random.integers(3, 12)), random) for _ in range(3)], -1)
+        even = (colours[0] + random.normal(0, 4, (256, 256, 3))).clip(0, 255)
+        arrays = {"noise": random.integers(0, 255, (256, 256, 3)), "stripes": stripes, "clouds": clouds, "even": even}
+        flower = draw_flower(Species.from_number(number), 256, random)
+        images = {"page": page, "chart": chart, "flower": flower}
+        images |= {kind: Image.fromarray(array.astype(np.uint8)) for kind, array in arrays.items()}
+        for kind, image in images.items():
+            image.save(folder / f"{kind}{number}.png")
+
+
+def measure_outliers(overrides: list[str], config: dict[str, Any], data: Any, foreign: Path | None) -> dict[str, Any]:
+    """Of images of other things, with random labels, how many are among the first outliers, and how many are reported."""
+    from flowers_tl.auditing.audit import compute_features
+    from flowers_tl.auditing.labels import find_outliers
+    from flowers_tl.config.compose import compose_config
+    from flowers_tl.models.preprocessing import with_preprocessing
+    from flowers_tl.training.factory import set_up_data
+
+    features, found = compute_features(config, data), {}
+    truth = np.concatenate([data.images[split].labels for split in ("train", "val", "test")])
+    with TemporaryDirectory() as name:
+        drawn = Path(name, "drawings")
+        drawn.mkdir()
+        draw_foreign(drawn)
+        for what, folder in {"drawn": drawn, "given": foreign}.items():
+            for place, file in enumerate(sorted(filter(is_image_file, folder.iterdir())) if folder else ()):
+                link = Path(name, what, f"class {place % 2}", file.name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.resolve())
+            if folder:
+                words = [word for word in overrides if not word.startswith("data")]
+                words = ["data=folder", f"data.root='{name}/{what}'", f"data.image_size={data.image_size}", *words]
+                planted_config = with_preprocessing(compose_config(["strategy=linear_probe", *words]))
+                planted = compute_features(planted_config, set_up_data(planted_config))
+                count = len(planted)
+                labels = np.random.default_rng(0).integers(0, truth.max() + 1, count)
+                listed = find_outliers(torch.cat([features, planted]), np.concatenate([truth, labels]))
+                right = np.array([place >= len(truth) for place, _ in listed])
+                shares = {f"among the first {most}": int(right[:most].sum()) for most in (count, 2 * count)}
+                found[what] = {
+                    "planted": count,
+                    **shares,
+                    "reported": len(listed),
+                    "of these planted": int(right.sum()),
+                }
+    return found
 
 
 @command
@@ -164,9 +234,15 @@ def main(options: RecallOptions) -> None:
 
     config = with_preprocessing(compose_config(["strategy=linear_probe", *options.overrides]))
     data = set_up_data(config)
-    copies = measure_copies(options.overrides, data)
-    print(json.dumps(copies, indent=1), flush=True)
-    numbers = {"command": options.overrides, "copies": copies, "labels": measure_labels(config, data)}
+    measures = {
+        "copies": lambda: measure_copies(options.overrides, data),
+        "labels": lambda: measure_labels(config, data),
+        "outliers": lambda: measure_outliers(options.overrides, config, data, options.foreign),
+    }
+    numbers: dict[str, Any] = {"command": options.overrides}
+    for part in options.parts.split(","):
+        numbers[part] = measures[part]()
+        print(json.dumps(numbers[part], indent=1), flush=True)
     if options.out:
         options.out.write_text(json.dumps(numbers, indent=1) + "\n")
 

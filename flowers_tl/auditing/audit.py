@@ -137,7 +137,7 @@ def check_content(images: Images, scan: Scan, features: Tensor) -> Iterator[Find
             "label": images.classes[first],
             "other_label": images.classes[second],
         }
-    for place, score in find_outliers(units, images.labels):
+    for place, score in find_outliers(features, images.labels):
         yield images.finding("outlier", score, place)
 
 

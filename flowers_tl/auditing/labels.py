@@ -14,7 +14,7 @@ FOLDS = 5
 # Of a class with fewer images nothing is said.
 FEWEST = 5
 # Deviations below the median from which on an image is like no class; share of right answers below which two classes are one.
-FAR, APART = 2.25, 0.75
+FAR, APART = 3.0, 0.75
 # Of the first held-out fold the one with the least loss is taken.
 WEIGHT_DECAYS, ITERATIONS = (1e-2, 1e-3, 1e-4), 60
 
@@ -24,8 +24,13 @@ Suspect = tuple[int, int, float]
 
 def unit_features(features: Tensor) -> Tensor:
     """Features (n, ...) as vectors of unit length around their mean, float32 (n, d); what has places is averaged over them."""
-    flat = features.flatten(2).mean(-1) if features.ndim > 2 else features
-    return normalize(flat - flat.mean(0))
+    vectors = flat(features)
+    return normalize(vectors - vectors.mean(0))
+
+
+def flat(features: Tensor) -> Tensor:
+    """Features (n, ...) as vectors (n, d)."""
+    return features.flatten(2).mean(-1) if features.ndim > 2 else features
 
 
 def out_of_fold(features: Tensor, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -69,13 +74,15 @@ def find_suspects(probabilities: np.ndarray, labels: np.ndarray) -> list[Suspect
 def find_outliers(features: Tensor, labels: np.ndarray) -> list[tuple[int, float]]:
     """Images that are like no class, the least alike first, and by how many deviations they are less like one than others.
 
-    An image is as like a class as it is to the mean of the class's other images. Median and median deviation stand for mean
-    and standard deviation, which outliers would change. Images of classes with fewer than FEWEST images are not looked at.
+    An image is as like a class as the directions of its features and of the sum of the class's other images are. ``features``
+    (n, ...) are as the network gives them, what has places is averaged over them: around their mean all that is foreign looks
+    alike, and foreign images vouch for one another. Median and median deviation stand for mean and standard deviation, which
+    outliers would change. Images of classes with fewer than FEWEST images are not looked at.
     """
-    target = torch.from_numpy(labels)
-    sums = torch.zeros(int(labels.max()) + 1, features.shape[1]).index_add_(0, target, features)
-    similar = features @ normalize(sums).T
-    similar[torch.arange(len(labels)), target] = (normalize(sums[target] - features) * features).sum(1)
+    target, units = torch.from_numpy(labels), normalize(flat(features))
+    sums = torch.zeros(int(labels.max()) + 1, units.shape[1]).index_add_(0, target, units)
+    similar = units @ normalize(sums).T
+    similar[torch.arange(len(labels)), target] = (normalize(sums[target] - units) * units).sum(1)
     best = similar.amax(1).numpy()
     below = np.median(best) - best
     scores = below / (1.4826 * np.median(np.abs(below)) + 1e-6)

@@ -3,14 +3,23 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from flowers_tl.data.exclusions import COPIES, plain
 from flowers_tl.data.splits import Groups
 from flowers_tl.utils.errors import UserError, shorten
-from flowers_tl.utils.files import names_below, runs_folder
+from flowers_tl.utils.files import names_below, runs_folder, validate_ordinary
 from flowers_tl.utils.notes import log_note
+
+# Python's own matching has no limit: a pattern from a stranger's record could take years, so another process does it for so long.
+MATCH = (
+    "import json, re, sys; how, names = json.load(sys.stdin)\n"
+    "print(json.dumps([match and match.groups('') for match in map(re.compile(how).search, names)]))"
+)
+MOST_SECONDS = 60
 
 
 def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
@@ -31,14 +40,14 @@ def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
         return read_copies(Path(how).expanduser(), files, root)
     try:
         pattern = re.compile(how)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UserError(f"data.groups={how} is no pattern ({error}): use one such as '(plant[0-9]+)_'.") from error
     if not pattern.groups:
         raise UserError(
             f"data.groups={how} is no column, no audit.csv, and no pattern with a part in parentheses, such as '(plant[0-9]+)_'."
         )
-    found = {file: pattern.search(name) for file, name in zip(files, names_below(files, root), strict=True)}
-    groups = {file: " ".join(part or "" for part in match.groups()) for file, match in found.items() if match}
+    found = match_all(how, names_below(files, root))
+    groups = {file: " ".join(parts) for file, parts in zip(files, found, strict=True) if parts}
     if not groups:
         raise UserError(
             f"data.groups={how} fits no image's path, such as {names_below(files[:1], root)[0]}: change the pattern."
@@ -48,6 +57,21 @@ def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
             f"data.groups={how} does not fit {len(alone):,} of {len(files):,} images, each a group of its own: {shorten(alone)}."
         )
     return groups
+
+
+def match_all(how: str, names: Sequence[str]) -> list[list[str] | None]:
+    """The parts in parentheses where a pattern fits each name, or None. Raises UserError if that takes too long."""
+    command, given = [sys.executable, "-I", "-S", "-c", MATCH], json.dumps([how, names])
+    try:
+        found = subprocess.run(
+            command, input=given, stdout=subprocess.PIPE, text=True, timeout=MOST_SECONDS, check=True
+        )
+    except subprocess.SubprocessError as error:
+        raise UserError(
+            f"data.groups={how} could not be compared with {len(names):,} paths within {MOST_SECONDS} s: use a simpler pattern, "
+            "without a repetition within another."
+        ) from error
+    return json.loads(found.stdout)
 
 
 def find_audit(root: Path) -> Path:
@@ -66,6 +90,7 @@ def find_audit(root: Path) -> Path:
 def read_copies(file: Path, images: Iterable[Path], root: Path) -> Groups:
     """Groups of images that an audit has linked as copies. Raises UserError where its table can't be read, or has other images."""
     try:
+        validate_ordinary(file)
         with open(file, encoding="utf-8", errors="surrogateescape", newline="") as text:
             rows = [(plain(row["image"]), plain(row["other"])) for row in csv.DictReader(text) if row["kind"] in COPIES]
     except (OSError, KeyError, csv.Error) as error:

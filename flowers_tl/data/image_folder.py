@@ -36,18 +36,23 @@ class FolderDataModule(ImageDataModule):
 
     def find_splits(self) -> dict[str, ImageSplit]:
         """The splits that have folders; where there are none all images are ``train``."""
-        return read_folder(self.root, allow_one_class=self.unsplit)
+        splits = read_folder(self.root)
+        self.validate_classes(self.root, next(iter(splits.values())).classes)
+        return splits
+
+    def validate_classes(self, source: Path, classes: list[str]) -> None:
+        """Raise UserError for a single class, of which nothing can be learned. It can be measured, as ``unsplit`` data are."""
+        if len(classes) == 1 and not self.unsplit:
+            raise UserError(f"{source} has a single class, '{classes[0]}': add images of at least one more.")
 
     def count_classes(self) -> int:
         return self.num_classes or len(next(iter(self.find_splits().values())).classes)
 
 
-def read_folder(root: Path, allow_one_class: bool = False) -> dict[str, ImageSplit]:
+def read_folder(root: Path) -> dict[str, ImageSplit]:
     """The images below ``root`` by split, in alphabetical order; classes are named for their folders and sorted.
 
     Hidden files and folders are passed over. Other files that are no images are left out, and a note names them.
-
-    ``allow_one_class`` allows a single class, which can be measured.
 
     Raises:
         UserError: if the folders are not laid out as they should be.
@@ -58,9 +63,9 @@ def read_folder(root: Path, allow_one_class: bool = False) -> dict[str, ImageSpl
     names = [folder.name for folder in folders]
     validate_split_names(root, names)
     if names and set(names) <= set(SPLITS):
-        splits = {split: read_classes(root / split, others, allow_one_class) for split in SPLITS if split in names}
+        splits = {split: read_classes(root / split, others) for split in SPLITS if split in names}
     else:
-        splits = {"train": read_classes(root, others, allow_one_class)}
+        splits = {"train": read_classes(root, others)}
     first, *rest = splits
     for split in rest:
         if unlike := sorted(set(splits[split].classes) ^ set(splits[first].classes)):
@@ -84,14 +89,12 @@ def validate_split_names(root: Path, folders: Collection[str]) -> None:
         raise UserError(f"{root / unlike[0]} should be called {meant[unlike[0]]}: splits are {', '.join(SPLITS)}.")
 
 
-def read_classes(folder: Path, others: list[Path], allow_one_class: bool) -> ImageSplit:
+def read_classes(folder: Path, others: list[Path]) -> ImageSplit:
     """The images in class folders. Visible files that are no images, or lie beside these folders, are added to ``others``."""
     folders, beside = visible(folder)
     others += beside
     if not folders:
         raise UserError(f"{folder} holds no class folders: it should hold one folder of images for each class.")
-    if len(folders) == 1 and not allow_one_class:
-        raise UserError(f"{folders[0]} is the only class folder in {folder}: add at least one more.")
     alike: dict[str, list[str]] = {}
     for name in [folder.name for folder in folders]:
         alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)

@@ -79,8 +79,7 @@ class ManifestDataModule(FolderDataModule):
                 remedy = f"write {meant}" if meant in SPLITS else f"use {', '.join(SPLITS)}"
                 raise UserError(f"{self.file} has the split '{split}' in line {number}: {remedy}.")
         classes = sorted(set(labels))
-        if len(classes) == 1 and not self.unsplit:
-            raise UserError(f"{self.file} has a single class, '{classes[0]}': add images of at least one more.")
+        self.validate_classes(self.file, classes)
         if "train" in splits and not self.unsplit:
             learned = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
             if unknown := [name for name in classes if name not in learned]:

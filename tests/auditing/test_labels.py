@@ -64,6 +64,19 @@ def test_an_image_like_no_class_is_the_first_outlier():
     assert 7 not in {place for place, _ in find_outliers(features, truth)}
 
 
+def test_an_image_without_what_all_others_share_is_an_outlier_however_like_a_class_the_rest_is():
+    random, truth = np.random.default_rng(0), np.arange(156) % 3
+    # The first number is common to all; around the mean a foreign image looks like class 0.
+    features = 3 * np.eye(16)[0] + np.eye(16)[truth + 1] + 0.3 * random.normal(size=(156, 16))
+    features[150:] = 6 * np.eye(16)[1] + 0.3 * random.normal(size=(6, 16))
+    features = torch.tensor(features, dtype=torch.float32)
+    listed = find_outliers(features, truth)
+    assert {place for place, _ in listed[:6]} == {*range(150, 156)}
+    assert len(listed) < 12
+    # Features with places are averaged over them.
+    assert find_outliers(features[..., None, None].expand(-1, -1, 2, 2), truth) == listed
+
+
 def test_two_names_of_one_class_are_inseparable():
     features, truth = blobs(200)
     labels = np.where((truth == 0) & (np.arange(200) % 2 == 0), 3, truth)

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
 
 from flowers_tl.audit import main
 from flowers_tl.data.synthetic import Species, draw_flower
@@ -24,6 +25,14 @@ def flower(species, number, size=120):
     return draw_flower(Species.from_number(species), size, np.random.default_rng([species, number]))
 
 
+def shot(second):
+    """EXIF as a camera writes it."""
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.Model] = "Maker", "Camera"
+    exif.get_ifd(Base.ExifOffset)[Base.DateTimeOriginal] = f"2026:01:31 12:00:{second:02d}"
+    return exif
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Three classes of drawn flowers, and one fault of each kind."""
@@ -34,6 +43,9 @@ def photos(tmp_path_factory):
             for k in range(first, first + count):
                 flower(species, k).save(root / split / name / f"{k}.jpg", quality=95)
     train, test = root / "train", root / "test"
+    # Two photographs of one plant, one right after the other, and a later one.
+    for split, name, second in ((train, "3", 1), (test, "41", 3), (train, "4", 9)):
+        flower(0, int(name)).save(split / "<b>aster" / f"{name}.jpg", quality=95, exif=shot(second))
     Image.open(train / "lily" / "0.jpg").rotate(180).save(test / "lily" / "exact.png")
     Image.open(train / "rose" / "1.jpg").crop((6, 6, 120, 120)).save(test / "rose" / "near.jpg", quality=70)
     Image.open(train / "rose" / "2.jpg").save(train / "lily" / "doubled.jpg", quality=80)
@@ -72,6 +84,7 @@ def test_each_planted_fault_is_found_and_no_other_copy(audited):
         ("exact", "train/lily/0.jpg", "test/lily/exact.png", "train", "test"),
         ("near", "train/rose/1.jpg", "test/rose/near.jpg", "train", "test"),
         ("near", "train/lily/doubled.jpg", "train/rose/2.jpg", "train", "train"),
+        ("burst", "train/<b>aster/3.jpg", "test/<b>aster/41.jpg", "train", "test"),
     }
     (doubled,) = (row for row in rows if row["image"].endswith("doubled.jpg") and row["other"])
     assert (doubled["label"], doubled["other_label"]) == ("lily", "rose")

@@ -23,7 +23,7 @@ def plants(counts: list[list[int]]) -> tuple[ImageSplit, dict[Path, str]]:
     pool = ImageSplit(
         [file for file, _ in rows], [label for _, label in rows], [f"class {c}" for c in range(len(counts))]
     )
-    return pool, find_groups(pool.files, ROOT, r"(\d+/plant\d+)_")
+    return pool, {file: str(file).rpartition("_")[0] for file in pool.files}
 
 
 def split(pool, groups, **keys) -> dict[str, ImageSplit]:
@@ -116,11 +116,19 @@ def test_a_pattern_that_fits_nothing_or_is_none_is_told(capsys):
         ("(rose)", r"fits no image's path, such as 0/plant0_0.jpg"),
         ("plant", "no column, no audit.csv, and no pattern with a part in parentheses"),
         ("(", "is no pattern"),
+        ("(a{99999999999})", "is no pattern"),
     ):
         with pytest.raises(UserError, match=sentence):
             find_groups(pool.files, ROOT, pattern)
     assert len(find_groups(pool.files, ROOT, r"0/(plant\d+)_")) == 4
     assert "does not fit 2 of 6 images, each a group of its own: 1/plant0_0.jpg" in capsys.readouterr().err
+
+
+def test_a_pattern_that_would_take_years_ends_in_a_sentence(monkeypatch):
+    monkeypatch.setattr("flowers_tl.data.groups.MOST_SECONDS", 1)
+    with pytest.raises(UserError, match=r"could not be compared with 1 paths within 1 s: use a simpler pattern"):
+        find_groups([ROOT / f"{'a' * 60}b.jpg"], ROOT, "((a+)+)c")
+    assert find_groups([ROOT / "\udcff1_b.jpg"], ROOT, "(x)?(1)_") == {ROOT / "\udcff1_b.jpg": " 1"}
 
 
 def test_copies_of_an_audit_are_groups_by_its_table_or_as_the_newest(tmp_path, monkeypatch):

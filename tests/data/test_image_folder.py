@@ -82,7 +82,7 @@ BROKEN = {
     "a file": "data.root={root} is no folder",
     "empty": "{root} holds no class folders: it should hold one folder of images for each class.",
     "only images": "{root} holds no class folders",
-    "one class": "{root}/rose is the only class folder in {root}: add at least one more",
+    "one class": "{root} has a single class, 'rose': add images of at least one more.",
     "an empty class": "The class folder {root}/lily holds no images (.jpg, .jpeg",
     "nested": "{root}/rose/deep/er/0.jpg is in a subfolder of the class folder {root}/rose: the folder data.root should have images as",
     "few": "The class 'lily' has only 2 images, too few for train, val, test: add images, or remove the class",

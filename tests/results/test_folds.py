@@ -1,15 +1,21 @@
-"""The folds of a setting and seed are compared as one run, which has answered every image once."""
+"""The folds of a setting and seed are compared as one run, which has answered every image once.
+
+``python tests/results/test_folds.py 1000`` prints how often the intervals of joined folds hold the truth, in so many drawn data sets.
+"""
 
 import json
+import sys
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from flowers_tl.report.compare_runs import compare_runs
 from flowers_tl.report.summary import summarize
 from flowers_tl.results.folds import WHAT_FOLDS_MEAN, JoinedRun, join_folds
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.predictions import Predictions, SplitPredictions
+from flowers_tl.results.statistics import mean_interval, paired_difference
 from flowers_tl.utils.errors import UserError
 
 # The images of each fold, and by strategy the number of those that are classified rightly.
@@ -86,3 +92,61 @@ def test_the_newer_of_two_runs_of_a_fold_is_taken(folds):
     assert len(twice) == 4
     assert sum("is left out" in note for note in notes) == 1
     assert join_folds([run for run in runs if run.config["data.fold"] != 2])[1] == []
+
+
+def cross_validate(generator, images, seeds, used, folds=5, features=20):
+    """Solved heads on the first ``used`` features of a drawn data set of two classes, in each fold and seed without a fifth of train.
+
+    Returns:
+        Answers (three seeds, images), and the true accuracy over new images by seed, the mean of its five heads (seeds,).
+    """
+    centre = np.full(features, 1.28 / np.sqrt(features))
+    # Classes alternate, and pairs go to the folds in turn.
+    labels, fold = np.where(np.arange(images) % 2, 1, -1), np.arange(images) // 2 % folds
+    inputs = generator.normal(size=(images, features)) + np.outer(labels, centre)
+    for count in used:
+        x, hits, truth = inputs[:, :count], np.zeros((3, images)), np.zeros((seeds, folds))
+        for seed, k in np.ndindex(seeds, folds):
+            train = (fold != k) & (generator.random(images) < 0.8)
+            known = x[train]
+            head = np.linalg.solve(known.T @ known + np.eye(count), known.T @ labels[train])
+            truth[seed, k] = ndtr(head @ centre[:count] / np.linalg.norm(head))
+            if seed < 3:
+                hits[seed, fold == k] = x[fold == k] @ head * labels[fold == k] > 0
+        yield hits, truth.mean(axis=1)
+
+
+def coverage_of_folds(images, draws, seed=0):
+    """Coverage by (measure, seeds): of the truth for these training sets, for new data sets, and the width that the latter needs.
+
+    The width is a multiple: the standard deviation of the estimate around the truth, beside what the interval takes for it.
+    """
+    generator, rows = np.random.default_rng([seed, images]), {}
+    for _ in range(draws):
+        (a, true_a), (b, true_b) = cross_validate(generator, images, 13, (20, 10))
+        # One seed is about these very heads, three about new seeds on these images.
+        for count, some in ((1, slice(0, 1)), (3, slice(3, None))):
+            measures = {"accuracy": (mean_interval(a[:count]), true_a[some].mean())}
+            measures["difference"] = (paired_difference(a[:count], b[:count]), (true_a - true_b)[some].mean())
+            for name, (interval, truth) in measures.items():
+                rows.setdefault((name, count), []).append((interval.value, interval.low, interval.high, truth))
+    answers = {}
+    for key, row in rows.items():
+        value, low, high, truth = np.array(row).T
+        new = truth.mean()
+        width = np.std(value) / ((high - low).mean() / 2 / 1.96)
+        answers[key] = (((low <= truth) & (truth <= high)).mean(), ((low <= new) & (new <= high)).mean(), width)
+    return answers
+
+
+@pytest.mark.slow
+def test_joined_folds_hold_the_truth_nearly_as_often_as_they_say():
+    for key, (these, new, _) in coverage_of_folds(300, 400).items():
+        assert min(these, new) > 0.88, key
+
+
+if __name__ == "__main__":
+    for size in (100, 300, 1000):
+        for (name, seeds), (these, new, width) in coverage_of_folds(size, int(sys.argv[1])).items():
+            shown = f"these training sets {100 * these:.1f} %, new data sets {100 * new:.1f} %, width {width:.2f}"
+            print(f"{size} images, {name}, {seeds} seeds: {shown}", flush=True)
