@@ -48,7 +48,7 @@ class Costs:
         return self.expected[candidate.name]
 
     def test(self, candidate: Candidate, seeds: int) -> float:
-        """Seconds of the tests of so many seeds, which share one pass of the images through the frozen prefix."""
+        """Predict the seconds of the tests of ``seeds`` runs, which share one pass of the images through the frozen prefix."""
         expected = self.of_passes(candidate)
         return expected.test_prefix + seeds * (expected.test_behind + self.fixed)
 
