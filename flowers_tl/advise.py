@@ -18,7 +18,7 @@ class AdviseOptions:
     backbone: str | None = None
     """The networks: NAME, A,B or '[{name: A, weights: FILE}, B]'; by default that of train."""
     strategy: str | None = None
-    """Strategies, separated by commas; by default all that differ in what they train."""
+    """Strategies, separated by commas; by default the eight of sweep=strategies."""
     out: Path | None = None
     """Folder of the answer and of the runs; by default advice_HASH in the folder `runs`, with a hash of the question."""
     matters: float = 0.5

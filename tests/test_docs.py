@@ -13,6 +13,7 @@ import flowers_tl
 from flowers_tl.__main__ import COMMANDS
 from flowers_tl.cli.options import parse_options
 from flowers_tl.config.schema import CONF
+from flowers_tl.data.image_formats import BOXED, ENDINGS, FORMATS
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -110,6 +111,16 @@ def test_tables_of_keys_are_those_of_the_schema(page):
 def test_every_key_is_in_a_table():
     listed = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs" / "keys.md").read_text(), re.MULTILINE))
     assert {key for key, _, _ in generated_docs.list_keys()} <= listed
+
+
+def test_the_image_formats_in_the_docs_are_those_that_are_read():
+    security, data = (
+        re.sub(r" (and|or) ", ", ", " ".join(TEXTS[ROOT / page].split())) for page in ("SECURITY.md", "docs/data.md")
+    )
+    formats = ", ".join([*FORMATS, *BOXED]).replace("HEIF", "HEIC")
+    assert formats in security.upper()
+    assert formats in data.upper()
+    assert ", ".join(ENDINGS) in data
 
 
 def test_the_article_is_cited_where_it_is_spoken_of():

@@ -130,7 +130,7 @@ def schema_fields(
 
     Args:
         schema: a dataclass whose fields may be dataclasses, or lists of them.
-        data: what the key ``data`` may be; a key that several of these have comes once.
+        data: what the key ``data`` may be; a key that several of these have comes once, as in the first of them.
         prefix: of the names.
     """
     hints = get_type_hints(schema)
@@ -138,7 +138,10 @@ def schema_fields(
         key, kind = prefix + one.name, hints[one.name]
         inner = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
         if key == "data":
-            yield from {row[0]: row for part in data for row in schema_fields(part, prefix="data.")}.values()
+            rows: dict[str, tuple[str, Field, type]] = {}
+            for row in (row for part in data for row in schema_fields(part, prefix="data.")):
+                rows.setdefault(row[0], row)
+            yield from rows.values()
         elif inner:
             yield from schema_fields(inner, data, f"{key}{'.0' if get_args(kind) else ''}.")
         else:

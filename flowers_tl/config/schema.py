@@ -80,7 +80,7 @@ class CacheConfig:
     """What is computed once and kept on disk: decoded images, and the outputs of the frozen stages."""
 
     enabled: bool = True
-    """false: decode every image in every epoch and cache nothing."""
+    """false: cache nothing. Every image is decoded in every epoch, and each epoch has new crops, as with `cache.views=null`."""
     dir: str | None = None
     """Folder; null: FLOWERS_TL_CACHE, or else flowers_tl in the user's cache folder. `python -m flowers_tl.cache` lists and
     clears it."""
@@ -104,7 +104,7 @@ class HeadsConfig:
     weight_decay: list[float] | None = None
     """Weight decays of the head; null: the value of the strategy. For a solved head: the weight decays to try."""
     seeds: int = 1
-    """Number of seeds, beginning with `seed`. All use the views of cache.view_seed; null: those of the first seed."""
+    """Number of seeds, beginning with `seed`. All share the same views: those of cache.view_seed, or of the first seed if it is null."""
 
 
 @dataclass
@@ -188,14 +188,14 @@ class TrainConfig:
     seed: int = 0
     """Seed of all random numbers."""
     runs: str = "${oc.env:FLOWERS_TL_RUNS,outputs}"
-    """Folder of all runs (default: FLOWERS_TL_RUNS, or outputs). A finished run there is not repeated; a stopped one goes on."""
+    """Folder of all runs (default: FLOWERS_TL_RUNS, or outputs). A finished run there is not repeated; a stopped one continues."""
     force: bool = False
     """Repeat the run from the start, even if it is finished or was interrupted."""
     monitor: str = "val/accuracy"
     """By which score of the val images the best checkpoint, early stopping, a search and `compare` select: val/accuracy, val/loss,
     val/balanced_accuracy, val/macro_f1, val/auroc, or another metric of `evaluate`."""
     logger: str = "tensorboard"
-    """Who gets curves, hyper-parameters and final scores: tensorboard, csv, wandb, mlflow, trackio, several as in csv+wandb, or none."""
+    """Where curves, hyper-parameters and final scores go: tensorboard, csv, wandb, mlflow, trackio, several as in csv+wandb, or none."""
     test_best: bool = False
     """Test the best checkpoint by `monitor` too, not only the final weights."""
     ckpt_path: str | None = None

@@ -11,8 +11,8 @@ class RowConfig:
     stage: Any = MISSING
     """A stage's name (`head`), an index over stem and feature stages (-1: the last), a Python slice ("2:", ":head"), or `all`."""
     lr: Any = MISSING
-    """Learning rate of these stages. With `x0.5` the first stage gets half the rate of the row above, the next one half of that,
-    and so on."""
+    """Learning rate of these stages. `x0.5` is a factor: the first stage of the slice gets 0.5 times the rate of the row above, each
+    next stage in the order of the slice 0.5 times the one before."""
     from_epoch: int = 0
     """First epoch, counted from 0, in which these stages are trained."""
     every: int | None = None
@@ -24,7 +24,7 @@ class RowConfig:
     adapter: str | None = None
     """`lora`: train low-rank updates of the layers of these stages; their own weights stay frozen. null: train the weights."""
     rank: int | None = None
-    """Rank of these updates; null: 8. A smaller layer gets an update of its own size."""
+    """Rank of these updates; null: 8. If a layer has fewer inputs or outputs, this smaller number is its rank."""
     alpha: float | None = None
     """The updates are multiplied by alpha / rank; null: by 1."""
     layers: list[str] | None = None

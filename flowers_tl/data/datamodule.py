@@ -41,7 +41,7 @@ class ImageDataModule(L.LightningDataModule):
         num_workers: processes that decode; None: one a core that it may use, 8 at most, or none where that is faster.
         seed: from which order, crops and flips of the training images follow.
         augmentation, flip: of training images, see :func:`flowers_tl.data.transforms.augment`; ``none`` changes nothing at random.
-        how: all images are prepared.
+        how: the preprocessing of all images.
         limit: most images of a split, spread evenly over it; None takes all.
         protocol: ``official``, or ``trainval``, which trains on train and val together: nothing is left to choose by.
         per_class: most training images of a class, drawn by the seed, fewer of them among more; None takes all.

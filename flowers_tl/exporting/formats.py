@@ -15,6 +15,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torchvision.models import get_model
 
+from flowers_tl.data.image_formats import FORMATS as IMAGE_FORMATS
 from flowers_tl.exporting.verify import LogitsFunction
 from flowers_tl.models.timm_networks import PREFIX, is_timm, library
 from flowers_tl.utils.errors import UserError, how_to_install, suggest
@@ -46,7 +47,8 @@ class Format:
         """Example code that predicts with this file, without this project."""
         names = f"use_{Path(self.file).suffix[1:]}.py", "read_image.py", "fit_image.py"
         code, read, fit = ((USAGE / name).read_text(encoding="utf-8") for name in names)
-        return code.replace("# READ\n", read + fit)
+        # HEIC takes a package and a call of its own.
+        return code.replace("# READ\n", read.replace("FORMATS", json.dumps([*IMAGE_FORMATS, "AVIF"])) + fit)
 
 
 def trace(network: nn.Module, image_size: int) -> ExportedProgram:

@@ -103,7 +103,7 @@ def draw_explanations(
     if pair:
         differences = [b.evidence - a.evidence for a, b in zip(*explanations, strict=True)]
         most = np.abs(differences).max() or 1
-        scales.append(Scale(Normalize(-most, most), DIFFERENCE, [3], "B less A: red, B looks more"))
+        scales.append(Scale(Normalize(-most, most), DIFFERENCE, [3], "B minus A: red, B looks more"))
         for row, one, values in zip(rows, first, differences, strict=True):
             row.append(partial(show_difference, one, values, scales[1].norm))
     title = []
@@ -200,7 +200,7 @@ def show_heat(explanation: Explanation, norm: Normalize, axis: Axes, mark: str =
 
 def show_difference(explanation: Explanation, values: np.ndarray, norm: Normalize, axis: Axes) -> None:
     axis.imshow(blend(explanation.pixels, DIFFERENCE(norm(values))), extent=FRAME)
-    head(axis, "B less A")
+    head(axis, "B minus A")
 
 
 def blend(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:

@@ -30,8 +30,8 @@ class Row:
     Args:
         stage: a stage's name (``head``), an index over the stem and feature stages (``-1`` is the last one), a slice of
             them (``"2:"``), a slice that names stages and runs over the whole row (``":head"``, ``"neck::-1"``), or ``all``.
-        lr: learning rate there, or a factor of the rate above: with ``x0.5`` each stage of the row learns half as fast as
-            the one before it, beginning from the row above.
+        lr: learning rate of these stages, or a factor: with ``x0.5`` the first stage has half the rate of the row above, and each
+            next stage half the rate of the one before.
         from_epoch: the epoch, counted from 0, from which on they are trained.
         every: the row's stages begin one after the other, this many epochs apart; None: all at once.
         weight_decay: decay of these weights; None: the optimizer's.

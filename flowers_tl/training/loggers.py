@@ -43,8 +43,9 @@ class TrackioLogger(Logger):
         self.experiment.config.update({name: str(value) for name, value in dict(params).items()})
 
 
-# Of each its package, an extra of the same name, and what makes it: from the run's folder, the one of all runs, the run's name,
-# a number by which it goes on, and the first step that TensorBoard writes anew. Where csv and mlflow go on they begin a new version.
+# A row has the package (there is an extra of its name) and a function that makes the logger. The function gets the run's folder, the
+# folder of all runs, the run's name, a number by which the run is continued, and the first step that TensorBoard writes anew. For a
+# run that is continued, csv and mlflow begin a new version.
 LOGGERS: dict[str, tuple[str | None, Callable[[Path, Path, str, str, int | None], Logger]]] = {
     "tensorboard": (None, lambda folder, runs, name, number, step: TensorBoard(folder, step)),
     "csv": (None, lambda folder, *_: CSVLogger(folder, "csv")),

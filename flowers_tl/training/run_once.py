@@ -1,4 +1,4 @@
-"""A run is made once: what is finished is not run again, what was interrupted goes on, and no two processes do the same."""
+"""Make each run once: do not repeat a finished run, continue an interrupted one, and let no two processes make the same run."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ def train_once(
     on_resume: Callable[[Path], None] = lambda folder: None,
     tested: bool = True,
 ) -> dict[str, Any]:
-    """Return a run's result: its record's, where the same run is finished; else go on with it, or make it.
+    """Return a run's result: read it if the same run is finished, else continue or make the run.
 
     Args:
         config: of the run; ``runs`` is the folder in which the same run is looked for, ``force`` makes it anew.

@@ -192,7 +192,7 @@ def validate_steps(config: dict[str, Any], model: TransferClassifier) -> None:
                 f"scheduler.{key}={value} has no effect with {schedule}: leave it out, or choose another scheduler."
             )
     if model.groups:
-        # Which device it is for, and so whether it can be fused, is not known yet.
+        # Only a check: Lightning asks the module for the real optimizer. Its device, and so whether it can be fused, is not known yet.
         optimizer = make_optimizer(model.parameters_by_group(), config["optimizer"] | {"fused": None})
         make_schedule(optimizer, config["scheduler"], config["trainer"]["max_epochs"], 1)
 

@@ -67,7 +67,7 @@ class PhaseTimer:
         self.use({name: cost for name, cost in kept.items() if name != "here"})
 
     def take_part(self, whole: "PhaseTimer", of: int) -> None:
-        """Have an equal part of what ``of`` runs took together, as far as it is counted."""
+        """Take an equal share of the seconds and costs that ``of`` runs have counted together."""
         self.seconds = {phase: value / of for phase, value in whole.seconds.items()}
         self.spent = {entry: value / of for entry, value in whole.spent.items()}
         self.costs = {entry: cost and cost / of for entry, cost in whole.costs.items()}

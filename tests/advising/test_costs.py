@@ -30,11 +30,11 @@ def costs(candidates):
 def test_seconds_follow_from_passes_and_epochs(candidates):
     expected = {name: add_passes(one, STAGES, SIZES) for name, one in candidates.items()}
     # The prefix passes val once, and train in four views; behind it is only the head, which takes no time.
-    assert expected["feature_extraction"] == (9, (50 + 4 * 100) * 4, 200 * 4, 0)
+    assert expected["feature_extraction"] == (9, (50 + 4 * 100) * 4, (50 + 4 * 100) * 4, 200 * 4, 0)
     # Each of eight epochs trains layer4, and val passes it once more at the end.
     assert expected["fine_tuning"].run == (50 + 4 * 100) * 3.5 + (8 * 3 * 100 + 9 * 50) * 0.5
-    assert expected["fine_tuning"][2:] == (200 * 3.5, 200 * 0.5)
-    assert expected["full_fine_tuning"] == (9, (8 * 3 * 100 + 9 * 50) * 4, 0, 200 * 4)
+    assert expected["fine_tuning"][2:] == ((50 + 4 * 100) * 3.5, 200 * 3.5, 200 * 0.5)
+    assert expected["full_fine_tuning"] == (9, (8 * 3 * 100 + 9 * 50) * 4, 0, 0, 200 * 4)
     # It trains in no epoch, and measures val once.
     assert expected["linear_probe"].epochs == 1
     assert expected["linear_probe"].run < expected["feature_extraction"].run
@@ -44,14 +44,14 @@ def test_predictions_learn_from_runs_of_the_same_kind(candidates, costs):
     one, other, head = (candidates[name] for name in ("fine_tuning", "full_fine_tuning", "feature_extraction"))
     before_head, passes = costs.predict(head), costs.expected["fine_tuning"].run
     one.hits = [[1]]
-    costs.learn(one, {"decode": 100, "total": 5 * passes + 100}, 5 * passes + 103)
+    costs.learn(one, {"decode": 100, "prefix": 0, "total": 5 * passes + 100}, 5 * passes + 103)
     # Five times as slow as its passes; what was decoded is not decoded again.
     assert costs.predict(other) == pytest.approx(5 * costs.expected["full_fine_tuning"].run, rel=0.01)
     assert costs.predict(head) == pytest.approx(before_head, rel=0.01)
     # Its own next run takes what the last one took, also where that was found and took no time.
     assert costs.predict(one) == 5 * passes + 103
     one.hits = [[1], [1]]
-    costs.learn(one, {"decode": 0, "total": 5 * passes}, 0.1)
+    costs.learn(one, {"decode": 0, "prefix": 0, "total": 5 * passes}, 0.1)
     assert costs.predict(one) == 5 * passes
     one.hits = []
 
@@ -81,3 +81,21 @@ def test_what_a_run_with_few_images_takes_is_expected_of_others_too():
     factors = fit_factors([(few[2], 37.0)])
     assert few[3] @ factors == pytest.approx(37, rel=0.1)
     assert few[0] @ factors > 3 * few[0].sum()
+
+
+@pytest.mark.parametrize("busy", [0.2, 1, 5])
+def test_a_busy_moment_does_not_spoil_all_predictions(candidates, busy):
+    """The stages are measured in seconds in which the machine may be busier than later: the first run shows it."""
+    costs, quiet = Costs(), Costs()
+    costs.measured({name: busy * seconds for name, seconds in STAGES.items()}, SIZES, candidates.values())
+    quiet.measured(STAGES, SIZES, candidates.values())
+    head, deep, passes = candidates["feature_extraction"], candidates["fine_tuning"], (50 + 4 * 100) * 4
+    head.hits = [[1]]
+    # What lay in the cache tells nothing.
+    costs.learn(head, {"decode": 0, "prefix": 1, "total": 3, "cold": passes}, 0)
+    assert costs.speed == 1
+    costs.runs.clear()
+    costs.learn(head, {"decode": 0, "prefix": passes, "total": passes + 1, "cold": passes + 3}, 0)
+    head.hits = []
+    assert costs.predict(deep) == pytest.approx(quiet.predict(deep), rel=0.1)
+    assert costs.test(deep, 1) == pytest.approx(quiet.test(deep, 1), rel=0.1)

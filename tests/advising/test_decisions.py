@@ -77,7 +77,7 @@ SETTINGS = {
     "2 equal, spread 1": (normal_effects, EQUAL[:2], 1020, 0.01),
     "3 equal, one spreads 5, others 0.3": (normal_effects, EQUAL[:3], 1020, (0.05, 0.003, 0.003)),
     "8 equal, other model, spread 1": (heavy_effects, EQUAL, 1020, 0.01),
-    "3 equal, other model, spread 3": (heavy_effects, EQUAL[:3], 300, 0.03),
+    "3 equal, other model, spread 3, 300 images": (heavy_effects, EQUAL[:3], 300, 0.03),
 }  # fmt: skip
 POWER = {
     "2, 3 points apart": (normal_effects, (0.92, 0.89), 1020, 0.003),
@@ -108,7 +108,7 @@ def power(setting, races, seed=0):
     return np.mean([sum(one) for one in stated]) / (len(accuracies) - 1)
 
 
-@pytest.mark.parametrize("name", ["8 equal, spread 1", "3 equal, other model, spread 3"])
+@pytest.mark.parametrize("name", ["8 equal, spread 1", "3 equal, other model, spread 3, 300 images"])
 def test_few_races_state_what_is_false(name):
     assert error(SETTINGS[name], 150) < 0.08
 

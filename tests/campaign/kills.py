@@ -27,8 +27,8 @@ from tests.campaign.ends import differences, read_end
 from tests.command_server import Finished, Running
 
 PROMISE = (
-    "A run that was killed at any moment goes on to the same end: weights, scores, history, freeze check and TensorBoard, "
-    "bit for bit on a CPU"
+    "When a run that was killed at any moment continues, it ends with the same weights, scores, history, freeze check and TensorBoard "
+    "curves, bit for bit on a CPU"
 )
 TRIES_OF_A_KIND = 20
 SMALL = {"backbone": "squeezenet1_1"}

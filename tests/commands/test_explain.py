@@ -56,7 +56,7 @@ def test_two_checkpoints_stand_side_by_side(flowers, run_folder, tmp_path, ask, 
     done = ask(explain, f"images={flowers}", f"ckpt={run_folder}", f"ckpt={best}", f"figure={tmp_path / 'pair.png'}")
     assert done[0] == 0
     text = [title.split("\n")[0] for title in titles(figures[0])]
-    assert [title.split(":")[0] for title in text[1:4]] == ["A", "B", "B less A"]
+    assert [title.split(":")[0] for title in text[1:4]] == ["A", "B", "B minus A"]
     assert text[1].removeprefix("A") == text[2].removeprefix("B")  # the class that A answers
     headline = flat(figures[0].get_suptitle())
     assert f"A: Grad-CAM at layer4, 1 by 1 places: fine_tuning of resnet18, {run_folder}" in headline

@@ -1,6 +1,7 @@
 """Every network is written in every format, under torchvision's names, and needs no more packages than its format."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
+from flowers_tl.data import image_formats
 from flowers_tl.exporting.formats import FORMATS, find_formats
 from flowers_tl.exporting.verify import TOLERANCE, compare
 from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
@@ -66,3 +68,9 @@ def test_only_packages_of_the_formats_asked_for_are_needed(monkeypatch):
             UserError, match=rf"formats={name} needs {package}: pip install '.\[export\]' in a checkout of the project"
         ):
             find_formats(["torch", name])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_code_on_the_card_opens_the_formats_of_the_program_but_for_heic(name):
+    (listed,) = re.findall(r"formats=(\[.*?\])", FORMATS[name].usage)
+    assert json.loads(listed) == [*image_formats.FORMATS, "AVIF"]

@@ -1,4 +1,4 @@
-original = Image.open("image.jpg", formats=["JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF"])
+original = Image.open("image.jpg", formats=FORMATS)
 image, tags, limits = ImageOps.exif_transpose(original), getattr(original, "tag_v2", {}), how["value_range"]
 kind = tags.get(339, [3 if image.mode == "F" else 1])[0]
 if image.mode[0] in "IF" or kind == 2:
