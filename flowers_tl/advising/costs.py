@@ -79,7 +79,8 @@ class Costs:
         # Later ones find outputs kept.
         if candidate.seeds == 1:
             self.runs.append((candidate, max(0.01, self.last[candidate.name] - seconds["decode"])))
-            expected, kept = self.expected[candidate.name].prefix, seconds.get("cold", 0) - seconds["total"]
+            expected = self.expected[candidate.name].prefix
+            kept = seconds.get("cold", seconds["total"]) - seconds["total"]
             # What took a second tells nothing, nor do outputs that another run had left in the cache.
             if expected > 1 and seconds["prefix"] > kept:
                 self.ratios.append(seconds["prefix"] / expected)

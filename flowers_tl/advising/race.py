@@ -98,7 +98,13 @@ class Race(RaceRecord):
                 [one for one in self.candidates if not (one.left or one.failed) and one.seeds == earlier],
                 key=lambda one: -one.accuracy if one.seeds else self.costs.predict(one),
             )
-            ran = [one for one in order if self.attempt(one, earlier)]
+            ran = []
+            for one in order:
+                if self.attempt(one, earlier):
+                    ran.append(one)
+                # Others are compared with the best by the seeds that both have.
+                elif earlier and one is self.leader and not one.failed:
+                    break
             if not self.racing:
                 first = order[0]
                 raise UserError(
