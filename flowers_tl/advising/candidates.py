@@ -56,7 +56,9 @@ class Candidate:
     @property
     def frozen_config(self) -> dict[str, Any]:
         """Its config with a strategy that takes the pretrained network as it is, whatever its own begins from."""
-        return with_preprocessing(compose_config([*self.words, "strategy=linear_probe"]))
+        return with_preprocessing(
+            compose_config([*self.words, "strategy=linear_probe", "strategy.head_from=[':head']"])
+        )
 
     @property
     def seeds(self) -> int:

@@ -12,8 +12,8 @@ from flowers_tl.results.scores import METRICS, Metric, format_values, mean_and_s
 from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.notes import log, log_table
 
-# (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
-StageRow = tuple[str, int, int, bool, Sequence[Any]]
+# (stage, parameters, trainable parameters, `solved` or `neighbours` if it is, groups with lr, from_epoch and weight_decay)
+StageRow = tuple[str, int, int, str, Sequence[Any]]
 
 
 def table_header(metric: Metric = METRICS[0]) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
     extra = [key for key in ("from_epoch", "weight_decay") if any(getattr(group, key) for group in all_groups)]
     lines = []
     for name, parameters, trainable, solved, groups in rows:
-        rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in groups]
+        rates = [solved] * bool(solved) + [f"{group.lr:.3g}" for group in groups]
         # Epochs are counted from 1 for a reader, and from 0 in a table's file.
         cells = [
             ", ".join(str(getattr(g, key) + (key == "from_epoch")) for g in groups if g.parameters) for key in extra
@@ -86,12 +86,14 @@ def table_rows(groups: Sequence[RunGroup], metric: Metric = METRICS[0]) -> list[
         first = group.runs[0].result
         rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
         trainable, total = first["parameters"]["trainable"], first["parameters"]["total"]
+        solved = first.get("solved_head", {})
+        heads = [f"{k} neighbours" if (k := solved.get("neighbours")) else "head solved"] * ("solved_head" in first)
         rows.append(
             (
                 group.label,
                 shorten([str(run.result["seed"]) for run in group.runs], most=6),
                 f"{trainable:,} ({share(trainable, total)})",
-                ", ".join(["head solved"] * ("solved_head" in first) + rates),
+                ", ".join(heads + rates),
                 format_values(group.val_scores(metric), metric),
                 percent(group.values("test", "accuracy")),
                 mean_and_spread(group.values("val", "loss"), 3),
