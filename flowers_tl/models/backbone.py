@@ -7,11 +7,10 @@ it; the final layer is replaced by one with the data's number of classes. The li
 state dict has the plain names. timm's networks are cut by the rule in :mod:`flowers_tl.models.cut`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -67,8 +66,6 @@ class StagedNetwork(nn.Module):
     recompute: Callable[["StagedNetwork", Stage, Tensor], Tensor] | None = None
     # Whether forward is the row of stages, since the library's own does not fit the head.
     by_stages = False
-    # Where the head takes the features of all stages, see :mod:`flowers_tl.models.pooling`.
-    places: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -83,6 +80,8 @@ class StagedNetwork(nn.Module):
         self.name, self.norm = name, (how.mean, how.std)
         # How position embeddings of another size were made to fit, where they were.
         self.positions: dict[str, str] = {}
+        # Where the head takes the features of all stages, see :func:`run_stages`.
+        self.places: dict[str, tuple[int, ...]] = {}
         # Of the library's function for this network.
         self.arguments: dict[str, Any] = {}
         self.stages: tuple[Stage, ...]
