@@ -182,7 +182,8 @@ def probe(model: TransferClassifier, images: int, sentence: str, remedy: str) ->
 
 def note_without_effect(model: TransferClassifier, named_keys: Sequence[str]) -> None:
     """Tell which of the keys that the user has named change nothing, since the strategy takes no training steps."""
-    ignored = [key for key in named_keys if key.startswith(OF_STEPS)]
+    unused = (*OF_STEPS, "data.flip") if model.strategy.head == "neighbours" else OF_STEPS
+    ignored = [key for key in named_keys if key.startswith(unused)]
     if ignored and not model.groups:
         log_note(
             f"strategy={model.strategy.name} takes no training steps, so these have no effect: {', '.join(ignored)}."

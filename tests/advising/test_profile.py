@@ -18,7 +18,7 @@ from flowers_tl.training.factory import frozen_features, set_up_data
 @pytest.fixture(scope="module")
 def features(config, tiny, resnet18_weights):
     one = with_preprocessing(
-        config(tiny(strategy="linear_probe", backbone__weights=resnet18_weights, strategy__head_from="[:head]"))
+        config(tiny(strategy="linear_probe", backbone__weights=resnet18_weights, strategy__head_from="[':head']"))
     )
     return frozen_features(one, set_up_data(one), make_trainer(one["trainer"]))
 
@@ -31,6 +31,10 @@ def test_the_profile_has_each_stage_and_is_computed_once(features, monkeypatch):
     assert scores[4].solved == scores[5].solved
     monkeypatch.setattr(type(features.data.cache), "_build", lambda *_: pytest.fail("computed again"))
     assert profile(features, "one") == scores
+    # What earlier versions kept under their key is found.
+    key = features.describe(("val", "centre", "head"))
+    monkeypatch.setattr(features.model.backbone, "places", {})
+    assert key == features.describe(("val", "centre", "head")) | {"pooled": True}
 
 
 def test_to_measure_and_to_score_changes_no_weight_and_no_statistic(features):

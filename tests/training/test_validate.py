@@ -84,9 +84,10 @@ def test_an_average_in_half_precision_is_refused(config, tiny, precision):
 
 def test_what_a_run_without_steps_ignores_is_told(config, tiny, capsys):
     log_note.cache_clear()
-    given = ("strategy", "optimizer", "trainer.max_epochs", "data.root", "trainer.accelerator")
-    for strategy in ("lp_ft", "feature_extraction", "linear_probe"):
+    given = ("strategy", "optimizer", "trainer.max_epochs", "data.root", "trainer.accelerator", "data.flip")
+    for strategy in ("lp_ft", "feature_extraction", "linear_probe", "knn"):
         note_without_effect(validate_config(config(tiny(strategy=strategy))), given)
     assert capsys.readouterr().err == (
         "Note: strategy=linear_probe takes no training steps, so these have no effect: optimizer, trainer.max_epochs.\n"
+        "Note: strategy=knn takes no training steps, so these have no effect: optimizer, trainer.max_epochs, data.flip.\n"
     )
