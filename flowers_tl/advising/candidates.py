@@ -25,6 +25,10 @@ SWEEP = yaml.safe_load((CONF / "sweep" / "strategies.yaml").read_text(encoding="
 STRATEGIES: list[str] = SWEEP["hydra"]["sweeper"]["params"]["strategy"].split(",")
 
 
+# Its head stands for none: the outputs of all stages are looked at.
+FROZEN = ("strategy=linear_probe", "strategy.head_from=[':head']", "strategy.neighbours=null")
+
+
 @dataclass(eq=False)
 class Candidate:
     """One strategy on one backbone.
@@ -58,7 +62,7 @@ class Candidate:
     @property
     def frozen_config(self) -> dict[str, Any]:
         """Its config with a strategy that takes the pretrained network as it is, whatever its own begins from."""
-        return with_preprocessing(compose_config([*self.words, "strategy=linear_probe"]))
+        return with_preprocessing(compose_config([*self.words, *FROZEN]))
 
     @property
     def seeds(self) -> int:

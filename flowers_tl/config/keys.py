@@ -50,6 +50,8 @@ LATER_KEYS: dict[str, Any] = {
     "data.folds": None,
     "data.fold": 0,
     "backbone.preprocessing": ARTICLE,
+    "strategy.head_from": None,
+    "strategy.neighbours": None,
 }
 
 # Of these, the keys of data sets that may have no splits of their own.

@@ -47,7 +47,8 @@ class Range(NamedTuple):
 RANGES = {
     "seed": Range(),
     "strategy.weights": Range(choices=("pretrained", "random")),
-    "strategy.head": Range(choices=("random", "solved")),
+    "strategy.head": Range(choices=("random", "solved", "neighbours")),
+    "strategy.neighbours.*": Range(1),
     "strategy.frozen_batchnorm": Range(choices=("eval", "train")),
     "strategy.table.*.from_epoch": Range(),
     "strategy.table.*.every": Range(1, remedy="null trains all stages of the row from the same epoch on"),

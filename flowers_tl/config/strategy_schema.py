@@ -40,7 +40,13 @@ class StrategyConfig:
     weights: str = "pretrained"
     """`pretrained` starts from backbone.weights; `random` ignores backbone.weights."""
     head: str = "random"
-    """`random`: start with a random head. `solved`: start with the best head for the pretrained features, computed by L-BFGS."""
+    """`random`: start with a random head. `solved`: start with the best head for the pretrained features, computed by L-BFGS.
+    `neighbours`: no layer, but the vote of the training images whose features are nearest."""
     frozen_batchnorm: str = "eval"
     """`eval`: frozen BatchNorm layers keep their statistics. `train`: each batch updates these statistics, as after
     model.train() in PyTorch."""
+    head_from: list[Any] | None = None
+    """Stages whose outputs a solved head takes, averaged over their places: a list of what `stage` allows; null: the neck."""
+    neighbours: list[int] | None = None
+    """For head: neighbours: numbers of neighbours of which the best on val is selected; null: 1, 2, 5, 10, 20, 50, 100 and 200, as far
+    as there are so many training images."""

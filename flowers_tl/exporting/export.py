@@ -17,6 +17,7 @@ from flowers_tl.exporting.model_card import describe_model, write_card
 from flowers_tl.exporting.verify import Agreement, compare, refusal
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
+from flowers_tl.models.frozen_heads import has_own_head
 from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.files import dumps, hidden_folder, lacks_room, named_if_unwritable, validate_new_folder
 from flowers_tl.utils.notes import log_note
@@ -55,9 +56,17 @@ def export(
     """
     validate_not_empty(out, "out")
     validate_new_folder(out)
+    if has_own_head(trained.model.strategy) and "safetensors" in formats:
+        why = "a state dict alone does not fit the library's network, since the head is another"
+        if tuple(formats) != tuple(FORMATS):
+            raise UserError(f"formats=safetensors can't be written ({why}): use formats=onnx,torch.")
+        log_note(f"safetensors is left out: {why}.")
+        formats = [name for name in formats if name != "safetensors"]
     out, kinds = Path(out), find_formats(formats)
     images_used, samples = images_to_compare(trained, images)
     about = describe_model(trained)
+    backbone = trained.model.backbone
+    network = backbone if backbone.by_stages else backbone.network
     metadata = {key: dumps(value) for key, value in about.items()}
     with named_if_unwritable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +77,7 @@ def export(
             progress(f"Writing {kind.file}")
             try:
                 size = about["preprocessing"]["crop"]
-                kind.write(trained.model.backbone.network, size, metadata, folder / kind.file)
+                kind.write(network, size, metadata, folder / kind.file)
                 files[kind.file] = kind.read(folder / kind.file)
             # The exporters raise anything.
             except Exception as error:
@@ -77,9 +86,8 @@ def export(
                 raise refusal(f"{about['backbone']} can't be exported with formats={name}", error) from error
         progress("Comparing with the checkpoint")
         # A copy: its memory format changes.
-        backbone = copy.deepcopy(trained.model.backbone)
-        network = Predictor(backbone, trained.class_names, "cpu", trained=trained)
-        agreements = compare(network.logits, files, network.batches(samples, BATCH))
+        predictor = Predictor(copy.deepcopy(backbone), trained.class_names, "cpu", trained=trained)
+        agreements = compare(predictor.logits, files, predictor.batches(samples, BATCH))
         write_card(folder / CARD, about, agreements, list(kinds.values()), images_used)
         # Fails if anything lies there by now: a folder replaces only an empty one.
         os.rename(folder, out)

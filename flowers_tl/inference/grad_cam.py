@@ -44,10 +44,12 @@ def grad_cam(backbone: StagedNetwork, inputs: Tensor, classes: Sequence[int], st
         with torch.no_grad():
             # A copy: no gradient flows to tensors of inference mode.
             features = backbone.run(inputs.clone(), stop=behind)
+        # What a head over several stages takes of earlier ones is beside it, and stays as it is.
+        features, *earlier = features if isinstance(features, tuple) else (features,)
         grid, features_of = as_grid(features, backbone)
 
         def scores(grid: Tensor) -> Tensor:
-            logits = backbone.run(features_of(places(grid)), start=behind)
+            logits = backbone.run((features_of(places(grid)), *earlier), start=behind)
             return logits - logits.mean(dim=1, keepdim=True)
 
         evidence = method(scores, places).attribute(grid, target=list(classes))

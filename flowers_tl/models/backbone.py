@@ -22,6 +22,7 @@ from flowers_tl.config.backbones import ARCHITECTURES
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, normalise
 from flowers_tl.models.cut import Cut
 from flowers_tl.models.partial_run import run_between
+from flowers_tl.models.pooling import run_stages
 from flowers_tl.models.timm_networks import build_network, cut_network, is_timm, validate_cut
 from flowers_tl.utils.errors import UserError, suggest
 from flowers_tl.utils.notes import log_note
@@ -63,6 +64,8 @@ class StagedNetwork(nn.Module):
 
     # How a stage runs with gradient checkpointing, see :mod:`flowers_tl.models.recompute`.
     recompute: Callable[["StagedNetwork", Stage, Tensor], Tensor] | None = None
+    # Whether forward is the row of stages, since the library's own does not fit the head.
+    by_stages = False
 
     def __init__(
         self,
@@ -77,6 +80,8 @@ class StagedNetwork(nn.Module):
         self.name, self.image_size, self.how, self.norm = name, image_size, how, (how.mean, how.std)
         # How position embeddings of another size were made to fit, where they were.
         self.positions: dict[str, str] = {}
+        # Where the head takes the features of all stages, see :func:`run_stages`.
+        self.places: dict[str, tuple[int, ...]] = {}
         # Of the library's function for this network.
         self.arguments: dict[str, Any] = {}
         self.stages: tuple[Stage, ...]
@@ -101,20 +106,23 @@ class StagedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, 3, height, width), normalised float, to logits (n, num_classes)."""
-        return self.run(x) if self.recompute else self.network(x)
+        return self.run(x) if self.recompute or self.by_stages else self.network(x)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn uint8 (n, 3, height, width) into what the network takes."""
         return normalise(images, *self.norm)
 
-    def run(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
-        """Run the stages from ``start`` (by default the first) up to and without ``stop`` (by default to the end)."""
+    def run(self, x: Any, start: str | None = None, stop: str | None = None) -> Any:
+        """Run the stages from ``start`` (by default the first) up to and without ``stop`` (by default to the end).
+
+        What enters and what comes out are tensors (n, ...), in between with features, see :func:`run_stages`.
+        """
         names = self.stage_names
         first = 0 if start is None else names.index(start)
         last = len(names) if stop is None else names.index(stop)
-        for stage in self.stages[first:last]:
-            x = self.recompute(self, stage, x) if self.recompute else stage.run(self.network, x)
-        return x
+        recompute = self.recompute
+        run = partial(recompute, self) if recompute else lambda stage, x: stage.run(self.network, x)
+        return run_stages(run, self.stages[first:last], x, self.places)
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from flowers_tl.data.sampling import derive_seed
 from flowers_tl.data.transforms import Preprocessing
 from flowers_tl.models.adapters import add_adapters
 from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.models.frozen_heads import replace_head
 from flowers_tl.models.metrics import MeanLoss, make_metrics
 from flowers_tl.models.optim import image_losses, make_mixing, make_optimizer, make_schedule
 from flowers_tl.models.strategy import ParameterGroup, Strategy
@@ -66,6 +67,7 @@ class TransferClassifier(L.LightningModule):
         self.backbone = StagedNetwork(backbone, num_classes, image_size, Preprocessing(**preprocessing or {}))
         self.strategy = Strategy.from_dict(strategy)
         add_adapters(self.backbone, self.strategy)
+        replace_head(self.backbone, self.strategy, num_classes, image_size)
         self.groups = self.strategy.make_groups(self.backbone.parameter_kinds(), self.backbone.feature_stage_names)
         self.mixing = make_mixing(regularisation, num_classes)
         self.label_smoothing = regularisation.get("label_smoothing") or 0.0
@@ -79,7 +81,7 @@ class TransferClassifier(L.LightningModule):
         # Until an epoch begins all that is ever trainable requires gradients: DDP, which wraps the module before, shares
         # no gradient that was not required then.
         self.enter_epoch(None)
-        if not self.parameter_counts["trainable"]:
+        if not self.parameter_counts["trainable"] and self.strategy.head != "neighbours":
             raise UserError(
                 f"Strategy '{self.strategy.name}' names only stages without parameters: add a stage that has some."
             )
@@ -133,8 +135,8 @@ class TransferClassifier(L.LightningModule):
         named = dict(self.backbone.network.named_parameters())
         return [(group, [named[name] for name in group.parameters]) for group in self.groups if group.parameters]
 
-    def stage_rows(self) -> list[tuple[str, int, int, bool, list[ParameterGroup]]]:
-        """For each stage: name, parameters, how many of them are trainable, whether it is solved first, and its groups.
+    def stage_rows(self) -> list[tuple[str, int, int, str, list[ParameterGroup]]]:
+        """For each stage: name, parameters, how many of them are trainable, what its head begins from if not at random, and its groups.
 
         Trainable are those that are trained in any epoch, and those of a head that is solved.
         """
@@ -142,7 +144,7 @@ class TransferClassifier(L.LightningModule):
         rows = []
         for stage in self.backbone.stages:
             sizes = {n: p.numel() for n, p in self.backbone.network.named_parameters() if stage.owns(n)}
-            solved = stage.name == "head" and self.strategy.head == "solved"
+            solved = self.strategy.head if stage.name == "head" and self.strategy.head != "random" else ""
             count = sum(size for name, size in sizes.items() if solved or name in trainable)
             groups = [group for group in self.groups if stage.name in group.stages]
             rows.append((stage.name, sum(sizes.values()), count, solved, groups))

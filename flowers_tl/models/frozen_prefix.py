@@ -7,7 +7,7 @@ the network by rounding alone.
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -20,6 +20,7 @@ from flowers_tl.data.transforms import normalise
 from flowers_tl.models.adapters import merge_state, merged
 from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.pooling import run_stages
 from flowers_tl.models.timm_networks import is_timm
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -66,14 +67,12 @@ def full_fp32() -> Iterator[None]:
 class StageChain(nn.Module):
     """Some of a network's stages, one after another."""
 
-    def __init__(self, network: nn.Module, stages: tuple[Stage, ...]) -> None:
+    def __init__(self, network: nn.Module, stages: tuple[Stage, ...], places: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
-        self.network, self.stages = network, stages
+        self.network, self.stages, self.places = network, stages, places
 
     def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = stage.run(self.network, x)
-        return x
+        return run_stages(lambda stage, x: stage.run(self.network, x), self.stages, x, self.places)
 
 
 class FrozenPrefix:
@@ -90,7 +89,7 @@ class FrozenPrefix:
         self.entry_stage, self.precision, self.device, self.norm = entry_stage, precision, device, backbone.norm
         stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
         network = copy.deepcopy(merged(backbone.network)).eval().requires_grad_(False)
-        part: nn.Module = StageChain(network, stages)
+        part: nn.Module = StageChain(network, stages, backbone.places)
         # timm's modules can't be traced for it.
         norms = (isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage))
         if not is_timm(backbone.name) and any(norms):

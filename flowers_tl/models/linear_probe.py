@@ -18,6 +18,7 @@ from torch.optim import LBFGS
 
 from flowers_tl.data.transforms import FLIPPED_AXES
 from flowers_tl.models.backbone import StagedNetwork
+from flowers_tl.models.pooling import StageLinear
 from flowers_tl.utils.errors import UserError, shorten
 
 # From much to hardly any. Each solution is where the next search begins.
@@ -109,10 +110,12 @@ def solve_head(
     if isinstance(final, nn.Linear):
         nn.init.zeros_(final.weight)
         nn.init.zeros_(final.bias)
+    # Features of unlike stages are to count alike; what a plain layer takes is of one stage, and stays as it is.
+    scale = final.scale(train[0].double()) if isinstance(final, StageLinear) else torch.ones(1, device=train[0].device)
     # Centred features have the same optimum, the bias takes up the difference, and are solved 30 times as fast: they are
     # mostly positive, and their common part would make one direction far steeper than the others.
     centre = train[0].double().mean([dim for dim in range(train[0].ndim) if dim != 1], keepdim=True)
-    train, val = ((inputs - centre, labels) for inputs, labels in (train, val))
+    train, val = (((inputs - centre) * scale, labels) for inputs, labels in (train, val))
     solutions = {}
     for decay in progress(weight_decays):
         solution = minimise(backbone, train, val, decay, class_weights)
@@ -125,7 +128,9 @@ def solve_head(
         )
     final.load_state_dict(solutions[best])
     with torch.no_grad():
-        final.bias -= final.weight.flatten(1) @ centre.flatten()
+        columns = final.columns if isinstance(final, StageLinear) else slice(None)
+        final.weight *= scale[columns]
+        final.bias -= final.weight.flatten(1) @ centre.flatten()[columns]
     final.float()
     return best, list(solutions)
 
@@ -134,7 +139,12 @@ def validate_solvable(train: Tensor, val: Tensor, weight_decays: Sequence[float]
     """Raise UserError if what enters the head is not finite, or a weight decay would leave no optimum."""
     if not weight_decays or not all(decay > 0 for decay in weight_decays):
         raise UserError(f"The head can't be solved for heads.weight_decay={list(weight_decays)}: each must be above 0.")
-    if not (train.isfinite().all() and val.isfinite().all()):
+    validate_finite_features(train, val)
+
+
+def validate_finite_features(*features: Tensor) -> None:
+    """Raise UserError if what enters the head is not finite."""
+    if not all(part.isfinite().all() for part in features):
         raise UserError(
             "The outputs of the frozen stages hold NaN or infinite numbers, so the head can't be solved: use "
             "cache.precision=fp32 or other backbone.weights."

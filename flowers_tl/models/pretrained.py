@@ -41,7 +41,8 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
     # Adapters are the run's own.
     current = {key: tensor for key, tensor in backbone.network.state_dict().items() if LORA not in key}
     fit_positions(state, backbone, weights)
-    head = {backbone.final + ".weight", backbone.final + ".bias"}
+    # The strategy's head may have other tensors than the library's.
+    head = {key for key in current | state if key.startswith(f"{backbone.final}.")}
     wrong_shape = {key for key in current.keys() & state.keys() if current[key].shape != state[key].shape}
     # num_batches_tracked only counts: files older than PyTorch 0.4.1 have none, and no result depends on it.
     lacking = {key for key in current.keys() - state.keys() if not key.endswith("num_batches_tracked")}
@@ -49,8 +50,8 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
         key for key in current | state if key.split(".")[0] in ("fc", "classifier", "head", "head_dist", "heads")
     }
     problems = {
-        "lacks": lacking - classifier,
-        "has the unknown": state.keys() - current.keys() - classifier,
+        "lacks": lacking - classifier - head,
+        "has the unknown": state.keys() - current.keys() - classifier - head,
         "has another shape in": wrong_shape - classifier,
     }
     if wrong := [f"{what} {shorten(sorted(keys))}" for what, keys in problems.items() if keys]:
@@ -63,7 +64,7 @@ def load_weights(backbone: StagedNetwork, weights: str | None) -> None:
             f"backbone.weights={weights} has no {shorten(frozen)}, which the strategy freezes, so it would stay random: "
             "train the neck too, or use complete weights."
         )
-    if other := sorted(state.keys() - current.keys()):
+    if other := sorted(state.keys() - current.keys() - head):
         log_note(f"{weights} has {shorten(other)}, which {backbone.name} has not: it is left out.")
     if neck:
         log_note(f"{weights} has no {shorten(neck)}: this part of the neck starts from random weights.")

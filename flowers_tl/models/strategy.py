@@ -84,7 +84,9 @@ class Strategy:
         table: rows; stages that no row names are frozen.
         weights: ``pretrained`` begins from the backbone's weights, ``random`` ignores them.
         head: ``random`` begins from a fresh head, ``solved`` from the best one on the features as they are
-            (:mod:`flowers_tl.models.linear_probe`).
+            (:mod:`flowers_tl.models.linear_probe`), ``neighbours`` is no layer but the vote of the nearest training images.
+        head_from: stages whose pooled outputs a solved head takes, as in a row's ``stage``; None: the neck's output alone.
+        neighbours: numbers of neighbours of which val chooses one; None: those in :mod:`flowers_tl.models.frozen_heads`.
         frozen_batchnorm: ``eval`` keeps the statistics of frozen BatchNorm layers; ``train`` lets them follow the
             batches, as a plain notebook that calls ``model.train()`` does.
     """
@@ -94,6 +96,8 @@ class Strategy:
     weights: str = "pretrained"
     head: str = "random"
     frozen_batchnorm: str = "eval"
+    head_from: Sequence[str | int] | None = None
+    neighbours: Sequence[int] | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Strategy":
@@ -123,7 +127,7 @@ class Strategy:
             UserError: if the table trains nothing, names a stage that is not there or a parameter twice, or has a
                 value that makes no sense; the sentence says what would be right.
         """
-        if not self.table and self.head != "solved":
+        if not self.table and self.head == "random":
             raise UserError(
                 f"Strategy '{self.name}' has an empty table, so nothing would be trained: add a row to strategy.table."
             )

@@ -12,8 +12,8 @@ from flowers_tl.results.scores import METRICS, Metric, format_values, mean_and_s
 from flowers_tl.utils.errors import shorten
 from flowers_tl.utils.notes import log, log_table
 
-# (stage, parameters, trainable parameters, whether it is solved first, groups with lr, from_epoch and weight_decay)
-StageRow = tuple[str, int, int, bool, Sequence[Any]]
+# (stage, parameters, trainable parameters, `solved` or `neighbours` if it is, groups with lr, from_epoch and weight_decay)
+StageRow = tuple[str, int, int, str, Sequence[Any]]
 
 
 def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None:
@@ -23,7 +23,7 @@ def print_stages(rows: Iterable[StageRow], strategy: str, backbone: str) -> None
     extra = [key for key in ("from_epoch", "weight_decay") if any(getattr(group, key) for group in all_groups)]
     lines = []
     for name, parameters, trainable, solved, groups in rows:
-        rates = ["solved"] * solved + [f"{group.lr:.3g}" for group in groups]
+        rates = [solved] * bool(solved) + [f"{group.lr:.3g}" for group in groups]
         # Epochs are counted from 1 for a reader, and from 0 in a table's file.
         cells = [
             ", ".join(str(getattr(g, key) + (key == "from_epoch")) for g in groups if g.parameters) for key in extra
@@ -104,7 +104,9 @@ def list_rates(group: RunGroup) -> str:
     """The learning rate of each parameter group, and whether the head was solved."""
     first = group.runs[0].result
     rates = [f"{name} {rate:.3g}" for name, rate in first["learning_rates"].items()]
-    return ", ".join(["head solved"] * ("solved_head" in first) + rates)
+    neighbours = first.get("solved_head", {}).get("neighbours")
+    heads = [f"{neighbours} neighbours" if neighbours else "head solved"] * ("solved_head" in first)
+    return ", ".join(heads + rates)
 
 
 def list_seeds(group: RunGroup) -> str:

@@ -30,7 +30,8 @@ KINDS: dict[str, Any] = {
     "protocol.excluded": int,
     **dict.fromkeys(("learning_rates.*", "seconds.*", "kept.*", "val.*", "test.*", "data.value_range.*"), NUMBER),
     **dict.fromkeys(("learning_rates", "parameters", "data", "protocol", "protocol.splits", "seconds", "kept"), dict),
-    **dict.fromkeys(("versions", "measured", "val", "test", "heads_of"), dict),
+    **dict.fromkeys(("versions", "measured", "val", "test", "heads_of", "solved_head"), dict),
+    "solved_head.neighbours": int,
     **dict.fromkeys(("heads", "data.value_range", "command", "classes"), list),
     **{"device": str, "flops": dict, "flops.*": int, "command.*": str, "classes.*": str},
 }

@@ -72,7 +72,7 @@ def prepare_run_data(
     kept_splits = [split for split in measured if whole and str(limits[f"limit_{split}_batches"]) in ("None", "1.0")]
     epochs = trainer.max_epochs if model.groups else 0
     run_data = FeatureDataModule(data, model, trainer, epochs, config["cache"], first_epoch, kept_splits)
-    return run_data if any(run_data.entry_stages) or model.strategy.head == "solved" else data
+    return run_data if any(run_data.entry_stages) or model.strategy.head != "random" else data
 
 
 def frozen_features(config: dict[str, Any], data: ImageDataModule, trainer: Trainer) -> FeatureDataModule:

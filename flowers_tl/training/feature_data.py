@@ -5,7 +5,6 @@ Val and test pass the prefix once. A training image passes it in ``views`` varia
 that it follows from; what is too large to be worth keeping is computed afresh, by the same function, to the same bits.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -23,6 +22,7 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_crops import ImageCrops, Key
 from flowers_tl.data.transforms import ARTICLE, FLIPPED_AXES
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.frozen_heads import entry_shapes
 from flowers_tl.models.frozen_prefix import PRECISIONS, FrozenPrefix, find_entry_stage, fingerprint_stages
 from flowers_tl.utils.notes import track
 
@@ -85,14 +85,7 @@ class FeatureDataModule(LightningDataModule):
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of what enters each stage, for one image."""
-        with torch.device("meta"):
-            backbone = copy.deepcopy(self.model.backbone).to("meta").eval()
-            x = torch.empty(1, 3, self.data.image_size, self.data.image_size)
-        shapes, start = {}, None
-        for stage in backbone.stage_names[1:]:
-            x = backbone.run(x, start, stage)
-            shapes[stage], start = x.shape[1:], stage
-        return shapes
+        return {name: shape[1:] for name, shape in entry_shapes(self.model.backbone, self.data.image_size).items()}
 
     def is_kept(self, key: FeatureKey) -> bool:
         """Whether these outputs are kept: those no larger than the images, and larger ones that the run takes twice."""
@@ -183,6 +176,8 @@ class FeatureDataModule(LightningDataModule):
             "precision": self.precision,
             "device": self.device.type,
             "torch": torch.__version__,
+            # Under True earlier versions kept fp32, whatever the precision.
+            **({"pooled": {"fp32": True}.get(self.precision, self.precision)} if backbone.places else {}),
         }
 
     @lru_cache(maxsize=8)  # noqa: B019 (as long-lived as the run)

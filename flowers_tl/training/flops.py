@@ -13,7 +13,8 @@ def count_flops(config: dict[str, Any], num_classes: int, epochs: int, images: i
 
     Returns:
         ``forward``, of one image; ``training``, forward and backward, of all ``epochs`` of so many ``images``, as a loop
-        without cache computes them. A head that is solved takes each image and its mirror image forward once.
+        without cache computes them. A head that is solved takes each image and its mirror image forward once,
+        nearest neighbours take the image alone; to compare images with one another is not counted.
     """
     with torch.device("meta"):
         model = make_model(config, num_classes).eval()
@@ -30,7 +31,7 @@ def count_flops(config: dict[str, Any], num_classes: int, epochs: int, images: i
     forward = count()
     model.train()
     by_stages: dict[frozenset[str], int] = {}
-    total = 2 * forward if model.strategy.head == "solved" else 0
+    total = {"solved": 2, "neighbours": 1}.get(model.strategy.head, 0) * forward
     for epoch in range(epochs):
         model.enter_epoch(epoch)
         stages = frozenset(model.trainable_stages)

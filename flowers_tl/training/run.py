@@ -1,6 +1,7 @@
 """One run, from a plain config to its record: prepare data and network, fit, test. Usable without Hydra."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flowers_tl.data.image_folder import FolderDataModule
 from flowers_tl.data.registry import make_data
 from flowers_tl.data.transforms import FLIPS
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.frozen_heads import choose_neighbours
 from flowers_tl.models.linear_probe import compute_features, solve_head
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
@@ -147,7 +149,7 @@ def prepare(
 
 def fit(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data: RunData, start: ResumePoint) -> None:
     """Solve the head, if the strategy says so, and train; record val scores and what was checked."""
-    if model.strategy.head == "solved" and not start.checkpoint:
+    if model.strategy.head != "random" and not start.checkpoint:
         run.update({"solved_head": solve(run, model, trainer, run_data)})
     prepare_features(run_data, "train", "val")
     if start.checkpoint:
@@ -225,9 +227,14 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
     """
     shown = trainer.progress_bar_callback is not None and trainer.is_global_zero
     # A mirrored flower is the same flower: as in the training of other strategies, the head is to learn that.
+    flips = FLIPS[run_data.data.flip if isinstance(run_data, FeatureDataModule) else run_data.flip]
+    decays = partial(track, title="Solving the head", shown=shown)
+    solver: Callable[..., Any] = partial(solve_head, class_weights=model.class_weights, progress=decays)
+    if model.strategy.head == "neighbours":
+        # A mirror image would be a second neighbour that looks the same.
+        flips, solver = FLIPS["none"], partial(choose_neighbours, candidates=model.strategy.neighbours)
     if isinstance(run_data, FeatureDataModule):
-        train = run_data.before_head("train", *FLIPS[run_data.data.flip])
-        features = [train, run_data.before_head("val", "centre")]
+        features = [run_data.before_head("train", *flips), run_data.before_head("val", "centre")]
     else:
         device = trainer.strategy.root_device
         with run.clock.timed("prefix"):
@@ -235,14 +242,9 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
                 compute_features(
                     model.backbone, track(run_data.in_order(split), f"Features of {split}", shown), device, views
                 )
-                for split, views in (("train", FLIPS[run_data.flip]), ("val", ("centre",)))
+                for split, views in (("train", flips), ("val", ("centre",)))
             ]
     with run.clock.timed("solve"):
-        best, solutions = solve_head(
-            model.backbone,
-            *features,
-            class_weights=model.class_weights,
-            progress=lambda decays: track(decays, "Solving the head", shown),
-        )
+        best, tried = solver(model.backbone, *features)
     model.enter_epoch(None)
-    return best.to_dict() | {"candidates": [solution.to_dict() for solution in solutions]}
+    return best.to_dict() | {"candidates": [one.to_dict() for one in tried]}

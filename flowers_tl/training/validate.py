@@ -45,6 +45,10 @@ def validated_data(config: dict[str, Any], prepare: bool = True, named_keys: Seq
     validate_weights(config, model)
     data = set_up_data(config, prepare=prepare)
     validate_last_batch(config, model, data.sizes["train"])
+    if (most := max(model.strategy.neighbours or [0])) > data.sizes["train"]:
+        raise UserError(
+            f"strategy.neighbours={most} is more than the {data.sizes['train']:,} training images: use smaller numbers."
+        )
     return data
 
 
@@ -93,10 +97,10 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         validate_heads(config, model)
     validate_trainer(check_arguments(config["trainer"], any(group.from_epoch for group in model.groups)))
     validate_steps(config, model)
-    solved, precision = model.strategy.head == "solved", str(config["trainer"]["precision"])
+    solved, precision = model.strategy.head != "random", str(config["trainer"]["precision"])
     select_by_val = {
         "test_best=true": config["test_best"],
-        "strategy.head=solved": solved,
+        f"strategy.head={model.strategy.head}": solved,
         "regularisation.early_stopping": config["regularisation"]["early_stopping"],
         f"monitor={config['monitor']}": config["monitor"] != LATER_KEYS["monitor"],
     }
@@ -109,13 +113,14 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     for key, value in config["regularisation"].items() if without_steps else ():
         if key != "name" and value:
             raise UserError(
-                f"regularisation.{key}={value} has no effect with strategy={model.strategy.name}, which solves its head without "
-                "training steps: leave it out, or choose another strategy."
+                f"regularisation.{key}={value} has no effect with strategy={model.strategy.name}, which takes no training "
+                "steps: leave it out, or choose another strategy."
             )
-    if solved and config["data"]["balance"] == "sampler":
+    balance, neighbours = config["data"]["balance"], model.strategy.head == "neighbours"
+    if solved and balance in ("sampler", *["weights"] * neighbours):
         raise UserError(
-            "data.balance=sampler has no effect with strategy.head=solved, which uses all images at once: use "
-            "data.balance=weights."
+            f"data.balance={balance} has no effect with strategy.head={model.strategy.head}, which uses all images "
+            f"{'alike: leave it out' if neighbours else 'at once: use data.balance=weights'}."
         )
     if config["trainer"]["sync_batchnorm"] and (
         config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
@@ -147,7 +152,8 @@ def validate_recomputation(config: dict[str, Any], model: TransferClassifier) ->
             "compute.gradient_checkpointing=true does not work with compute.compile=true: leave one of them out."
         )
     size = model.hparams.image_size
-    plain, least = activation_bytes(model.train().backbone, torch.empty(2, 3, size, size, device="meta"))
+    images = torch.empty(2, 3, size, size, device="meta")
+    plain, least = activation_bytes(model.train().backbone, images) if model.groups else (0, 0)
     if least >= plain:
         raise UserError(
             f"compute.gradient_checkpointing=true would save no memory with strategy={model.strategy.name}, which trains too few "
@@ -176,10 +182,11 @@ def probe(model: TransferClassifier, images: int, sentence: str, remedy: str) ->
 
 def note_without_effect(model: TransferClassifier, named_keys: Sequence[str]) -> None:
     """Tell which of the keys that the user has named change nothing, since the strategy takes no training steps."""
-    ignored = [key for key in named_keys if key.startswith(OF_STEPS)]
+    unused = (*OF_STEPS, "data.flip") if model.strategy.head == "neighbours" else OF_STEPS
+    ignored = [key for key in named_keys if key.startswith(unused)]
     if ignored and not model.groups:
         log_note(
-            f"strategy={model.strategy.name} solves its head without training steps, so these have no effect: {', '.join(ignored)}."
+            f"strategy={model.strategy.name} takes no training steps, so these have no effect: {', '.join(ignored)}."
         )
 
 

@@ -5,7 +5,6 @@ import torch
 
 from flowers_tl.advising.profile import (
     neighbour_accuracy,
-    pool,
     pooled_outputs,
     profile,
     seconds_by_stage,
@@ -16,18 +15,11 @@ from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.training.factory import frozen_features, set_up_data
 
 
-def test_places_are_averaged_in_whichever_order_the_dimensions_come():
-    x = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
-    assert torch.equal(pool(x), x.mean((2, 3)))
-    assert torch.equal(pool(x.permute(0, 2, 3, 1)), x.mean((2, 3)))
-    tokens = torch.rand(2, 5, 3)
-    assert torch.equal(pool(tokens), tokens.mean(1))
-    assert torch.equal(pool(tokens[:, 0]), tokens[:, 0])
-
-
 @pytest.fixture(scope="module")
 def features(config, tiny, resnet18_weights):
-    one = with_preprocessing(config(tiny(strategy="linear_probe", backbone__weights=resnet18_weights)))
+    one = with_preprocessing(
+        config(tiny(strategy="linear_probe", backbone__weights=resnet18_weights, strategy__head_from="[':head']"))
+    )
     return frozen_features(one, set_up_data(one), make_trainer(one["trainer"]))
 
 
@@ -54,6 +46,12 @@ def test_scores_of_other_labels_or_weights_are_computed_anew(features, monkeypat
         weight[0] += 1
         assert [one.solved for one in profile(features, "one")] == [0.25] * 6
         weight.copy_(before)
+
+
+def test_pooled_outputs_that_earlier_versions_kept_are_found(features, monkeypatch):
+    key = features.describe(("val", "centre", "head"))
+    monkeypatch.setattr(features.model.backbone, "places", {})
+    assert key == features.describe(("val", "centre", "head")) | {"pooled": True}
 
 
 def test_to_measure_and_to_score_changes_no_weight_and_no_statistic(features):

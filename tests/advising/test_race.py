@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flowers_tl.advise import main
+from flowers_tl.advising.candidates import FROZEN
 from flowers_tl.advising.profile import profile
 from flowers_tl.compare import main as compare
 from flowers_tl.data.datamodule import ImageDataModule
@@ -80,7 +81,7 @@ def test_a_race_runs_all_and_tests_what_it_advises(advised):
 
 def test_the_depth_profile_is_of_the_pretrained_network_whatever_a_strategy_begins_from(advised, words, config):
     keys = [word for word in words if not word.startswith("strategy=")]
-    one = with_preprocessing(config([*keys, "strategy=linear_probe"]))
+    one = with_preprocessing(config([*keys, *FROZEN]))
     scores = profile(frozen_features(one, set_up_data(one), make_trainer(one["trainer"])), one["backbone"]["name"])
     assert json.loads((advised / "advice.json").read_text())["stages"] == [asdict(score) for score in scores]
 

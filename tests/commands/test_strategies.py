@@ -66,7 +66,7 @@ def test_every_strategy_trains_every_network(config, tiny, tmp_path, strategy, b
     if epochs:
         assert result["proof"]["epochs"] == epochs
         assert result["proof"]["never_began"] == []
-    assert 0 < result["parameters"]["trainable"] <= result["parameters"]["total"]
+    assert (strategy != "knn") <= result["parameters"]["trainable"] <= result["parameters"]["total"]
 
 
 def test_each_file_says_when_why_and_what_to_expect():

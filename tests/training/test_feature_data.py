@@ -71,7 +71,7 @@ def test_as_many_views_as_epochs_are_fresh_crops(run, strategy, backbone):
     assert run.kept("small") == [] or all("decoded" in what for what in run.kept("small"))
 
 
-@pytest.mark.parametrize("strategy", ["feature_extraction", "fine_tuning", "linear_probe"])
+@pytest.mark.parametrize("strategy", ["feature_extraction", "fine_tuning", "linear_probe", "knn", "side_probe"])
 def test_without_any_cache_the_numbers_differ_by_rounding_alone(run, strategy):
     result, kept = run("kept", cache__views=4, strategy=strategy)
     plain_result, plain = run("plain", cache__enabled="false", strategy=strategy, cache="none")

@@ -82,8 +82,9 @@ def test_each_head_ends_as_its_own_run(small, weights, tmp_path, backbone, more)
     assert min(apart) > 10 * TOLERANCE, "heads that differ by nothing would pass this test whatever they were"
 
 
-def test_a_head_is_solved_for_each_weight_decay(small, tmp_path):
-    asked = small(strategy="linear_probe", **{"heads.weight_decay": "[0.1,0.01]"})
+@pytest.mark.parametrize("strategy", ["linear_probe", "side_probe"])
+def test_a_head_is_solved_for_each_weight_decay(small, tmp_path, strategy):
+    asked = small(strategy=strategy, **{"heads.weight_decay": "[0.1,0.01]"})
     found = train_heads(asked, tmp_path / "heads")
     assert found["heads"] == ["weight_decay=0.1,seed=0", "weight_decay=0.01,seed=0"]
     norms = []
@@ -94,7 +95,7 @@ def test_a_head_is_solved_for_each_weight_decay(small, tmp_path):
         norms.append(head["fc.weight"].norm())
     assert norms[1] > 2 * norms[0]
     # The candidates of a run that solves for both and lets val choose.
-    chosen = train(small(strategy="linear_probe"), tmp_path / "chosen")["solved_head"]["candidates"]
+    chosen = train(small(strategy=strategy), tmp_path / "chosen")["solved_head"]["candidates"]
     solved = json.loads((tmp_path / "heads" / found["heads"][1] / "result.json").read_text())["solved_head"]
     same = next(one for one in chosen if one["weight_decay"] == 0.01)
     assert solved["val_loss"] == pytest.approx(same["val_loss"], abs=TOLERANCE)

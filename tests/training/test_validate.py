@@ -1,5 +1,7 @@
 """A config that can't be right ends in one sentence before anything is written."""
 
+import re
+
 import pytest
 
 from flowers_tl.training.run_once import train_once
@@ -13,6 +15,25 @@ def test_regularisation_is_refused_where_nothing_is_trained_by_steps(config, tin
     with pytest.raises(UserError, match=rf"regularisation\.{choice}=\S+ has no effect with strategy=linear_probe"):
         validate_config(config(tiny(strategy="linear_probe", regularisation=choice)))
     validate_config(config(tiny(strategy="lp_ft", regularisation=choice)))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"data__balance": "weights"}, "data.balance=weights has no effect with strategy.head=neighbours"),
+        ({"data__balance": "sampler"}, "data.balance=sampler has no effect with strategy.head=neighbours"),
+        ({"data__protocol": "trainval"}, "strategy.head=neighbours selects by the val images"),
+        ({"regularisation": "label_smoothing"}, "has no effect with strategy=knn"),
+        ({"heads__weight_decay": "[0.1]"}, "but knn does not: choose feature_extraction or linear_probe"),
+        ({"compute__gradient_checkpointing": "true"}, "would save no memory with strategy=knn"),
+        ({"strategy.neighbours": "[0]"}, "strategy.neighbours.0=0 must be at least 1"),
+        ({"strategy.neighbours": "[5,13]"}, "strategy.neighbours=13 is more than the 12 training images"),
+    ],
+)
+def test_what_nearest_neighbours_can_not_do_is_refused_before_an_image_is_read(config, tiny, tmp_path, words, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        train_once(config(tiny(strategy="knn", **words)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_statistics_of_all_gpus_are_refused_without_a_gpu(config, tiny):
@@ -63,10 +84,10 @@ def test_an_average_in_half_precision_is_refused(config, tiny, precision):
 
 def test_what_a_run_without_steps_ignores_is_told(config, tiny, capsys):
     log_note.cache_clear()
-    given = ("strategy", "optimizer", "trainer.max_epochs", "data.root", "trainer.accelerator")
-    for strategy in ("lp_ft", "feature_extraction", "linear_probe"):
+    given = ("strategy", "optimizer", "trainer.max_epochs", "data.root", "trainer.accelerator", "data.flip")
+    for strategy in ("lp_ft", "feature_extraction", "linear_probe", "knn"):
         note_without_effect(validate_config(config(tiny(strategy=strategy))), given)
     assert capsys.readouterr().err == (
-        "Note: strategy=linear_probe solves its head without training steps, so these have no effect: optimizer, "
-        "trainer.max_epochs.\n"
+        "Note: strategy=linear_probe takes no training steps, so these have no effect: optimizer, trainer.max_epochs.\n"
+        "Note: strategy=knn takes no training steps, so these have no effect: optimizer, trainer.max_epochs, data.flip.\n"
     )
