@@ -30,7 +30,7 @@ class TransferClassifier(L.LightningModule):
     :func:`flowers_tl.models.pretrained.load_weights` or a checkpoint fills them.
 
     Args:
-        backbone: name of an architecture, see :data:`flowers_tl.config.backbones.ARCHITECTURES`.
+        backbone: name of a network, as :class:`StagedNetwork` takes it.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python.
         class_names, image_size, preprocessing: one name a class, the side in pixels of its images, and how they are prepared

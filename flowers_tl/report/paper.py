@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flowers_tl.config.backbones import FAMILIES
 from flowers_tl.report.paired_tests import PairedDifference
 from flowers_tl.report.summary import ComparisonSummary, Measure, remove_folders
 from flowers_tl.report.table import number
@@ -17,7 +18,7 @@ CITED = ("strategy", "backbone", "data", "optimizer", "scheduler", "regularisati
 
 def paper_files(summary: ComparisonSummary, differences: Sequence[PairedDifference]) -> dict[str, str]:
     """The files' texts by name; ``differences`` are those between the best and every other group."""
-    used = {run.config.get(f"{group}.name") for run in summary.runs for group in CITED}
+    used = with_families({str(run.config.get(f"{group}.name")) for run in summary.runs for group in CITED})
     differs = {difference.second.label for difference in differences if difference.significant}
     rows = [run_row(strategy.label, run, summary) for strategy in summary.strategies for run in strategy.group.runs]
     commands = [row["command"] for row in rows]
@@ -27,6 +28,11 @@ def paper_files(summary: ComparisonSummary, differences: Sequence[PairedDifferen
         "per_run.csv": format_csv(rows),
         "per_class.csv": format_csv(class_rows(summary)),
     }
+
+
+def with_families(names: set[str]) -> set[str]:
+    """These names, and the families of networks that are among them."""
+    return names | {family for family, rest in FAMILIES.items() if names & {family + one for one in rest}}
 
 
 def run_row(label: str, run: Run, summary: ComparisonSummary) -> dict[str, object]:

@@ -14,11 +14,12 @@ from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy, interpolate
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import eval_transform, resized
 from flowers_tl.inference.grad_cam import choose_stage, grad_cam
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 pytestmark = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def by_the_paper(backbone: StagedNetwork, inputs: torch.Tensor, classes: list[in
     return (weights * activation).sum(dim=1).detach()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FIRST)
 def test_a_frozen_network_has_the_papers_map_in_inference_mode_too(name):
     backbone, inputs = make(name)
     stage = choose_stage(backbone)

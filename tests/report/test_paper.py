@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from written_runs import TRUTH, logits_of
 
-from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.config.backbones import NETWORKS
 from flowers_tl.config.schema import CONF
 from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.report import FILES, summarize, write_report
+from flowers_tl.report.paper import with_families
 from flowers_tl.utils.templates import render
 
 WRONG = (TRUTH + 1) % 3
@@ -105,7 +106,7 @@ def test_only_what_was_used_is_cited(files):
 
 
 def test_each_choice_with_a_paper_has_its_entry():
-    names = {*ARCHITECTURES, *TABLE, *(file.stem for file in CONF.glob("*/*.yaml"))}
+    names = {*NETWORKS, *TABLE, *(file.stem for file in CONF.glob("*/*.yaml"))}
     without = {
         "from_scratch",
         "synthetic",
@@ -121,7 +122,7 @@ def test_each_choice_with_a_paper_has_its_entry():
     }
     without |= {file.stem for folder in ("sweep", "hydra/launcher") for file in (CONF / folder).glob("*.yaml")}
     for name in names - without:
-        bib = render("flowers_tl.report", "references.bib.j2", used={name})
+        bib = render("flowers_tl.report", "references.bib.j2", used=with_families({name}))
         assert bib.count("@") >= 1, name
         assert bib.count("{") == bib.count("}")
         for entry in bib.split("@")[1:]:
