@@ -28,6 +28,7 @@ EIGHT = {
     "norm_tuning",
 }  # fmt: skip
 NO_SENSE = {("norm_tuning", "squeezenet1_1"): "trains only norm parameters .* this network has none there"}
+NO_SENSE |= {("l2_sp", name): "pulls towards pretrained weights" for name in FIRST}
 # Networks of unlike layers are enough for the rows that came later.
 FEW = ("efficientnet_b0", "squeezenet1_1")
 PAIRS = itertools.product(STRATEGIES, FIRST)

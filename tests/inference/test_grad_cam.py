@@ -67,6 +67,14 @@ def test_a_frozen_network_has_the_papers_map_in_inference_mode_too(name):
     assert not found.requires_grad
 
 
+def test_places_are_found_where_channels_lie_last():
+    torch.manual_seed(0)
+    backbone = StagedNetwork("swin_t", 5).eval()
+    assert [grad_cam(backbone, torch.randn(1, 3, 64, 64), [1], stage).shape for stage in ("stage1", "stage4")] == [
+        (1, 16, 16), (1, 2, 2)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("stage", ["stem", "layer1", "layer2", "layer3", "layer4"])
 def test_any_stage_can_be_asked(stage):
     backbone, inputs = make()
