@@ -276,7 +276,7 @@ def test_batches_that_are_accumulated_take_the_step_of_one_large_batch(images, s
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-PULL = {"name": "some", "table": [{"stage": "head", "lr": 1e-3}, {"stage": "stage2:", "lr": 1e-3, "l2_sp": 0.3}]}
+PULL = {"name": "some", "table": [{"stage": "head", "lr": 1e-3}, {"stage": "2:", "lr": 1e-3, "l2_sp": 0.3}]}
 
 
 def test_l2_sp_adds_the_gradient_of_half_the_squared_distance_from_the_first_weights():
