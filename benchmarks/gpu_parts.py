@@ -21,6 +21,7 @@ from flowers_tl.data.registry import make_data
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.frozen_prefix import FrozenPrefix, full_fp32
+from flowers_tl.models.partial_run import run_between
 from flowers_tl.training.freeze_check import fingerprint_tensors
 from flowers_tl.utils.files import dumps
 from flowers_tl.utils.threads import map_on_all_cores
@@ -80,13 +81,13 @@ def prefix(name: str) -> Iterator[dict[str, Any]]:
     images = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, device=DEVICE)
     for precision, layout, batch, rounded in VARIANTS:
         whole = FrozenPrefix(backbone, "head", precision, DEVICE)
-        part = whole.part.to(memory_format=layout)
+        part = whole.network.to(memory_format=layout)
         dtype = next(part.parameters()).dtype
 
         @torch.no_grad()
-        def forward(part=part, batch=batch, layout=layout, dtype=dtype) -> None:
+        def forward(part=part, stop=whole.stop, batch=batch, layout=layout, dtype=dtype) -> None:
             for some in images.split(batch):
-                part(normalise(some).to(dtype).contiguous(memory_format=layout))
+                run_between(None, stop, part, normalise(some).to(dtype).contiguous(memory_format=layout))
 
         if rounded:
             seconds = measure(forward, 3)

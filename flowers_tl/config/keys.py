@@ -58,7 +58,7 @@ LATER_KEYS: dict[str, Any] = {
 CUTTING_KEYS = ("data.groups", "data.folds", "data.fold")
 
 # And those of a strategy's rows.
-LATER_ROW_KEYS: dict[str, Any] = {"adapter": None, "rank": None, "alpha": None, "layers": None}
+LATER_ROW_KEYS: dict[str, Any] = {"adapter": None, "rank": None, "alpha": None, "layers": None, "l2_sp": None}
 
 # What ``heads`` says in the config of a run of one head.
 ONE_HEAD = {"lr": None, "weight_decay": None, "seeds": 1}

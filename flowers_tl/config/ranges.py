@@ -56,6 +56,7 @@ RANGES = {
     "strategy.table.*.only.*": Range(choices=("norm", "bias", "weight")),
     "strategy.table.*.adapter": Range(choices=("lora",)),
     "strategy.table.*.rank": Range(1, remedy="null means 8"),
+    "strategy.table.*.l2_sp": Range(without=(0, math.inf), remedy="null means no pull"),
     "strategy.table.*.alpha": Range(without=(0, math.inf), remedy="null means the rank"),
     "strategy.table.*.layers.*": Range(choices=("attention", "mlp", "conv")),
     "data.num_classes": Range(2, remedy="null means the number of classes of the data set"),

@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 import flowers_tl.config.data_schema  # noqa: F401  (registers the schemas of the data)
-from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.config.backbones import NETWORKS
 from flowers_tl.config.strategy_schema import StrategyConfig
 from flowers_tl.utils.files import find_conf
 
@@ -208,5 +208,5 @@ class TrainConfig:
 
 store = ConfigStore.instance()
 store.store(name="schema", node=TrainConfig)
-for name in ARCHITECTURES:
+for name in NETWORKS:
     store.store(group="backbone", name=name, node={"name": name})

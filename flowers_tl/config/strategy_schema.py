@@ -29,6 +29,8 @@ class RowConfig:
     """The updates are multiplied by alpha / rank; null: by 1."""
     layers: list[str] | None = None
     """Layers with an adapter: list of attention, mlp and conv; null: those of the attention where the stages have any, else all."""
+    l2_sp: float | None = None
+    """Strength of a pull towards the pretrained weights: the gradient of l2_sp / 2 times the squared distance; null: none."""
 
 
 @dataclass

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
-from torchvision.models import get_model
 
 from flowers_tl.data.image_formats import FORMATS as IMAGE_FORMATS
 from flowers_tl.exporting.verify import LogitsFunction
-from flowers_tl.models.timm_networks import PREFIX, is_timm, library
+from flowers_tl.models.libraries import find_library
 from flowers_tl.utils.errors import UserError, how_to_install, suggest
 
 # Holds example code for each.
@@ -104,9 +103,8 @@ def read_safetensors(file: Path) -> LogitsFunction:
 
     with safe_open(file, framework="pt") as content:
         metadata = {key: json.loads(text) for key, text in content.metadata().items()}
-    name = metadata["backbone"]
-    make = library(name).create_model if is_timm(name) else get_model
-    network = make(name.removeprefix(PREFIX), num_classes=len(metadata["class_names"]), **metadata["arguments"])
+    make = find_library(metadata["backbone"]).find_function(metadata["backbone"])
+    network = make(num_classes=len(metadata["class_names"]), **metadata["arguments"])
     network.load_state_dict(load_file(file))
     return network.eval()
 

@@ -104,12 +104,14 @@ def as_grid(features: Tensor, backbone: StagedNetwork) -> tuple[Tensor, Callable
     """A stage's output as channels over places (n, c, h, w), and the function that turns it back.
 
     A ViT's tokens (n, k + h * w, c) are k without a place, such as the class token, and the patches row by row. timm says
-    how many these are, and which networks have their channels last.
+    how many these are. Some networks have their channels last.
 
     Raises:
         UserError: if the output is no grid of places.
     """
-    if features.ndim == 4 and getattr(backbone.network, "output_fmt", None) == "NHWC":
+    last = getattr(backbone.network, "output_fmt", None) == "NHWC"
+    # Places are as wide as high.
+    if features.ndim == 4 and (last or features.shape[2] != features.shape[3]):
         return features.permute(0, 3, 1, 2), lambda grid: grid.permute(0, 2, 3, 1)
     if features.ndim == 4:
         return features, lambda grid: grid

@@ -31,7 +31,7 @@ class TransferClassifier(L.LightningModule):
     :func:`flowers_tl.models.pretrained.load_weights` or a checkpoint fills them.
 
     Args:
-        backbone: name of an architecture, see :data:`flowers_tl.config.backbones.ARCHITECTURES`.
+        backbone: name of a network, as :class:`StagedNetwork` takes it.
         num_classes: number of classes.
         strategy: a :class:`Strategy` as plain Python.
         class_names, image_size, preprocessing: one name a class, the side in pixels of its images, and how they are prepared
@@ -78,6 +78,8 @@ class TransferClassifier(L.LightningModule):
         self.val_scores = make_metrics(num_classes)
         self.test_scores = make_metrics(num_classes)
         self.losses = nn.ModuleDict({f"{split}_loss": MeanLoss() for split in ("train", "val", "test")})
+        # The weights to which `l2_sp` pulls, by name.
+        self.anchors: dict[str, Tensor] = {}
         # Until an epoch begins all that is ever trainable requires gradients: DDP, which wraps the module before, shares
         # no gradient that was not required then.
         self.enter_epoch(None)
@@ -160,6 +162,20 @@ class TransferClassifier(L.LightningModule):
         self.enter_epoch(self.current_epoch)
         # Lightning's checkpoints hold no random state: what this epoch draws must not depend on what came before it.
         torch.manual_seed(derive_seed(self.hparams.seed, self.current_epoch, self.global_rank))
+
+    def keep_anchors(self) -> None:
+        """Take the weights as they are for those to which ``l2_sp`` pulls. No checkpoint holds them: a run that goes on loads them again."""
+        names = {name for group in self.groups if group.l2_sp for name in group.parameters}
+        self.anchors = {n: p.detach().clone() for n, p in self.backbone.network.named_parameters() if n in names}
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add the gradient of l2_sp / 2 times the squared distance from the pretrained weights, before gradients are clipped."""
+        for group, parameters in self.parameters_by_group() if self.anchors else ():
+            for name, parameter in zip(group.parameters, parameters, strict=True):
+                if group.l2_sp and parameter.grad is not None:
+                    self.anchors[name] = anchor = self.anchors[name].to(parameter.device)
+                    parameter.grad.add_(parameter - anchor, alpha=group.l2_sp)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: normalise uint8 images, and mix those of a training batch.

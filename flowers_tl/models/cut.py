@@ -6,7 +6,8 @@ by its gradients, and once a process by numbers.
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,20 +29,35 @@ from flowers_tl.utils.errors import UserError, first_line
 
 # The number of classes of a network that is to be cut: no other size is the same.
 CLASSES = 1013
+# The networks whose stages were compared with the whole in this process, and for which side.
+checked: set[tuple[str, int]] = set()
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How a network is cut: where, the names that each part owns, its final layer, and with which arguments it is built."""
+    """How a network is cut: where, the names that each part owns, its final layer, and with which arguments it is built.
+
+    A feature stage is called ``word`` and its number.
+    """
 
     points: tuple[Point, ...]
     members: tuple[tuple[str, ...], ...]
     final: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    word: str = "stage"
 
 
-def find_cut(network: nn.Module, side: int) -> Cut:
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build networks without numbers, to be cut: nothing is drawn that another would get then."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def find_cut(network: nn.Module, side: int, find_ends: Callable | None = None) -> Cut:
     """Cut a network on the device ``meta``, with CLASSES outputs, for images of this side.
+
+    ``find_ends`` says where stem and feature stages end; None takes :func:`find_named_ends`.
 
     Raises:
         UserError: if it has no final layer that could be replaced, or no single tensor leads into it.
@@ -53,14 +69,19 @@ def find_cut(network: nn.Module, side: int) -> Cut:
     final = next((call for call in reversed(layers) if CLASSES in shape(call)), None)
     if final is None:
         raise UserError("it has no linear layer that gives the classes")
+    # The head begins with the dropout before its layer, if that drops anything.
+    before = next((call for call in calls if call.end == final.begin - 1), final)
+    module = network.get_submodule(before.name)
+    head = before if isinstance(module, nn.Dropout) and module.p else final
     points: list[Point] = []
-    for call, at_input in [*find_ends(network, [one for one in calls if one.end < final.begin]), (final, True)]:
+    ends = (find_ends or find_named_ends)(network, [one for one in calls if one.end < head.begin])
+    for call, at_input in [*ends, (head, True)]:
         points += [one for one in make_points(call, calls, at_input, side) if not points or one.time > points[-1].time]
     users, wrong = find_users(network, points, images)
     while wrong:
         points = [point for k, point in enumerate(points) if k not in wrong]
         users, wrong = find_users(network, points, images)
-    if not points or points[-1].module != final.name:
+    if not points or points[-1].module != head.name:
         raise UserError("more than one tensor leads to its classes")
     return Cut(tuple(points), find_members(network, points, calls, users), final.name)
 
@@ -89,7 +110,7 @@ def find_features(network: nn.Module, calls: Sequence[Call]) -> list[Call]:
     return sorted((last[name] for name in {*names} & last.keys() if shape(last[name])), key=lambda call: call.end)
 
 
-def find_ends(network: nn.Module, calls: Sequence[Call]) -> list[tuple[Call, bool]]:
+def find_named_ends(network: nn.Module, calls: Sequence[Call]) -> list[tuple[Call, bool]]:
     """Where stem and feature stages end: calls before the final layer, and whether at their inputs."""
     features = find_features(network, calls)
     weighted = [call for call in calls if call.leaf and has_matrix(network, call)]
@@ -132,7 +153,8 @@ def find_users(network: nn.Module, points: Sequence[Point], images: Tensor) -> t
     def renew(x: Tensor) -> Tensor:
         leaving.append(x)
         entering.append(x.detach().requires_grad_())
-        return entering[-1]
+        # What follows may write into it.
+        return entering[-1] * 1
 
     def forward(name: str, own: Callable, *args: Any, **more: Any) -> Any:
         counts[name] += 1
@@ -187,21 +209,36 @@ def find_members(
 def check_cut(network: nn.Module, cut: Cut) -> None:
     """Raise UserError if the stages one after another are not ``forward``, bit for bit, in a copy with other weights.
 
-    Weights that begin at zero would hide what a stage lacks.
+    Weights that begin as one number, such as zero, would hide what a stage lacks.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = copy.deepcopy(network).eval()
         for parameter in network.parameters():
-            parameter.add_(torch.empty_like(parameter).uniform_(-0.02, 0.02))
+            if parameter.amin() == parameter.amax():
+                parameter.add_(torch.empty_like(parameter).uniform_(-0.02, 0.02))
         images = x = torch.randn(2, 3, cut.points[0].side, cut.points[0].side)
         try:
             for start, stop in zip((None, *cut.points), (*cut.points, None), strict=True):
-                before, x = x, run_between(start, stop, network, x)
+                before, x = x, run_between(start, stop, network, x.clone())
         # Of a module that writes into an empty tensor, for example.
         except (RuntimeError, ValueError, TypeError) as error:
             raise UserError(f"its stages do not run alone ({first_line(error)})") from error
         if not torch.equal(x, network(images)):
             raise UserError("its stages one after another do not compute what the whole network does")
-        if not torch.equal(x, network.get_submodule(cut.final)(before).flatten(1)):
+        final = network.get_submodule(cut.final)
+        # The scores of a convolution have places, which are pooled.
+        if isinstance(final, nn.Linear) and not torch.equal(x, final(before)):
             raise UserError("it changes the scores of the classes after its final layer")
+
+
+def check_once(name: str, network: nn.Module, cut: Cut) -> None:
+    """Compare the stages with the whole network, once a process. Raises UserError if they differ by a bit."""
+    key = name, cut.points[0].side
+    if key in checked or any(parameter.is_meta for parameter in network.parameters()):
+        return
+    try:
+        check_cut(network, cut)
+    except UserError as error:
+        raise UserError(f"{name} can't be cut into stages ({error}): use another backbone.") from error
+    checked.add(key)

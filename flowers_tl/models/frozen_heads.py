@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from flowers_tl.models.backbone import StagedNetwork, chain
+from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.linear_probe import validate_finite_features
 from flowers_tl.models.pooling import StageLinear, find_places, find_scale, pool
 from flowers_tl.models.strategy import Strategy
@@ -98,6 +98,13 @@ class NearestNeighbours(nn.Module):
         super()._load_from_state_dict(state, prefix, *arguments)
 
 
+class OwnHead(Stage):
+    """The stage of a head that is not the network's own: that module alone."""
+
+    def run(self, network: nn.Module, x: Tensor) -> Tensor:
+        return network.get_submodule(self.members[0])(x)
+
+
 def has_own_head(strategy: Strategy) -> bool:
     """Whether the head is another than a new last layer of the library's network."""
     return strategy.head == "neighbours" or strategy.head_from is not None
@@ -132,7 +139,7 @@ def replace_head(backbone: StagedNetwork, strategy: Strategy, num_classes: int, 
         head = StageLinear(dict(zip(names, widths, strict=True)), {name for row in chosen for name in row}, num_classes)
     backbone.network.set_submodule(backbone.final, head)
     # What the library does with the outputs of its own last layer may make no sense with these.
-    backbone.stages = (*backbone.stages[:-1], chain("head", backbone.final))
+    backbone.stages = (*backbone.stages[:-1], OwnHead("head", (backbone.final,), backbone.stages[-1].start, None))
     backbone.by_stages = strategy.head_from is not None or isinstance(old, nn.Conv2d)
 
 

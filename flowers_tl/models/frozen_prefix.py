@@ -7,21 +7,24 @@ the network by rounding alone.
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.data.transforms import normalise
 from flowers_tl.models.adapters import merge_state, merged
 from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
+from flowers_tl.models.partial_run import Point, run_between
 from flowers_tl.models.pooling import run_stages
-from flowers_tl.models.timm_networks import is_timm
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Images at a time: few enough for what passes between layers to stay in a CPU's cache, enough for a GPU to be busy.
@@ -64,15 +67,47 @@ def full_fp32() -> Iterator[None]:
             kind.fp32_precision = precision
 
 
-class StageChain(nn.Module):
-    """Some of a network's stages, one after another."""
+def fold_batchnorm(network: nn.Module, stop: Point) -> None:
+    """Fold each BatchNorm up to a point into the convolution before it, if nothing else takes what that gives.
 
-    def __init__(self, network: nn.Module, stages: tuple[Stage, ...], places: Mapping[str, tuple[int, ...]]) -> None:
-        super().__init__()
-        self.network, self.stages, self.places = network, stages, places
+    Which convolutions these are is read from autograd's graph of one image: the result is the same to rounding, whatever the
+    network's ``forward`` does. Names of modules stay; what a norm layer of timm does behind its norm stays too.
 
-    def forward(self, x: Tensor) -> Tensor:
-        return run_stages(lambda stage, x: stage.run(self.network, x), self.stages, x, self.places)
+    Args:
+        network: on the CPU, in eval mode.
+        stop: where the part ends that will run.
+    """
+    given: dict[Any, nn.Conv2d] = {}
+    pairs: list[tuple[Any, str]] = []
+    handles: list[Any] = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_hook(lambda conv, _, output: given.update({output.grad_fn: conv})))
+        elif type(module) is nn.BatchNorm2d or (
+            isinstance(module, _BatchNorm) and {*module._modules} == {"drop", "act"}
+        ):
+            handles.append(module.register_forward_pre_hook(lambda _, x, name=name: pairs.append((x[0].grad_fn, name))))
+    network.requires_grad_(True)
+    with torch.inference_mode(False), torch.enable_grad():
+        nodes = [run_between(None, stop, network, torch.zeros(1, 3, stop.side, stop.side)).grad_fn]
+    takers: Counter[Any] = Counter()
+    for node in nodes:
+        following = [one for one, _ in node.next_functions if one]
+        nodes += [one for one in following if one not in takers]
+        takers.update(following)
+    for handle in handles:
+        handle.remove()
+    once = Counter(given.values()), Counter(name for _, name in pairs)
+    for node, name in pairs:
+        conv, norm = given.get(node), network.get_submodule(name)
+        if conv is None or norm.running_mean is None:
+            continue
+        direct = any(getattr(one, "variable", None) is conv.weight for one, _ in node.next_functions)
+        if direct and takers[node] == once[0][conv] == once[1][name] == 1:
+            state = conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias = fuse_conv_bn_weights(*state)
+            network.set_submodule(name, nn.Sequential(OrderedDict(norm.named_children())))
+    network.requires_grad_(False)
 
 
 class FrozenPrefix:
@@ -88,13 +123,12 @@ class FrozenPrefix:
     def __init__(self, backbone: StagedNetwork, entry_stage: str, precision: str, device: torch.device) -> None:
         self.entry_stage, self.precision, self.device, self.norm = entry_stage, precision, device, backbone.norm
         stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
-        network = copy.deepcopy(merged(backbone.network)).eval().requires_grad_(False)
-        part: nn.Module = StageChain(network, stages, backbone.places)
-        # timm's modules can't be traced for it.
-        norms = (isinstance(module, _BatchNorm) for stage in stages for module in backbone.modules_of(stage))
-        if not is_timm(backbone.name) and any(norms):
-            part = fuse(part.cpu())
-        self.part = part.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
+        network = copy.deepcopy(merged(backbone.network)).cpu().eval()
+        self.stages, self.places = stages, backbone.places
+        # There is always a head behind.
+        self.stop = cast("Point", stages[-1].stop)
+        fold_batchnorm(network, self.stop)
+        self.network = network.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
         self.fingerprint = fingerprint_stages(backbone, stages)
 
     # Not inference mode: its tensors can't enter a trainable layer.
@@ -108,15 +142,19 @@ class FrozenPrefix:
             # Convolutions of one image round otherwise than those of several.
             if self.device.type == "cpu":
                 x = torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])
-            x = self.part(x.contiguous(memory_format=torch.channels_last))
+            x = x.contiguous(memory_format=torch.channels_last)
+            if self.places:
+                x = run_stages(lambda stage, x: stage.run(self.network, x), self.stages, x, self.places)
+            else:
+                x = run_between(None, self.stop, self.network, x)
             outputs.append(x[: len(part)].contiguous())
         return torch.cat(outputs)
 
 
 def fingerprint_stages(backbone: StagedNetwork, stages: tuple[Stage, ...]) -> str:
     """A hash of the stages' weights and statistics, and of the architecture."""
-    # Where the last stage of a network that was cut ends: names alone do not say it.
-    ends = [point.module for stage in stages[-1:] for point in getattr(stage.run, "args", ())[1:]]
+    # Where the last stage ends: names alone do not say it. Keys of the first networks are older, and must stay.
+    ends = [stages[-1].stop.module] if stages[-1].stop and backbone.name not in FIRST else []
     digest = hashlib.sha256(" ".join([f"{backbone.name} {[stage.name for stage in stages]}", *ends]).encode())
     for name, tensor in sorted(merge_state(backbone.network.state_dict()).items()):
         if any(stage.owns(name) for stage in stages) and not name.endswith("num_batches_tracked"):

@@ -131,6 +131,8 @@ def run_between(start: Point | None, stop: Point | None, network: nn.Module, x: 
     pending = list(reversed(start.skipped)) if start else []
     counts = {point.module: -1 for point in (start, stop) if point}
     images = x.shape[0] // start.rows if start else 0
+    # The first module may write into it.
+    x = x.clone() if x.requires_grad and x.is_leaf else x
 
     def empty(like: Tensor) -> Tensor:
         shape = [size // IMAGES * images if size and size % IMAGES == 0 else size for size in like.shape]

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torchvision.models import get_model_weights
-
-from flowers_tl.config.backbones import ARCHITECTURES
 from flowers_tl.config.keys import ARTICLE
 from flowers_tl.config.ranges import validate_ranges
+from flowers_tl.models.libraries import find_library
 from flowers_tl.models.pretrained import initial_weights
-from flowers_tl.models.timm_networks import find_values, is_timm
 from flowers_tl.utils.errors import UserError, suggest
 
 
@@ -38,21 +35,7 @@ def find_preprocessing(backbone: str, weights: str | None, key: str | None = Non
         weights: their name, or timm's tag.
         key: of the config, whose value must be such a name; None takes any weights.
     """
-    if is_timm(backbone):
-        return find_values(backbone, weights, key)
-    if backbone not in ARCHITECTURES:
-        return ARTICLE
-    known = get_model_weights(backbone).__members__
-    if key and weights not in known:
-        raise UserError(f"{key}={weights} is no weights name of {backbone}: {suggest(str(weights), known)}.")
-    how = known.get(weights, next(iter(known.values()))).transforms()
-    return {
-        "resize": how.resize_size[0],
-        "crop": how.crop_size[0],
-        "interpolation": how.interpolation.value,
-        "mean": list(how.mean),
-        "std": list(how.std),
-    }
+    return find_library(backbone).find_values(backbone, weights, key)
 
 
 def validate(values: Mapping[str, Any]) -> None:

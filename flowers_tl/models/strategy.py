@@ -7,8 +7,8 @@
 
 It is plain data: a new strategy is a new yaml file in ``conf/strategy/``, not a new class. From the table and the epoch
 alone follow ``requires_grad``, the train or eval mode of every module, and the optimizer's parameter groups. All groups
-exist from the first epoch on and none is ever changed, so schedulers and resuming need to know nothing of unfreezing: a
-parameter that is still frozen has no gradient, and optimizers leave such a one as it is.
+exist from the first epoch on and none is ever changed, so schedulers and resuming need to know nothing of unfreezing:
+what is still frozen has no gradient, and optimizers leave it as it is.
 """
 
 import math
@@ -41,6 +41,7 @@ class Row:
         rank, alpha, layers: of the adapter: inner size (None: 8), factor times the rank by which the update counts (None: the
             rank, so it counts once), and which layers get one, out of ``attention``, ``mlp`` and ``conv`` (None: those of the
             attention where the row's stages have any, else all).
+        l2_sp: strength of a pull towards the pretrained weights (Li, Grandvalet and Davoine 2018); None: none.
     """
 
     stage: str | int
@@ -53,6 +54,7 @@ class Row:
     rank: int | None = None
     alpha: float | None = None
     layers: Sequence[str] | None = None
+    l2_sp: float | None = None
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -64,7 +66,7 @@ class Row:
 class ParameterGroup:
     """A row, or one stage of a row that runs stage by stage, applied to a network: one group of the optimizer.
 
-    ``parameters`` are dotted names inside the torchvision network; a stage that only pools has none.
+    ``parameters`` are dotted names inside the library's network; a stage that only pools has none.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ParameterGroup:
     lr: float
     from_epoch: int
     weight_decay: float | None
+    l2_sp: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Strategy:
                 f"strategy.name='{strategy.name}' can't be a folder's name: use letters and digits, and '_', '-' and '.' between."
             )
         for row in strategy.table:
-            for key in ("only",) if row.adapter else ("rank", "alpha", "layers"):
+            for key in ("only", "l2_sp") if row.adapter else ("rank", "alpha", "layers"):
                 if getattr(row, key) is not None:
                     raise UserError(
                         f"Strategy '{strategy.name}' gives stage {row.stage} `{key}`, which has no effect "
@@ -140,8 +143,7 @@ class Strategy:
                 for claim in parameters or (() if row.kinds else (stage,)):
                     if claim in claimed:
                         raise UserError(
-                            f"Strategy '{self.name}' has stage {stage} in two rows, '{claimed[claim]}' and '{row.stage}': "
-                            "remove it from one of them."
+                            f"Strategy '{self.name}' has stage {stage} in two rows, '{claimed[claim]}' and '{row.stage}': remove one."
                         )
                     claimed[claim] = str(row.stage)
             groups += self._apply(row, selected, groups[-1].lr if groups else None)
@@ -153,6 +155,10 @@ class Strategy:
             stage: tuple(name for name, kind in kinds[stage].items() if not row.kinds or kind & set(row.kinds))
             for stage in self.resolve(row.stage, tuple(kinds), indexed)
         }
+        if row.l2_sp and ("head" in selected or self.weights == "random"):
+            raise UserError(
+                f"Strategy '{self.name}' has l2_sp for stage '{row.stage}', which begins from random weights: leave it out there."
+            )
         if row.only and not any(selected.values()):
             raise UserError(
                 f"Strategy '{self.name}' trains only {' and '.join(row.only)} parameters of stage '{row.stage}', but this network "
@@ -180,6 +186,7 @@ class Strategy:
                 lr=float(f"{lr * (factor or 1) ** k:.6g}"),
                 from_epoch=row.from_epoch + (row.every or 0) * k,
                 weight_decay=row.weight_decay,
+                l2_sp=row.l2_sp,
             )
 
     def _rate(self, row: Row, above: float | None) -> tuple[float, float | None]:
@@ -216,15 +223,12 @@ class Strategy:
             number = int(part) if part else None
             return number + len(indexed) if number is not None and number < 0 else number
 
-        if text == "all":
-            return tuple(stages)
-        if text in stages:
-            return (text,)
+        if text in (*stages, "all"):
+            return tuple(stages) if text == "all" else (text,)
         try:
-            if ":" not in text:
-                return (indexed[int(text)],)
             parts = [part.strip() for part in text.split(":")]
-            # A slice that names a stage runs over the whole row.
+            if len(parts) == 1:
+                return (indexed[int(text)],)
             if set(parts) & set(stages):
                 names = stages[slice(*map(place, parts[:2]), *map(int, parts[2:]))]
             else:
@@ -241,9 +245,9 @@ class Strategy:
 
 def validate_start_epochs(strategy: str, groups: Sequence[ParameterGroup], epochs: int) -> None:
     """Raise UserError if the training of a group would begin only after the run's last epoch."""
+    last = max((group.from_epoch for group in groups), default=0)
     for group in groups:
         if group.from_epoch >= epochs:
-            last = max(group.from_epoch for group in groups)
             raise UserError(
                 f"Strategy '{strategy}' trains {group.name} from epoch {group.from_epoch} on (counted from 0), but the run has "
                 f"{epochs} epochs: set trainer.max_epochs to {last + 1} or more, or a smaller from_epoch or every."

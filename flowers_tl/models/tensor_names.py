@@ -1,5 +1,6 @@
 """Others' names for the tensors of our networks: behind a prefix, or those of timm."""
 
+import re
 from collections.abc import Mapping
 from itertools import product
 
@@ -80,6 +81,21 @@ def rename(network: str, key: str) -> str:
         return names.get(key, key)
     # torchvision has the weight of an attention's inputs without a module around it.
     return f"{names[module]}{'_' if names[module].endswith('in_proj') else '.'}{leaf}"
+
+
+# In torchvision's files, as it called them when these were made.
+OLD_NAMES = {
+    r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)": r"\1",
+    r"mlp\.linear_1\.": "mlp.0.",
+    r"mlp\.linear_2\.": "mlp.3.",
+}
+
+
+def rename_old(key: str) -> str:
+    """torchvision's present name of a tensor of a DenseNet or a ViT."""
+    for old, new in OLD_NAMES.items():
+        key = re.sub(old, new, key)
+    return key
 
 
 def fit_names(

@@ -4,29 +4,28 @@ import contextlib
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from flowers_tl.config.keys import ARTICLE
-from flowers_tl.models.cut import CLASSES, Cut, check_cut, find_cut
+from flowers_tl.models.cut import CLASSES, Cut, find_cut, on_meta
 from flowers_tl.models.weights_file import find_file
-from flowers_tl.utils.errors import UserError, first_line, needs_extra, suggest
+from flowers_tl.utils.errors import UserError, first_line, needs_extra, shorten, suggest
+from flowers_tl.utils.notes import log_note
+
+if TYPE_CHECKING:
+    from flowers_tl.models.backbone import StagedNetwork
 
 PREFIX = "timm/"
 REMEDY = "use the size of its weights, or another backbone"
 # How timm builds a network with its first classifier alone, where it would have a second one for distillation.
 ONE_CLASSIFIER = ({"distilled": False}, {"distillation": False})
-# The networks whose stages were compared with the whole in this process.
-checked: set[tuple[str, int]] = set()
-
-
-def is_timm(backbone: str) -> bool:
-    return backbone.startswith(PREFIX)
 
 
 def library(backbone: str) -> ModuleType:
@@ -104,11 +103,23 @@ def build_network(backbone: str, num_classes: int, image_size: int, **more: Any)
         ) from error
 
 
+def build(backbone: str, num_classes: int, image_size: int) -> tuple[nn.Module, dict[str, Any], Cut]:
+    """See :class:`flowers_tl.models.libraries.Library`. Raises UserError as what it calls does."""
+    cut = cut_network(backbone, image_size)
+    network, arguments = build_network(backbone, num_classes, image_size, **cut.arguments)
+    # As any new layer begins; some of timm's begin at zero.
+    network.get_submodule(cut.final).reset_parameters()
+    return network, arguments, cut
+
+
+def find_function(backbone: str) -> Callable[..., nn.Module]:
+    return functools.partial(library(backbone).create_model, backbone.removeprefix(PREFIX))
+
+
 @functools.lru_cache
 def cut_network(backbone: str, image_size: int) -> Cut:
     """How a network is cut for images of this side. Raises UserError if it takes no such images, or can't be cut."""
-    # It draws no number that another would get then: it is found once a process.
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode(False), torch.enable_grad():
+    with on_meta():
         network, _ = build_network(backbone, CLASSES, image_size)
         try:
             return find_cut(network, image_size)
@@ -123,17 +134,6 @@ def cut_network(backbone: str, image_size: int) -> Cut:
             raise UserError(
                 f"data.image_size={image_size} does not fit {backbone} ({first_line(error)}): {REMEDY}."
             ) from error
-
-
-def validate_cut(backbone: str, network: nn.Module, image_size: int) -> None:
-    """Compare the stages with the whole network, once a process. Raises UserError if they differ by a bit."""
-    if (backbone, image_size) in checked or any(parameter.is_meta for parameter in network.parameters()):
-        return
-    try:
-        check_cut(network, cut_network(backbone, image_size))
-    except UserError as error:
-        raise UserError(f"{backbone} can't be cut into stages ({error}): use another backbone.") from error
-    checked.add((backbone, image_size))
 
 
 def find_weights_file(backbone: str, weights: str) -> Path | None:
@@ -177,8 +177,27 @@ def download(backbone: str, weights: str) -> dict[str, Tensor]:
         ) from error
 
 
-def convert(backbone: str, network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict under timm's present names, with position embeddings of the network's size, as timm itself reads it."""
-    module = library(backbone).models.model_entrypoint(architecture(backbone)).__module__
-    convert_names = getattr(import_module(module), "checkpoint_filter_fn", None)
-    return convert_names(dict(state), network) if convert_names else state
+def identify_weights(backbone: str, weights: str) -> str | None:
+    tag = find_tag(backbone, weights)
+    return None if tag is None else f"{architecture(backbone)}.{tag}"
+
+
+def fit(state: dict[str, Tensor], backbone: "StagedNetwork", weights: str) -> dict[str, Tensor]:
+    """The state dict as timm itself reads it; ``backbone.positions`` says whether position embeddings were interpolated."""
+    module = library(backbone.name).models.model_entrypoint(architecture(backbone.name)).__module__
+    convert_names = getattr(import_module(module), "checkpoint_filter_fn", lambda state, network: state)
+    try:
+        fitted = convert_names(dict(state), backbone.network)
+    # It raises nearly anything on tensors of another network.
+    except Exception as error:
+        raise UserError(
+            f"backbone.weights={weights} does not fit {backbone.name} ({first_line(error)}): use others."
+        ) from error
+    changed = [key for key in state.keys() & fitted.keys() if "pos" in key and state[key].shape != fitted[key].shape]
+    if changed:
+        old, new = ("x".join(map(str, tensor[changed[0]].shape)) for tensor in (state, fitted))
+        backbone.positions = {"positions": f"{shorten(sorted(changed))} interpolated from {old} to {new}"}
+        log_note(
+            f"The position embeddings of {weights} are made to fit the image size: {backbone.positions['positions']}."
+        )
+    return fitted

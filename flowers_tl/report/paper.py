@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flowers_tl.config.backbones import FAMILIES
 from flowers_tl.report.paired_tests import PairedDifference, span
 from flowers_tl.report.summary import ComparisonSummary, Measure, remove_folders
 from flowers_tl.report.table import number
@@ -37,9 +38,14 @@ def cite(names: Iterable[str | None]) -> str:
     text = (files(__package__) / "templates" / "references.bib").read_text(encoding="utf-8")
     head, *entries = text.rstrip().split("\n\n")
     keywords = [re.search(r"keywords = \{(.*)\}", entry) for entry in entries]
-    used = {*names}
+    used = with_families({name for name in names if name})
     cited = [entry for entry, words in zip(entries, keywords, strict=True) if words and used & {*words[1].split(", ")}]
     return "\n".join([head, *cited]) + "\n"
+
+
+def with_families(names: set[str]) -> set[str]:
+    """These names, and the families of networks that are among them."""
+    return names | {family for family, rest in FAMILIES.items() if names & {family + one for one in rest}}
 
 
 def run_row(label: str, run: Run, summary: ComparisonSummary) -> dict[str, object]:

@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import torch
-from torchvision.models import get_model_weights
 
 from flowers_tl.config.keys import KEYS_WITHOUT_EFFECT, flatten, is_later_default
 from flowers_tl.data.cached.content_hash import find_traits
@@ -13,9 +12,9 @@ from flowers_tl.data.datamodule import ImageDataModule
 from flowers_tl.data.image_io import PROFILE_READER_VERSION, RANGE_READER_VERSION
 from flowers_tl.data.manifest import ManifestDataModule
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
+from flowers_tl.models.libraries import find_library
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights
-from flowers_tl.models.timm_networks import architecture, find_tag, is_timm
 from flowers_tl.models.weights_file import find_file
 
 # Keys that stand for something else: the weights file for its content, the audit's for the images that it leaves out. A record with `best` is another than one without.
@@ -74,11 +73,8 @@ def fingerprint_weights(backbone: str, weights: str | None) -> str:
     """A name for weights by their content: a file's hash, torchvision's file name (with a hash), timm's tag, or ``random``."""
     if weights is None:
         return "random"
-    if is_timm(backbone) and (tag := find_tag(backbone, weights)) is not None:
-        return f"{architecture(backbone)}.{tag}"
-    known = {} if is_timm(backbone) else get_model_weights(backbone).__members__
-    if weights in known:
-        return known[weights].url.rsplit("/", 1)[-1]
+    if (name := find_library(backbone).identify_weights(backbone, weights)) is not None:
+        return name
     file = find_file(weights)
     if file is None:
         # Loading it raises an error that names it.

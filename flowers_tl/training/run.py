@@ -123,6 +123,7 @@ def prepare(
     """Build the network with its first weights, its Trainer, and the data as the network takes them; record what they are."""
     model = initial_model(config, data)
     load_weights(model.backbone, initial_weights(config))
+    model.keep_anchors()
     if start.checkpoint:
         validate_same_model(start, model)
     # Else Lightning loads it.

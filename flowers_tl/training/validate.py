@@ -136,6 +136,11 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         raise UserError(
             f"trainer.precision={precision} rounds away the small steps of regularisation.ema: use bf16-mixed, or leave ema out."
         )
+    if initial_weights(config) is None and any(group.l2_sp for group in model.groups):
+        raise UserError(
+            f"strategy={model.strategy.name} pulls towards pretrained weights (l2_sp), and backbone.weights=null are random: use others, or "
+            "another strategy."
+        )
     if config["compute"]["gradient_checkpointing"]:
         validate_recomputation(config, model)
     # That of the pretrained weights fits.

@@ -8,10 +8,10 @@ import pytest
 
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
+from flowers_tl.config.backbones import NETWORKS
 from flowers_tl.config.keys import ARTICLE
 from flowers_tl.config.schema import CONF
 from flowers_tl.data.torchvision_sets import TABLE
-from flowers_tl.models.backbone import ARCHITECTURES
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import find_conf, new_folder
@@ -33,7 +33,7 @@ def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_pat
 
 
 FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
-CHOICES = [*FILES, *(("data", name) for name in TABLE), *(("backbone", name) for name in ARCHITECTURES)]
+CHOICES = [*FILES, *(("data", name) for name in TABLE), *(("backbone", name) for name in NETWORKS)]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

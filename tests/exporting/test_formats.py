@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.data import image_formats
 from flowers_tl.exporting.formats import FORMATS, find_formats
 from flowers_tl.exporting.verify import TOLERANCE, compare
-from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 pytest.importorskip("onnxruntime", reason="needs pip install '.[export]' in a checkout of the project")
@@ -30,7 +31,7 @@ def living(name: str) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FIRST)
 def test_torchvision_takes_the_state_dict_of_every_network_strictly(name, tmp_path):
     from safetensors.torch import load_file
 
@@ -46,7 +47,7 @@ def test_torchvision_takes_the_state_dict_of_every_network_strictly(name, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FIRST)
 def test_every_network_answers_alike_in_every_format_at_any_batch_size(name, tmp_path):
     network, inputs = living(name), torch.randn(3, 3, 224, 224)
     metadata = {"backbone": json.dumps(name), "arguments": "{}", "class_names": json.dumps(list("abcde"))}

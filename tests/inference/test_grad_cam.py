@@ -14,11 +14,12 @@ from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy, interpolate
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.data.synthetic import Species, draw_flower
 from flowers_tl.data.transforms import eval_transform, resized
 from flowers_tl.inference.grad_cam import choose_stage, grad_cam
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 pytestmark = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def by_the_paper(backbone: StagedNetwork, inputs: torch.Tensor, classes: list[in
     return (weights * activation).sum(dim=1).detach()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FIRST)
 def test_a_frozen_network_has_the_papers_map_in_inference_mode_too(name):
     backbone, inputs = make(name)
     stage = choose_stage(backbone)
@@ -64,6 +65,14 @@ def test_a_frozen_network_has_the_papers_map_in_inference_mode_too(name):
     assert expected.min() < 0 < expected.max()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * expected.max().item())
     assert not found.requires_grad
+
+
+def test_places_are_found_where_channels_lie_last():
+    torch.manual_seed(0)
+    backbone = StagedNetwork("swin_t", 5).eval()
+    assert [grad_cam(backbone, torch.randn(1, 3, 64, 64), [1], stage).shape for stage in ("stage1", "stage4")] == [
+        (1, 16, 16), (1, 2, 2)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", ["stem", "layer1", "layer2", "layer3", "layer4"])

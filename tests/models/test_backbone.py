@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
+from flowers_tl.config.backbones import FIRST
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.utils.errors import UserError
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=FIRST)
 def backbone(request):
     torch.manual_seed(0)
     return StagedNetwork(request.param, 7).eval()

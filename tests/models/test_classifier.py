@@ -274,3 +274,43 @@ def test_batches_that_are_accumulated_take_the_step_of_one_large_batch(images, s
 
     for found, expected in zip(trained(size, together), trained(size * together, 1), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+PULL = {"name": "some", "table": [{"stage": "head", "lr": 1e-3}, {"stage": "2:", "lr": 1e-3, "l2_sp": 0.3}]}
+
+
+def test_l2_sp_adds_the_gradient_of_half_the_squared_distance_from_the_first_weights():
+    torch.manual_seed(0)
+    model = TransferClassifier("squeezenet1_1", 3, PULL).eval()
+    first = {name: p.detach().clone() for name, p in model.backbone.network.named_parameters()}
+    model.keep_anchors()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    pulled = {name for group in model.groups if group.l2_sp for name in group.parameters}
+    named = dict(model.backbone.network.named_parameters())
+    assert pulled == {name for name in named if name.startswith(tuple(f"features.{k}." for k in range(5, 13)))}
+    images = torch.randn(2, 3, 64, 64)
+    distance = sum((named[name] - first[name]).square().sum() for name in pulled)
+    (model(images).logsumexp(1).sum() + 0.3 / 2 * distance).backward()
+    expected = {name: p.grad for name, p in named.items() if p.grad is not None}
+    model.zero_grad()
+    model(images).logsumexp(1).sum().backward()
+    model.on_before_optimizer_step(None)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(named[name].grad, gradient)
+    assert not any("anchor" in key for key in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("row", "more", "message"),
+    [
+        ({"stage": "head"}, {}, "l2_sp for stage 'head', which begins from random weights"),
+        ({"stage": -1}, {"weights": "random"}, "l2_sp for stage '-1', which begins from random weights"),
+        ({"stage": -1, "adapter": "lora"}, {}, "`l2_sp`, which has no effect beside an adapter"),
+    ],
+)
+def test_l2_sp_without_pretrained_weights_is_refused(row, more, message):
+    table = [row | {"lr": 1e-3, "l2_sp": 0.1}]
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        TransferClassifier("squeezenet1_1", 3, {"name": "some", "table": table} | more)

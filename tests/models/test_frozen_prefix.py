@@ -1,12 +1,16 @@
 """The frozen prefix ends where learning begins, and computes what the network would."""
 
+import copy
+
 import pytest
 import torch
 
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.data.transforms import normalise
-from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.classifier import TransferClassifier
-from flowers_tl.models.frozen_prefix import FrozenPrefix, find_entry_stage, fingerprint_stages
+from flowers_tl.models.frozen_prefix import FrozenPrefix, find_entry_stage, fingerprint_stages, fold_batchnorm
+from flowers_tl.models.partial_run import Point
 
 CPU = torch.device("cpu")
 HEAD = {"stage": "head", "lr": 1e-3}
@@ -51,7 +55,7 @@ def test_nothing_learns_but_a_solved_head():
     assert stops("resnet18", [], head="solved") == ["head"]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FIRST)
 def test_it_computes_what_the_network_does(name):
     torch.manual_seed(0)
     backbone = StagedNetwork(name, 3)
@@ -73,6 +77,38 @@ def test_it_computes_what_the_network_does(name):
         assert rough.dtype == torch.bfloat16
         assert 1e-5 * scale < (rough.float() - expected).abs().max() < 0.05 * scale, stop
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+class Awkward(torch.nn.Module):
+    """Convolutions into which no BatchNorm may be folded, but for the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken_twice, self.shared, self.scaled, self.plain = (torch.nn.Conv2d(4, 4, 1) for _ in range(4))
+        self.stem = torch.nn.Conv2d(3, 4, 1)
+        self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(4) for _ in range(6))
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.taken_twice(x)
+        x = self.norms[0](y) + y
+        x = self.norms[1](self.shared(x)) + self.norms[2](self.shared(x * 2))
+        x = self.norms[3](self.scaled(x) * 3)
+        return self.norms[4](self.plain(x))
+
+
+@torch.no_grad()
+def test_a_batchnorm_is_folded_only_where_nothing_else_takes_what_enters_it():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(Awkward(), torch.nn.Identity()).eval()
+    for norm in network[0].norms:
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    folded, images = copy.deepcopy(network), torch.randn(2, 3, 8, 8)
+    fold_batchnorm(folded, Point("1", 0, at_input=False, time=0, skipped=(), rows=1, side=8))
+    assert torch.allclose(folded(images), network(images), rtol=1e-4, atol=1e-5)
+    left = [isinstance(norm, torch.nn.BatchNorm2d) for norm in folded[0].norms]
+    assert left == [True, True, True, True, False, True]
 
 
 def test_the_batch_does_not_matter():

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from flowers_tl.models.backbone import ARCHITECTURES, StagedNetwork
+from flowers_tl.config.backbones import FIRST
+from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.head_stack import HeadStack
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "vit_b_16"])
+@pytest.mark.parametrize("name", [name for name in FIRST if name != "vit_b_16"])
 def test_the_stack_computes_each_backbones_head(name):
     torch.manual_seed(0)
     backbone = StagedNetwork(name, 5).eval()

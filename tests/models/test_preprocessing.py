@@ -5,13 +5,13 @@ import torch
 from PIL import Image
 from torchvision.models import get_model_weights
 
-from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.config.keys import ARTICLE
 from flowers_tl.data.transforms import Preprocessing, eval_transform
 from flowers_tl.models.preprocessing import find_preprocessing, with_preprocessing
 from flowers_tl.utils.errors import UserError
 
-ENTRIES = [(name, weights) for name in ARCHITECTURES for weights in get_model_weights(name).__members__]
+ENTRIES = [(name, weights) for name in FIRST for weights in get_model_weights(name).__members__]
 
 
 @pytest.mark.parametrize(("backbone", "weights"), ENTRIES)

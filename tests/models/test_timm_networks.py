@@ -137,6 +137,27 @@ def test_the_frozen_prefix_is_the_stages_and_leaves_the_network_as_it_is(backbon
     assert not any("forward" in vars(module) for module in backbone.modules())
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_batchnorm_is_folded_and_what_acts_behind_it_stays(name):
+    torch.manual_seed(0)
+    backbone = StagedNetwork(f"timm/{name}", 3, 64).eval()
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, least, most in (
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2),
+                (module.bias, -1, 1),
+            ):
+                torch.nn.init.uniform_(tensor, least, most)
+    pixels = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    for stop in backbone.stage_names[1:]:
+        prefix = FrozenPrefix(backbone, stop, "fp32", torch.device("cpu"))
+        expected = backbone.run(backbone.normalise(pixels), stop=stop)
+        assert (prefix(pixels) - expected).abs().max() <= 1e-5 * expected.abs().max(), stop
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in prefix.network.modules())
+
+
 def test_its_state_dict_is_timms(backbone):
     from timm import create_model
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from written_runs import TRUTH, logits_of
 
-from flowers_tl.config.backbones import ARCHITECTURES
+from flowers_tl.config.backbones import NETWORKS
 from flowers_tl.config.schema import CONF
 from flowers_tl.data.torchvision_sets import TABLE
 from flowers_tl.report import FILES, summarize, write_report
@@ -105,7 +105,7 @@ def test_only_what_was_used_is_cited(files):
 
 
 def test_each_choice_with_a_paper_has_its_entry():
-    names = {*ARCHITECTURES, *TABLE, *(file.stem for file in CONF.glob("*/*.yaml"))}
+    names = {*NETWORKS, *TABLE, *(file.stem for file in CONF.glob("*/*.yaml"))}
     without = {
         "from_scratch",
         "synthetic",

@@ -169,3 +169,17 @@ def test_what_makes_it_faster_changes_no_more_than_rounding(run, keys):
     plain, fast = (networks(run(strategy="fine_tuning", **more)) for more in ({}, keys))
     for key, value in plain.items():
         torch.testing.assert_close(value, fast[key], rtol=1e-2, atol=1e-3, msg=key)
+
+
+def test_a_run_with_l2_sp_that_goes_on_ends_as_one_that_was_not_stopped(config, tiny, tmp_path, resnet18_weights):
+    def last(name, **more):
+        table = "[{stage:head,lr:1e-3},{stage:-1,lr:1e-3,l2_sp:5.0}]"
+        keys = {"strategy": "l2_sp", "strategy.table": table, "backbone.weights": resnet18_weights, "proof": "false"}
+        train(config(tiny(**keys | {"optimizer": "sgd", "trainer.gradient_clip_val": 1} | more)), tmp_path / name)
+        return torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+    whole, half = last("whole"), last("half", **{"trainer.max_epochs": 1})
+    rest = last("rest", ckpt_path=tmp_path / "half" / "checkpoints" / "last.ckpt")
+    name = "backbone.network.layer4.0.conv1.weight"
+    assert not torch.equal(whole[name], half[name])
+    assert all(torch.equal(rest[key], tensor) for key, tensor in whole.items() if "network" in key)
