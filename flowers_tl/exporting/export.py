@@ -56,13 +56,7 @@ def export(
     """
     validate_not_empty(out, "out")
     validate_new_folder(out)
-    if has_own_head(trained.model.strategy) and "safetensors" in formats:
-        why = "a state dict alone does not fit the library's network, since the head is another"
-        if tuple(formats) != tuple(FORMATS):
-            raise UserError(f"formats=safetensors can't be written ({why}): use formats=onnx,torch.")
-        log_note(f"safetensors is left out: {why}.")
-        formats = [name for name in formats if name != "safetensors"]
-    out, kinds = Path(out), find_formats(formats)
+    out, kinds = Path(out), find_formats(fitting_formats(trained, formats))
     images_used, samples = images_to_compare(trained, images)
     about = describe_model(trained)
     backbone = trained.model.backbone
@@ -92,6 +86,17 @@ def export(
         # Fails if anything lies there by now: a folder replaces only an empty one.
         os.rename(folder, out)
     return images_used, agreements
+
+
+def fitting_formats(trained: TrainedModel, formats: Sequence[str]) -> Sequence[str]:
+    """The formats that can hold the network's head, of all; raises UserError if one that cannot is asked for by name."""
+    if not has_own_head(trained.model.strategy) or "safetensors" not in formats:
+        return formats
+    why = "a state dict alone does not fit the library's network, since the head is another"
+    if tuple(formats) != tuple(FORMATS):
+        raise UserError(f"formats=safetensors can't be written ({why}): use formats=onnx,torch.")
+    log_note(f"safetensors is left out: {why}.")
+    return [name for name in formats if name != "safetensors"]
 
 
 def images_to_compare(trained: TrainedModel, images: Sequence[str]) -> tuple[str, list[ImageInput]]:

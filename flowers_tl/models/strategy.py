@@ -241,14 +241,3 @@ class Strategy:
                 f"and as numbers 0 ({indexed[0]}) to {len(indexed) - 1} ({indexed[-1]})."
             )
         return tuple(names)
-
-
-def validate_start_epochs(strategy: str, groups: Sequence[ParameterGroup], epochs: int) -> None:
-    """Raise UserError if the training of a group would begin only after the run's last epoch."""
-    last = max((group.from_epoch for group in groups), default=0)
-    for group in groups:
-        if group.from_epoch >= epochs:
-            raise UserError(
-                f"Strategy '{strategy}' trains {group.name} from epoch {group.from_epoch} on (counted from 0), but the run has "
-                f"{epochs} epochs: set trainer.max_epochs to {last + 1} or more, or a smaller from_epoch or every."
-            )

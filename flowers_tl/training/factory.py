@@ -1,6 +1,6 @@
 """Build the parts of a run from its plain config: cache, data, network, and the data behind the frozen prefix."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from flowers_tl.data.splits import SPLITS
 from flowers_tl.models.classifier import TransferClassifier
 from flowers_tl.models.preprocessing import with_preprocessing
 from flowers_tl.models.pretrained import initial_weights, load_weights
-from flowers_tl.models.strategy import validate_start_epochs
+from flowers_tl.models.strategy import ParameterGroup
 from flowers_tl.runs.record import versions
 from flowers_tl.training.feature_data import FeatureDataModule, RunData
 from flowers_tl.utils.errors import UserError
@@ -146,3 +146,14 @@ def describe_run(
         "versions": versions(),
         "prefix": run_data.summary if isinstance(run_data, FeatureDataModule) else None,
     }
+
+
+def validate_start_epochs(strategy: str, groups: Sequence[ParameterGroup], epochs: int) -> None:
+    """Raise UserError if the training of a group would begin only after the run's last epoch."""
+    last = max((group.from_epoch for group in groups), default=0)
+    for group in groups:
+        if group.from_epoch >= epochs:
+            raise UserError(
+                f"Strategy '{strategy}' trains {group.name} from epoch {group.from_epoch} on (counted from 0), but the run has "
+                f"{epochs} epochs: set trainer.max_epochs to {last + 1} or more, or a smaller from_epoch or every."
+            )

@@ -237,14 +237,10 @@ def solve(run: RunFolder, model: TransferClassifier, trainer: Trainer, run_data:
     if isinstance(run_data, FeatureDataModule):
         features = [run_data.before_head("train", *flips), run_data.before_head("val", "centre")]
     else:
-        device = trainer.strategy.root_device
+        device, splits = trainer.strategy.root_device, {"train": flips, "val": ("centre",)}
+        batches = {split: track(run_data.in_order(split), f"Features of {split}", shown) for split in splits}
         with run.clock.timed("prefix"):
-            features = [
-                compute_features(
-                    model.backbone, track(run_data.in_order(split), f"Features of {split}", shown), device, views
-                )
-                for split, views in (("train", flips), ("val", ("centre",)))
-            ]
+            features = [compute_features(model.backbone, batches[split], device, splits[split]) for split in splits]
     with run.clock.timed("solve"):
         best, tried = solver(model.backbone, *features)
     model.enter_epoch(None)

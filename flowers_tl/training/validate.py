@@ -109,19 +109,7 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
             raise UserError(
                 f"{key} selects by the val images, but data.protocol=trainval trains on val: leave one of them out."
             )
-    without_steps = solved and not model.groups
-    for key, value in config["regularisation"].items() if without_steps else ():
-        if key != "name" and value:
-            raise UserError(
-                f"regularisation.{key}={value} has no effect with strategy={model.strategy.name}, which takes no training "
-                "steps: leave it out, or choose another strategy."
-            )
-    balance, neighbours = config["data"]["balance"], model.strategy.head == "neighbours"
-    if solved and balance in ("sampler", *["weights"] * neighbours):
-        raise UserError(
-            f"data.balance={balance} has no effect with strategy.head={model.strategy.head}, which uses all images "
-            f"{'alike: leave it out' if neighbours else 'at once: use data.balance=weights'}."
-        )
+    validate_strategy(config, model)
     if config["trainer"]["sync_batchnorm"] and (
         config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
     ):
@@ -136,11 +124,6 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         raise UserError(
             f"trainer.precision={precision} rounds away the small steps of regularisation.ema: use bf16-mixed, or leave ema out."
         )
-    if initial_weights(config) is None and any(group.l2_sp for group in model.groups):
-        raise UserError(
-            f"strategy={model.strategy.name} pulls towards pretrained weights (l2_sp), and backbone.weights=null are random: use others, or "
-            "another strategy."
-        )
     if config["compute"]["gradient_checkpointing"]:
         validate_recomputation(config, model)
     # That of the pretrained weights fits.
@@ -148,6 +131,28 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
         size = f"data.image_size={model.hparams.image_size}"
         probe(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "use 224, or another backbone")
     return model
+
+
+def validate_strategy(config: dict[str, Any], model: TransferClassifier) -> None:
+    """Raise UserError if options have no effect with the strategy's head, or weights are lacking to which it pulls."""
+    solved, neighbours = model.strategy.head != "random", model.strategy.head == "neighbours"
+    for key, value in config["regularisation"].items() if solved and not model.groups else ():
+        if key != "name" and value:
+            raise UserError(
+                f"regularisation.{key}={value} has no effect with strategy={model.strategy.name}, which takes no training "
+                "steps: leave it out, or choose another strategy."
+            )
+    balance = config["data"]["balance"]
+    if solved and balance in ("sampler", *["weights"] * neighbours):
+        raise UserError(
+            f"data.balance={balance} has no effect with strategy.head={model.strategy.head}, which uses all images "
+            f"{'alike: leave it out' if neighbours else 'at once: use data.balance=weights'}."
+        )
+    if initial_weights(config) is None and any(group.l2_sp for group in model.groups):
+        raise UserError(
+            f"strategy={model.strategy.name} pulls towards pretrained weights (l2_sp), and backbone.weights=null are random: use others, or "
+            "another strategy."
+        )
 
 
 def validate_recomputation(config: dict[str, Any], model: TransferClassifier) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from flowers_tl.config.ranges import validate_ranges
-from flowers_tl.models.strategy import Strategy, validate_start_epochs
+from flowers_tl.models.strategy import Strategy
 from flowers_tl.utils.errors import UserError
 
 FEATURES = ("stem", "layer1", "layer2")
@@ -124,15 +124,6 @@ def test_a_row_that_makes_no_sense_is_refused(row, message):
 def test_a_rows_values_have_ranges(row, message):
     with pytest.raises(UserError, match=rf"strategy.table.0.{message}"):
         validate_ranges({"strategy": {"table": [{"stage": "head", "lr": 1e-3} | row]}})
-
-
-def test_a_row_that_begins_after_the_run_is_refused_with_what_would_be_right():
-    found = groups(("head", 1e-3), {"stage": "::-1", "lr": "x0.5", "from_epoch": 2, "every": 2})
-    validate_start_epochs("mine", found, 7)
-    with pytest.raises(
-        UserError, match=r"trains stem from epoch 6 on .* has 6 epochs: set trainer.max_epochs to 7 or more"
-    ):
-        validate_start_epochs("mine", found, 6)
 
 
 def test_a_table_survives_the_way_through_a_checkpoint():

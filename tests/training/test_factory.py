@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from flowers_tl.training.factory import has_validation, initial_model, make_cache, make_model, set_up_data
+from flowers_tl.models.strategy import ParameterGroup
+from flowers_tl.training.factory import (
+    has_validation,
+    initial_model,
+    make_cache,
+    make_model,
+    set_up_data,
+    validate_start_epochs,
+)
 from flowers_tl.utils.errors import UserError
 
 SMALL = {"backbone": "squeezenet1_1"}
@@ -49,3 +57,12 @@ def test_unsplit_data_are_all_in_the_splits_that_they_have(config, photos):
     words = ["data=folder", f"data.root={photos({'rose': 8, 'aster': 8})}", "backbone=squeezenet1_1"]
     assert set_up_data(config(words), unsplit=True).sizes == {"train": 16, "val": 0, "test": 0}
     assert set_up_data(config(words)).sizes == {"train": 12, "val": 2, "test": 2}
+
+
+def test_a_row_that_begins_after_the_run_is_refused_with_what_would_be_right():
+    head, stem = (ParameterGroup(name, (name,), (), 1e-3, epoch, None) for name, epoch in (("head", 0), ("stem", 6)))
+    validate_start_epochs("mine", [head, stem], 7)
+    with pytest.raises(
+        UserError, match=r"trains stem from epoch 6 on .* has 6 epochs: set trainer.max_epochs to 7 or more"
+    ):
+        validate_start_epochs("mine", [head, stem], 6)
