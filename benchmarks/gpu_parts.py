@@ -24,7 +24,7 @@ from flowers_tl.models.frozen_prefix import FrozenPrefix, full_fp32
 from flowers_tl.models.partial_run import run_between
 from flowers_tl.training.freeze_check import fingerprint_tensors
 from flowers_tl.utils.files import dumps
-from flowers_tl.utils.threads import map_on_all_cores
+from flowers_tl.utils.threads import map_in_threads
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
@@ -51,7 +51,7 @@ def decode(overrides: list[str]) -> Iterator[dict[str, Any]]:
     def decode_one(content: bytes) -> None:
         Image.open(io.BytesIO(content)).convert("RGB")
 
-    seconds = measure(lambda: list(map_on_all_cores(decode_one, raw)), 3)
+    seconds = measure(lambda: list(map_in_threads(decode_one, raw)), 3)
     yield {
         "part": "decode",
         "images_per_second": round(len(raw) / seconds),

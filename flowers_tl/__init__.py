@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 # This process is a command, from its first import on: the installed script, or -m, as Python calls a module that it still
 # looks for.
 if sys.argv[0].endswith("flowers-tl") or (sys.argv[0] == "-m" and any("flowers_tl" in word for word in sys.orig_argv)):
-    from flowers_tl.utils.interruption import listen
+    from flowers_tl.utils.interruption import handle_signals
 
-    listen()
+    handle_signals()
 
 # Threads that wait for one another spin. Where other work has their core, long spinning takes the time of the thread that is waited
 # for: see docs/speed.md. libgomp reads this when torch is imported; a user's own setting wins.

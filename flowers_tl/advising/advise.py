@@ -56,10 +56,10 @@ def advise(
     names = STRATEGIES if strategy is None else [name.strip() for name in strategy.split(",")]
     candidates, left_out = list_candidates(names, list_backbones(backbone), overrides, config_dir)
     # Where runs are looked for is no part of the question.
-    asked = sorted(word for word in overrides if not word.startswith("runs="))
+    words = sorted(word for word in overrides if not word.startswith("runs="))
     # Nor do names say what strategies are: their files may be changed.
     tables = {one.name: one.config["strategy"] for one in candidates}
-    question = {"overrides": asked, "backbone": backbone, "strategies": tables, "matters": matters}
+    question = {"overrides": words, "backbone": backbone, "strategies": tables, "matters": matters}
     code = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
     with Race(Path(out or f"{candidates[0].config['runs']}/advice_{code}"), candidates, question, limit) as race:
         log.info(f"Folder: {race.folder}")

@@ -46,11 +46,11 @@ def answer(race: Race, left_out: Sequence[str]) -> Answer:
     headline = f"Use {best.name}: {describe(best, tested)}"
     better, undecided, single = [], [], []
     for other in sorted((one for one in ran if one is not best), key=lambda one: -one.accuracy):
-        found = compared(race, best, other)
-        if found and found.leaves(race.matters):
-            better.append(f"{found.sentence(race.matters)}.")
+        comparison = compared(race, best, other)
+        if comparison and comparison.leaves(race.matters):
+            better.append(f"{comparison.sentence(race.matters)}.")
         elif min(best.seeds, other.seeds) > 1:
-            limits, remedy = found.limits() if found else describe(other), what_would_decide(race, other)
+            limits, remedy = comparison.limits() if comparison else describe(other), what_would_decide(race, other)
             undecided.append(f"Not decided: {best.name} or {other.name} ({limits}). {remedy}")
         else:
             single.append(f"{other.name} ({describe(other)})")
@@ -78,8 +78,8 @@ def describe(one: Candidate, more: str = "") -> str:
 def compared(race: Race, best: Candidate, other: Candidate) -> Comparison | None:
     """Their comparison after the seeds that both have; None with too few."""
     hits, seeds = {best.name: best.hits, other.name: other.hits}, min(best.seeds, other.seeds)
-    found = compare_with_leader(hits, seeds, race.begun)
-    return found[0] if found and found[0].leader == best.name else None
+    comparison = compare_with_leader(hits, seeds, race.begun)
+    return comparison[0] if comparison and comparison[0].leader == best.name else None
 
 
 def what_would_decide(race: Race, other: Candidate) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from flowers_tl.advising.candidates import Candidate
 from flowers_tl.advising.profile import StageScore
-from flowers_tl.report.charts import LABEL_ROOM, contest, label_height, label_points, new_figure, short_name
+from flowers_tl.report.charts import LABEL_ROOM, label_height, label_points, new_figure, short_name, zoom_limits
 from flowers_tl.report.palette import PERCENT, SETTINGS, dot_style, line_style
 from flowers_tl.report.svg import mark
 
@@ -21,7 +21,7 @@ def draw_race(candidates: Sequence[Candidate]) -> Figure:
     shown = [(number, one) for number, one in enumerate(candidates) if one.seeds]
     means = {number: np.cumsum(one.hits.mean(axis=1)) / np.arange(1, one.seeds + 1) for number, one in shown}
     figure, (axes,) = new_figure(width=620, height=label_height(len(shown)) + 40, room=LABEL_ROOM + 60)
-    low, high = contest([(min(values), max(values)) for values in means.values()], 0.1)
+    low, high = zoom_limits([(min(values), max(values)) for values in means.values()], 0.1)
     margin = 0.08 * max(high - low, 0.02)
     most = max(one.seeds for _, one in shown)
     axes.set(xlabel="seeds", xlim=(0.8, most + 0.2), ylim=(low - margin, high + margin))

@@ -17,7 +17,7 @@ from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.writer import Writer
 from flowers_tl.models.frozen_heads import TEMPERATURE, NearestNeighbours
 from flowers_tl.models.frozen_prefix import BATCH
-from flowers_tl.models.linear_probe import descend
+from flowers_tl.models.linear_probe import run_lbfgs
 from flowers_tl.models.pooling import find_scale
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.utils.notes import track
@@ -93,7 +93,7 @@ def solved_accuracy(train: Tensor, known: Tensor, val: Tensor, answers: Tensor) 
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     for decay in WEIGHT_DECAYS:
-        descend(lambda: cross_entropy(head(train), known), head, decay, max_iter=ITERATIONS)
+        run_lbfgs(lambda: cross_entropy(head(train), known), head, decay, max_iter=ITERATIONS)
         with torch.no_grad():
             logits = head(val)
             accuracy = (logits.argmax(1) == answers).double().mean().item()

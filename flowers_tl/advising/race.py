@@ -22,7 +22,7 @@ from flowers_tl.runs.read_record import follow_link
 from flowers_tl.runs.record import UNTESTED, read_result
 from flowers_tl.training.factory import frozen_features
 from flowers_tl.training.run_once import train_once
-from flowers_tl.training.trainer import lightning_quieted
+from flowers_tl.training.trainer import quiet_lightning
 from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.errors import UserError, first_line
 from flowers_tl.utils.files import lacks_room
@@ -63,12 +63,15 @@ class Race(RaceRecord):
         scores: list[StageScore] = []
         for name, config in {one.network: one.frozen_config for one in self.candidates}.items():
             begun, step = time.monotonic(), f"profile of {name}"
-            with lightning_quieted(logging.WARNING):
+            with quiet_lightning(logging.WARNING):
                 data = validated_data(config)
                 features = frozen_features(config, data, make_trainer(config["trainer"]))
             network = features.model.backbone
-            found = {"images": data.split_fingerprints(), "weights": fingerprint_stages(network, network.stages[:-1])}
-            if self.inputs.setdefault(name, found) != found:
+            fingerprints = {
+                "images": data.split_fingerprints(),
+                "weights": fingerprint_stages(network, network.stages[:-1]),
+            }
+            if self.inputs.setdefault(name, fingerprints) != fingerprints:
                 raise UserError(
                     f"The images or the weights have changed since the race in {self.folder} began: use a new folder with out=DIR."
                 )
@@ -173,7 +176,7 @@ class Race(RaceRecord):
                     open(self.folder / "log.txt", "a", encoding="utf-8") as out,
                     redirect_stdout(out),
                     redirect_stderr(out),
-                    lightning_quieted(logging.WARNING),
+                    quiet_lightning(logging.WARNING),
                 ):
                     record = train_once(config, place, other_folders=[self.folder], tested=tested)
                 if not tested:

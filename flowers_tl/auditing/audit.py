@@ -24,7 +24,7 @@ from flowers_tl.models.pretrained import initial_weights
 from flowers_tl.report.palette import render_page
 from flowers_tl.report.thumbnails import load_thumbnail
 from flowers_tl.training.factory import frozen_features, make_cache
-from flowers_tl.training.trainer import lightning_quieted
+from flowers_tl.training.trainer import quiet_lightning
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import atomic_folder, dumps, format_csv, names_below, new_folder, validate_new_folder
 from flowers_tl.utils.notes import log, log_table, track
@@ -103,7 +103,7 @@ def validate(config: Mapping[str, Any]) -> None:
 
 def compute_features(config: dict[str, Any], data: ImageDataModule) -> Tensor:
     """Features of all images by the frozen network, split by split, from the cache or into it: float32 (n, ...)."""
-    with lightning_quieted(logging.WARNING):
+    with quiet_lightning(logging.WARNING):
         features = frozen_features(config, data, make_trainer(config["trainer"]))
     return torch.cat([features.before_head(split, "centre")[0].cpu() for split in SPLITS])
 

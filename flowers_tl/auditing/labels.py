@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss, normalize
 
-from flowers_tl.models.linear_probe import descend
+from flowers_tl.models.linear_probe import run_lbfgs
 from flowers_tl.utils.notes import track
 
 FOLDS = 5
@@ -48,7 +48,7 @@ def out_of_fold(features: Tensor, labels: np.ndarray, groups: np.ndarray) -> np.
         head, inputs, known = nn.Linear(features.shape[1], answers.shape[1]), features[fold != k], target[fold != k]
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
-        descend(lambda: cross_entropy(head(inputs), known), head, decay, max_iter=ITERATIONS)
+        run_lbfgs(lambda: cross_entropy(head(inputs), known), head, decay, max_iter=ITERATIONS)
         with torch.no_grad():
             return head(features[fold == k]).log_softmax(1)
 

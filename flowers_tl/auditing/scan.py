@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flowers_tl.data.image_io import FORMATS, Limits, Undecodable, read_image
 from flowers_tl.utils.notes import track
-from flowers_tl.utils.threads import map_on_all_cores
+from flowers_tl.utils.threads import map_in_threads
 
 # Sides of the small grey copies, in pixels.
 SIDE = 64
@@ -34,7 +34,7 @@ class Scan(NamedTuple):
 def scan_images(files: Sequence[Path], value_range: Limits) -> Scan:
     """Decode all images, on all cores."""
     look = partial(scan_image, value_range=value_range)
-    rows = list(map_on_all_cores(look, track(files, f"Reading {len(files):,} images")))
+    rows = list(map_in_threads(look, track(files, f"Reading {len(files):,} images")))
     return Scan(torch.tensor(np.stack([small for small, _ in rows])), [facts for _, facts in rows])
 
 

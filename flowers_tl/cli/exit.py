@@ -14,7 +14,7 @@ from typing import TextIO
 
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import lacks_room
-from flowers_tl.utils.interruption import is_first_process, last_words
+from flowers_tl.utils.interruption import exit_callbacks, is_first_process
 
 
 class MessagePrinter(logging.Handler):
@@ -70,8 +70,8 @@ def exit_on_error(
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     # Not what stands for stderr later: a search's trial writes into its log.
-    before, stream = last_words[0], sys.stderr
-    last_words[0] = lambda number: print_error(f"interrupted{resume()}.", stream)
+    before, stream = exit_callbacks[0], sys.stderr
+    exit_callbacks[0] = lambda number: print_error(f"interrupted{resume()}.", stream)
     try:
         with messages_printed():
             # Without one libraries end the process without a reason.
@@ -105,7 +105,7 @@ def exit_on_error(
         print_error(explain(error) if explain else error)
         sys.exit(1)
     finally:
-        last_words[0] = before
+        exit_callbacks[0] = before
 
 
 def discard_stdout() -> None:

@@ -21,7 +21,7 @@ from flowers_tl.data.splits import SPLITS, Cutting, ImageSplit, name_classes
 from flowers_tl.data.transforms import ARTICLE, Preprocessing, augment
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.phase_timer import PhaseTimer
-from flowers_tl.utils.threads import count_cores, end_with_parent
+from flowers_tl.utils.threads import count_cores, exit_with_parent
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -36,12 +36,12 @@ class ImageDataModule(L.LightningDataModule):
     Args:
         root: folder below which the images are.
         num_classes: outputs wanted; by default as many as the data has names for. Fewer than labels is an error.
-        image_size: side of the images that the network takes, in pixels; None: as ``how`` says.
+        image_size: side of the images that the network takes, in pixels; None: as ``preprocessing`` says.
         batch_size: images a step, counted over all devices.
         num_workers: processes that decode; None: one a core that it may use, 8 at most, or none where that is faster.
         seed: from which order, crops and flips of the training images follow.
         augmentation, flip: of training images, see :func:`flowers_tl.data.transforms.augment`; ``none`` changes nothing at random.
-        how: the preprocessing of all images.
+        preprocessing: of all images.
         limit: most images of a split, spread evenly over it; None takes all.
         protocol: ``official``, or ``trainval``, which trains on train and val together: nothing is left to choose by.
         per_class: most training images of a class, drawn by the seed, fewer of them among more; None takes all.
@@ -67,7 +67,7 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
         augmentation: str = "crop",
         flip: str = "horizontal",
-        how: Preprocessing = ARTICLE,
+        preprocessing: Preprocessing = ARTICLE,
         limit: int | None = None,
         protocol: str = "official",
         per_class: int | None = None,
@@ -88,7 +88,7 @@ class ImageDataModule(L.LightningDataModule):
         self.root, self.strict, self.cache = Path(root).expanduser(), strict, cache
         self.clock = cache.clock if cache else PhaseTimer()
         self.num_classes, self.class_names = num_classes, list[str]()
-        self.image_size, self.how, self.flip = image_size or how.crop, how, flip
+        self.image_size, self.preprocessing, self.flip = image_size or preprocessing.crop, preprocessing, flip
         self.batch_size, self.num_workers, self.seed, self.augmentation = batch_size, num_workers, seed, augmentation
         self.limit, self.per_class, self.protocol, self.balance = limit, per_class, protocol, balance
         self.cutting, self.groups = Cutting(**cutting), dict[Path, str]()
@@ -144,9 +144,9 @@ class ImageDataModule(L.LightningDataModule):
         """Leave out images that can't be read, unless they are an error."""
         bad = find_missing(file for images in splits.values() for file in images.files)
         present, checked = {split: images.without(bad) for split, images in splits.items()}, self.strict is not None
-        self.decoded = DecodedSplits(self.name, present, self.cache, checked, self.value_range, self.how)
+        self.decoded = DecodedSplits(self.name, present, self.cache, checked, self.value_range, self.preprocessing)
         if checked:
-            bad |= self.decoded.undecodable(self.how.side(self.image_size))
+            bad |= self.decoded.undecodable(self.preprocessing.side(self.image_size))
         self.left_out = sorted(bad, key=str)
         if bad and self.strict is not False:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -200,7 +200,7 @@ class ImageDataModule(L.LightningDataModule):
         images, random = self.images[split], seed is not None and self.augmentation != "none"
         decoded = self.decoded.of(split, images.files, self._short_side(random))
         changed = random and self.augmentation != "crop"
-        change = augment(self.image_size, self.augmentation, self.how, self.flip) if changed else None
+        change = augment(self.image_size, self.augmentation, self.preprocessing, self.flip) if changed else None
         # Worker processes can't read what is on a GPU.
         if random and not change and self.trainer and not self.num_workers:
             decoded = decoded.to(self.trainer.strategy.root_device)
@@ -209,11 +209,12 @@ class ImageDataModule(L.LightningDataModule):
     def describe(self, split: str, random: bool) -> dict[str, Any]:
         """All that the split's decoded images follow from, as plain Python: a key of the cache."""
         files, side = self.images[split].files, self._short_side(random)
-        return describe_images(files, side, self.cache, self.value_range, self.how)
+        return describe_images(files, side, self.cache, self.value_range, self.preprocessing)
 
     def _short_side(self, random: bool) -> int | None:
         """Short side of the decoded images; a random window of any size is taken from the image as it is."""
-        return None if random and self.augmentation == "random_resized_crop" else self.how.side(self.image_size)
+        whole = random and self.augmentation == "random_resized_crop"
+        return None if whole else self.preprocessing.side(self.image_size)
 
     def loader(self, dataset: Dataset, sampler: Sampler | range, workers: int | None = None) -> DataLoader:
         """Batches of this process, which the dataset makes whole."""
@@ -230,7 +231,7 @@ class ImageDataModule(L.LightningDataModule):
             num_workers=workers,
             collate_fn=unchanged,
             persistent_workers=workers > 0,
-            worker_init_fn=end_with_parent,
+            worker_init_fn=exit_with_parent,
             # Without a generator, beginning to read would draw from the one that dropout uses.
             generator=torch.Generator(),
             pin_memory=workers > 0 and self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",

@@ -67,8 +67,8 @@ class Exclusions(NamedTuple):
             UserError: if the audit had other images in this split, or leaves nothing.
         """
         splits, there = self.splits, set(images)
-        here = {image for image, own in splits.items() if own == split}
-        if wrong := [image for image, own in splits.items() if own != split and image in there]:
+        here = {image for image, recorded in splits.items() if recorded == split}
+        if wrong := [image for image, recorded in splits.items() if recorded != split and image in there]:
             raise UserError(
                 f"exclude={self.file} has {wrong[0]} in {splits[wrong[0]]}, and here it is in {split}: audit the data with the "
                 "same data keys as the runs."

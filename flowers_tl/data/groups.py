@@ -22,56 +22,56 @@ MATCH = (
 MOST_SECONDS = 60
 
 
-def find_groups(files: Sequence[Path], root: Path, how: str | None) -> Groups:
+def find_groups(files: Sequence[Path], root: Path, rule: str | None) -> Groups:
     """The group of each image that is in one with others.
 
     Args:
         files: the images, below ``root``.
-        how: a pattern with a part in parentheses, the table audit.csv of an audit, or ``auto``, the newest audit of these images.
+        rule: a pattern with a part in parentheses, the table audit.csv of an audit, or ``auto``, the newest audit of these images.
 
     Raises:
         UserError: if it is none of these, or fits no image.
     """
-    if how is None:
+    if rule is None:
         return {}
-    if how == "auto":
+    if rule == "auto":
         return read_copies(find_audit(root), files, root)
-    if how.endswith(".csv"):
-        return read_copies(Path(how).expanduser(), files, root)
+    if rule.endswith(".csv"):
+        return read_copies(Path(rule).expanduser(), files, root)
     try:
-        pattern = re.compile(how)
+        pattern = re.compile(rule)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"data.groups={how} is no pattern ({error}): use one such as '(plant[0-9]+)_'.") from error
+        raise UserError(f"data.groups={rule} is no pattern ({error}): use one such as '(plant[0-9]+)_'.") from error
     if not pattern.groups:
         raise UserError(
-            f"data.groups={how} is no column, no audit.csv, and no pattern with a part in parentheses, such as '(plant[0-9]+)_'."
+            f"data.groups={rule} is no column, no audit.csv, and no pattern with a part in parentheses, such as '(plant[0-9]+)_'."
         )
-    found = match_all(how, names_below(files, root))
-    groups = {file: " ".join(parts) for file, parts in zip(files, found, strict=True) if parts}
+    matches = match_all(rule, names_below(files, root))
+    groups = {file: " ".join(parts) for file, parts in zip(files, matches, strict=True) if parts}
     if not groups:
         raise UserError(
-            f"data.groups={how} fits no image's path, such as {names_below(files[:1], root)[0]}: change the pattern."
+            f"data.groups={rule} fits no image's path, such as {names_below(files[:1], root)[0]}: change the pattern."
         )
     if alone := [name for file, name in zip(files, names_below(files, root), strict=True) if file not in groups]:
         log_note(
-            f"data.groups={how} does not fit {len(alone):,} of {len(files):,} images, each a group of its own: {shorten(alone)}."
+            f"data.groups={rule} does not fit {len(alone):,} of {len(files):,} images, each a group of its own: {shorten(alone)}."
         )
     return groups
 
 
-def match_all(how: str, names: Sequence[str]) -> list[list[str] | None]:
+def match_all(rule: str, names: Sequence[str]) -> list[list[str] | None]:
     """The parts in parentheses where a pattern fits each name, or None. Raises UserError if that takes too long."""
-    command, given = [sys.executable, "-I", "-S", "-c", MATCH], json.dumps([how, names])
+    command, given = [sys.executable, "-I", "-S", "-c", MATCH], json.dumps([rule, names])
     try:
-        found = subprocess.run(
+        matched = subprocess.run(
             command, input=given, stdout=subprocess.PIPE, text=True, timeout=MOST_SECONDS, check=True
         )
     except subprocess.SubprocessError as error:
         raise UserError(
-            f"data.groups={how} could not be compared with {len(names):,} paths within {MOST_SECONDS} s: use a simpler pattern, "
+            f"data.groups={rule} could not be compared with {len(names):,} paths within {MOST_SECONDS} s: use a simpler pattern, "
             "without a repetition within another."
         ) from error
-    return json.loads(found.stdout)
+    return json.loads(matched.stdout)
 
 
 def find_audit(root: Path) -> Path:

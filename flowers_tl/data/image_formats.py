@@ -101,7 +101,7 @@ def describe_unknown(path: str | Path) -> str:
     return f"it is none of {', '.join((*FORMATS, *BOXED))}"
 
 
-def find_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+def find_srgb_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
     """What brings an image's colours to sRGB by its profile; None where it has none that fits, or that of sRGB."""
     profile, mode = image.info.get("icc_profile"), image.mode
     return make_transform(profile, SPACES[mode]) if profile and mode in SPACES else None
@@ -126,7 +126,7 @@ def make_transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | N
     return None
 
 
-def find_scale(image: Image.Image) -> int | None:
+def find_grey_factor(image: Image.Image) -> int | None:
     """By what Pillow multiplies the grey of 2 or 4 bits, but not the one that is transparent; None for other images."""
     tile = getattr(image, "tile", None)
     return {"L;2": 85, "L;4": 17}.get(str(tile[0][3])) if image.format == "PNG" and tile else None
@@ -139,7 +139,7 @@ def in_planes(image: Image.Image) -> bool:
     return planes and image.info.get("compression") == "raw"
 
 
-def is_no_alpha(image: Image.Image) -> bool:
+def has_extra_channel(image: Image.Image) -> bool:
     """Whether a TIFF file has a fourth channel that it does not call alpha, as Pillow does."""
     tags = getattr(image, "tag_v2", None)
     return tags is not None and image.mode == "RGBA" and not {1, 2} & set(tags.get(EXTRA, ()))

@@ -23,12 +23,12 @@ from flowers_tl.data.image_formats import (
     Undecodable,
     describe_unknown,
     find_formats,
-    find_scale,
-    find_transform,
+    find_grey_factor,
+    find_srgb_transform,
+    has_extra_channel,
     in_planes,
     is_hidden,
     is_image_file,
-    is_no_alpha,
 )  # fmt: skip
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
@@ -78,7 +78,7 @@ def read_image(path: str | Path, side: int | None = None, value_range: Limits = 
         raise kind(f"{path} can't be read as an image{reason}") from error
 
 
-def number_kind(image: Image.Image) -> tuple[int, int, bool]:
+def sample_format(image: Image.Image) -> tuple[int, int, bool]:
     """Bits of an image's numbers, which of KINDS they are, and whether 0 is white where Pillow leaves it so; by its header."""
     if tags := getattr(image, "tag_v2", None):
         white_is_zero = image.mode[0] in "IF" and tags.get(PHOTOMETRIC) == 0
@@ -93,9 +93,9 @@ def needs_range(image: Image.Image) -> bool:
 
     So has 16-bit grey, and grey of 2 or 4 bits, of which one number is transparent; and a fourth channel that is not alpha.
     """
-    bits, kind, white_is_zero = number_kind(image)
-    transparent = "transparency" in image.info and (image.mode[0] == "I" or find_scale(image) is not None)
-    others = white_is_zero or transparent or in_planes(image) or is_no_alpha(image)
+    bits, kind, white_is_zero = sample_format(image)
+    transparent = "transparency" in image.info and (image.mode[0] == "I" or find_grey_factor(image) is not None)
+    others = white_is_zero or transparent or in_planes(image) or has_extra_channel(image)
     return bits not in (1, 2, 4, 8, 16) or KINDS.get(kind) != "unsigned" or others
 
 
@@ -131,16 +131,16 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
         raise Undecodable(
             "uncompressed planes of 16 bits are not read: save it compressed, or with interleaved channels."
         )
-    original, limits, transform = image, None, find_transform(image)
-    if is_no_alpha(image):
+    original, limits, transform = image, None, find_srgb_transform(image)
+    if has_extra_channel(image):
         image = image.convert("RGB")
-    elif (scale := find_scale(image)) and isinstance(grey := image.info.get("transparency"), int):
+    elif (scale := find_grey_factor(image)) and isinstance(grey := image.info.get("transparency"), int):
         image = image.copy()
         image.info["transparency"] = grey * scale
     # Damaged notes of the camera: it stays as it lies.
     with suppress(SyntaxError, TypeError, LookupError, struct.error):
         image = ImageOps.exif_transpose(image)
-    if image.mode[0] in "IF" or number_kind(original)[1] == 2:
+    if image.mode[0] in "IF" or sample_format(original)[1] == 2:
         limits = find_limits(image, original, value_range)
     elif image.mode == "RGB" and not image.has_transparency_data and not transform:
         return image.copy() if image is original else image
@@ -166,13 +166,13 @@ def to_rgb(image: Image.Image, value_range: Limits = None) -> Image.Image:
 
 def numbers(strip: Image.Image, image: Image.Image) -> np.ndarray:
     """The numbers of a strip (height, width) as the header of its image has them; Pillow holds some as others."""
-    values, (bits, kind, _) = np.asarray(strip), number_kind(image)
+    values, (bits, kind, _) = np.asarray(strip), sample_format(image)
     return values.view({(8, 2): np.int8, (32, 1): np.uint32}.get((bits, kind), values.dtype))
 
 
 def find_limits(turned: Image.Image, image: Image.Image, value_range: Limits) -> Sequence[float]:
     """Which numbers are black and white in an image, by what its header says; see :func:`to_rgb`."""
-    (bits, kind, _), tags = number_kind(image), getattr(image, "tag_v2", {})
+    (bits, kind, _), tags = sample_format(image), getattr(image, "tag_v2", {})
     in_file = [float(np.ravel(tags[tag])[0]) for tag in (LOWEST, HIGHEST) if tag in tags]
     ends = np.array([[part.min(), part.max()] for part in (numbers(strip, image) for _, strip in strips(turned))])
     low, high = min([ends[:, 0].min(), *in_file]), max([ends[:, 1].max(), *in_file])
@@ -191,7 +191,7 @@ def find_limits(turned: Image.Image, image: Image.Image, value_range: Limits) ->
 
 def to_eight_bits(strip: Image.Image, image: Image.Image, limits: Sequence[float]) -> np.ndarray:
     """The numbers of a strip of an image as uint8 (height, width), from black to white; where 0 is white, the other way."""
-    ends = (65535, 0) if number_kind(image)[2] else (0, 65535)
+    ends = (65535, 0) if sample_format(image)[2] else (0, 65535)
     # By way of 16 bits, so that all are rounded as these are.
     return (np.interp(numbers(strip, image), limits, ends).round() / 257).astype(np.uint8)
 

@@ -30,8 +30,8 @@ def make_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDat
         raise UserError(f"There is no data set '{name}': {suggest(name, DATA)}.")
     values = config.get("backbone", {}).get("preprocessing")
     # Of a name of weights nothing is known here: who reads images has put its values in its place.
-    how = Preprocessing(**(values if isinstance(values, Mapping) else {}), fit=arguments.pop("fit", "crop"))
-    return DATA[name](**arguments, how=how, seed=config["seed"], cache=cache)
+    preprocessing = Preprocessing(**(values if isinstance(values, Mapping) else {}), fit=arguments.pop("fit", "crop"))
+    return DATA[name](**arguments, preprocessing=preprocessing, seed=config["seed"], cache=cache)
 
 
 def find_data(config: Mapping[str, Any], cache: Cache | None = None) -> ImageDataModule | None:

@@ -75,13 +75,13 @@ class Cutting:
         """All three splits. Raises UserError where they can't be cut, or images of a group are in two that the data set has."""
         shares = {"val": self.val_fraction, "test": self.test_fraction}
         if self.folds:
-            if own := [split for split in splits if split != "train"]:
+            if given := [split for split in splits if split != "train"]:
                 raise UserError(
-                    f"data.folds={self.folds} cuts test and val out of all images, but {root} has its own {' and '.join(own)}: "
+                    f"data.folds={self.folds} cuts test and val out of all images, but {root} has its own {' and '.join(given)}: "
                     "leave data.folds out, or remove these splits."
                 )
             pool = splits["train"]
-            folds = deal_folds(pool, self.folds, hash_units(pool, self.split_seed, root, groups))
+            folds = deal_folds(pool, self.folds, order_by_hash(pool, self.split_seed, root, groups))
             rest = sorted(k for number, fold in enumerate(folds) if number != self.fold for k in fold)
             splits = {"train": pool.part(rest), "test": pool.part(sorted(folds[self.fold]))}
         places: dict[str, tuple[str, Path]] = {}
@@ -134,12 +134,12 @@ def add_missing_splits(
         raise UserError(f"{named}: each share must be above 0, and their sum below 1, since the rest is for training.")
     pool = splits["train"]
     parts: dict[str, list[int]] = {split: [] for split in SPLITS if split == "train" or split in lacking} | cut(
-        pool, lacking, hash_units(pool, seed, root, groups)
+        pool, lacking, order_by_hash(pool, seed, root, groups)
     )
     return {**splits, **{split: pool.part(sorted(indices)) for split, indices in parts.items()}}
 
 
-def hash_units(pool: ImageSplit, seed: int, root: Path, groups: Groups) -> list[list[int]]:
+def order_by_hash(pool: ImageSplit, seed: int, root: Path, groups: Groups) -> list[list[int]]:
     """The indices of a split's images, those of a group together, in a random order that their names and the seed decide."""
     units: dict[str, list[int]] = {}
     for index in sorted(range(len(pool)), key=lambda index: hash_rank(pool.files[index].relative_to(root), seed)):

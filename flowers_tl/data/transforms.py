@@ -88,7 +88,9 @@ def centre_crop(image: Tensor, size: int) -> Tensor:
     return image[top : top + size, left : left + size]
 
 
-def augment(image_size: int, augmentation: str, how: Preprocessing = ARTICLE, flip: str = "horizontal") -> v2.Compose:
+def augment(
+    image_size: int, augmentation: str, preprocessing: Preprocessing = ARTICLE, flip: str = "horizontal"
+) -> v2.Compose:
     """Crop at random and flip at random: PIL image in, uint8 (3, image_size, image_size) out.
 
     Args:
@@ -96,20 +98,23 @@ def augment(image_size: int, augmentation: str, how: Preprocessing = ARTICLE, fl
         augmentation: ``crop`` resizes before, as the article does; ``random_resized_crop`` takes a window of any size
             from 8 to 100 % of the image (Szegedy et al. 2015); ``trivial_augment`` follows ``crop`` with one random
             change of colour or shape (Mueller and Hutter 2021).
-        how: images are resized.
+        preprocessing: by which images are resized.
         flip: ``none``, ``horizontal`` or ``both``.
     """
-    crop = [partial(how.resized, side=how.side(image_size)), v2.RandomCrop(image_size)]
+    crop = [partial(preprocessing.resized, side=preprocessing.side(image_size)), v2.RandomCrop(image_size)]
     if augmentation == "random_resized_crop":
-        crop = [v2.RandomResizedCrop(image_size, interpolation=InterpolationMode(how.interpolation))]
+        crop = [v2.RandomResizedCrop(image_size, interpolation=InterpolationMode(preprocessing.interpolation))]
     flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()][: ("none", "horizontal", "both").index(flip)]
     change = [v2.TrivialAugmentWide()] if augmentation == "trivial_augment" else []
     return v2.Compose([*crop, *flips, *change, v2.ToImage(), v2.ToPureTensor()])
 
 
-def eval_transform(image_size: int = 224, how: Preprocessing = ARTICLE) -> v2.Compose:
+def eval_transform(image_size: int = 224, preprocessing: Preprocessing = ARTICLE) -> v2.Compose:
     """Resize, crop the centre, normalise: PIL image in, float32 (3, image_size, image_size) out."""
-    size, norm = partial(how.resized, side=how.side(image_size)), partial(normalise, mean=how.mean, std=how.std)
+    size, norm = (
+        partial(preprocessing.resized, side=preprocessing.side(image_size)),
+        partial(normalise, mean=preprocessing.mean, std=preprocessing.std),
+    )
     return v2.Compose([size, v2.CenterCrop(image_size), v2.ToImage(), v2.ToPureTensor(), norm])
 
 

@@ -18,6 +18,7 @@ from flowers_tl.data.image_formats import FORMATS as IMAGE_FORMATS
 from flowers_tl.exporting.verify import LogitsFunction
 from flowers_tl.models.libraries import find_library
 from flowers_tl.utils.errors import UserError, how_to_install, suggest
+from flowers_tl.utils.files import dumps
 
 # Holds example code for each.
 USAGE = Path(__file__).parent / "templates"
@@ -47,7 +48,7 @@ class Format:
         names = f"use_{Path(self.file).suffix[1:]}.py", "read_image.py", "fit_image.py"
         code, read, fit = ((USAGE / name).read_text(encoding="utf-8") for name in names)
         # HEIC takes a package and a call of its own.
-        return code.replace("# READ\n", read.replace("FORMATS", json.dumps([*IMAGE_FORMATS, "AVIF"])) + fit)
+        return code.replace("# READ\n", read.replace("FORMATS", dumps([*IMAGE_FORMATS, "AVIF"])) + fit)
 
 
 def trace(network: nn.Module, image_size: int) -> ExportedProgram:

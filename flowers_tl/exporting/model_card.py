@@ -28,7 +28,7 @@ def describe_model(trained: TrainedModel) -> dict[str, Any]:
     provenance |= {"data": data, "weights": Path(record["weights"]).name if "weights" in record else None}
     provenance |= {"checkpoint": trained.path.name, "measured": trained.measured, "measured_in": measured_in(trained)}
     provenance |= {"trained_with": record.get("versions", {}), "exported_with": versions()}
-    how = trained.model.backbone.how
+    how = trained.model.backbone.preprocessing
     return {
         "backbone": hparams.backbone,
         # Of the library's function for this network.

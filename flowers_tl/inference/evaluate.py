@@ -24,10 +24,10 @@ from flowers_tl.results.predictions import Predictions, join
 from flowers_tl.runs.resume import with_this_machine
 from flowers_tl.training.callbacks import PredictionCollector, find_callback
 from flowers_tl.training.factory import prepare_features, prepare_run_data, set_up_data
-from flowers_tl.training.gpu_memory import enough_memory
+from flowers_tl.training.gpu_memory import explain_out_of_memory
 from flowers_tl.training.progress import ProgressBar
 from flowers_tl.training.tensorboard import collect_predictions
-from flowers_tl.training.trainer import lightning_quieted
+from flowers_tl.training.trainer import quiet_lightning
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.files import new_folder, validate_new_folder
 from flowers_tl.utils.notes import in_terminal, log
@@ -107,7 +107,7 @@ def evaluation_config(trained: TrainedModel, overrides: Sequence[str]) -> dict[s
         )
     keys = [word.partition("=")[0] for word in overrides]
     size = trained.model.hparams.image_size
-    trained_with = {"image_size": size, "fit": trained.model.backbone.how.fit}
+    trained_with = {"image_size": size, "fit": trained.model.backbone.preprocessing.fit}
     for key, value in trained_with.items():
         if f"data.{key}" in keys:
             raise UserError(f"data.{key} can't differ from that of the network's training, {value}: leave it out.")
@@ -180,11 +180,11 @@ def predict_splits(
     if config["compute"]["channels_last"]:
         model.to(memory_format=torch.channels_last)
     # Lightning's remarks on the machine's devices do not matter here.
-    with lightning_quieted(logging.WARNING):
+    with quiet_lightning(logging.WARNING):
         trainer = make_trainer(config["trainer"])
         run_data = prepare_run_data(config, data, model, trainer, first_epoch=trainer.max_epochs)
         for split in [split for split in SPLITS if data.sizes[split]] if data.unsplit else splits:
-            with enough_memory(f"use a smaller data.batch_size than {data.batch_size}"):
+            with explain_out_of_memory(f"use a smaller data.batch_size than {data.batch_size}"):
                 prepare_features(run_data, split)
                 if bar := find_callback(trainer, ProgressBar):
                     bar.measured = split

@@ -20,7 +20,7 @@ from flowers_tl.inference.checkpoint import TrainedModel, load_trained
 from flowers_tl.models.backbone import StagedNetwork
 from flowers_tl.models.preprocessing import find_preprocessing
 from flowers_tl.models.pretrained import read_weights
-from flowers_tl.training.gpu_memory import enough_memory
+from flowers_tl.training.gpu_memory import explain_out_of_memory
 from flowers_tl.utils.errors import UserError, first_line, validate_count
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
@@ -72,7 +72,7 @@ class Predictor:
         self.name, self.class_names, self.trained = name, tuple(class_names), trained
         self.device = find_device(device)
         self.backbone = backbone.to(self.device, memory_format=torch.channels_last).eval()
-        self.transform = eval_transform(backbone.image_size, backbone.how)
+        self.transform = eval_transform(backbone.image_size, backbone.preprocessing)
         self.temperature, self.value_range = (trained.temperature, trained.value_range) if trained else (1.0, None)
 
     @classmethod
@@ -95,8 +95,8 @@ class Predictor:
         """
         if weights == "null":
             raise UserError("backbone.weights=null would predict at random: use a torchvision name or a file.")
-        how = Preprocessing(**find_preprocessing(backbone, weights))
-        network = StagedNetwork(backbone, 1000, how.crop, how)
+        preprocessing = Preprocessing(**find_preprocessing(backbone, weights))
+        network = StagedNetwork(backbone, 1000, preprocessing.crop, preprocessing)
         state = read_weights(network, weights)
         head = state.get(f"{network.final}.weight")
         if head is None or len(head) != 1000:
@@ -178,7 +178,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
         """Map prepared images (n, 3, size, size) to logits, float32 (n, classes), on the CPU."""
-        with enough_memory(f"take fewer than {len(inputs)} images at a time, or device=cpu"):
+        with explain_out_of_memory(f"take fewer than {len(inputs)} images at a time, or device=cpu"):
             inputs = inputs.to(self.device, memory_format=torch.channels_last)
             return self.backbone(inputs).float().cpu()
 

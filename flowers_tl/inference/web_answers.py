@@ -47,7 +47,7 @@ def explain_threshold(threshold: float | None, alpha: float) -> str:
     )
 
 
-def judge(top: Sequence[tuple[str, float]], threshold: float | None) -> str:
+def describe_certainty(top: Sequence[tuple[str, float]], threshold: float | None) -> str:
     """The prediction in a sentence of Markdown; «not sure» where not exactly one class reaches the threshold."""
     likely = [one for one in top if threshold is None or one[1] >= threshold]
     if threshold is None or len(likely) == 1:

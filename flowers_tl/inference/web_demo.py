@@ -14,7 +14,14 @@ from flowers_tl.data.registry import find_data
 from flowers_tl.inference.explanations import explain_images, prepare_first
 from flowers_tl.inference.figures import HEAT, blend, heat_norm
 from flowers_tl.inference.predictor import Predictor
-from flowers_tl.inference.web_answers import TOP, describe, endpoint, explain_threshold, find_threshold, judge
+from flowers_tl.inference.web_answers import (
+    TOP,
+    describe,
+    describe_certainty,
+    endpoint,
+    explain_threshold,
+    find_threshold,
+)
 from flowers_tl.results.load_runs import are_recorded
 from flowers_tl.utils.errors import UserError, needs_extra
 from flowers_tl.utils.notes import log
@@ -172,7 +179,12 @@ def answerer(
                 )
             crops = [((255 * each.pixels).astype(np.uint8), describe(each.top[:1])) for each in every]
             training = [(str(examples[name]), name) for name, _ in one.top if name in examples]
-            values[1:5] = [crops if len(crops) > 1 else None, judge(one.top, threshold), dict(one.top), crops[place][0]]
+            values[1:5] = [
+                crops if len(crops) > 1 else None,
+                describe_certainty(one.top, threshold),
+                dict(one.top),
+                crops[place][0],
+            ]
             if explain:
                 norm = heat_norm([one])
                 values[5:7] = [blend(one.pixels, HEAT(norm(one.evidence))), heat_scale(norm.vmax or 0.0)]

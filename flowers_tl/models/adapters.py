@@ -97,21 +97,21 @@ def add_adapters(backbone: StagedNetwork, strategy: Strategy) -> None:
         owners = [stage for stage in backbone.stages if stage.name in names]
         layers = [one for one in find_layers(backbone.network) if any(stage.owns(one[0]) for stage in owners)]
         kinds = row.layers or (["attention"] if any(kind == "attention" for *_, kind in layers) else KINDS)
-        chosen = [
+        targets = [
             (name, module, weight) for name, module, weight, kind in layers if kind in kinds and name != backbone.final
         ]
-        if not chosen:
+        if not targets:
             raise UserError(
                 f"Strategy '{strategy.name}' has an adapter for the {' and '.join(kinds)} layers of stage '{row.stage}', but this "
                 "network has none there: name other stages or `layers`."
             )
-        if twice := [name for name, module, _ in chosen if hasattr(module, "plain")]:
+        if twice := [name for name, module, _ in targets if hasattr(module, "plain")]:
             raise UserError(f"Strategy '{strategy.name}' has two adapters for {twice[0]}: remove one of the two rows.")
-        size = max(min(module.get_parameter(weight).flatten(1).shape) for _, module, weight in chosen)
+        size = max(min(module.get_parameter(weight).flatten(1).shape) for _, module, weight in targets)
         if (rank := row.rank or RANK) > size:
             raise UserError(
                 f"Strategy '{strategy.name}' has rank={rank} for stage '{row.stage}', above the size of all its layers: use at most "
                 f"{size}."
             )
-        for _, module, weight in chosen:
+        for _, module, weight in targets:
             add_adapter(module, weight, rank, (row.alpha or rank) / rank)

@@ -54,7 +54,7 @@ class StagedNetwork(nn.Module):
         name: one of :data:`flowers_tl.config.backbones.NETWORKS`, or ``timm/NAME``.
         num_classes: outputs of the new head.
         image_size: side of its images, in pixels; only a ViT has it in its parameters, one position a patch.
-        how: its images are prepared.
+        preprocessing: of its images.
 
     Raises:
         UserError: if the name is unknown (it names the nearest one), it can't be cut into stages, or takes no images of this size.
@@ -70,10 +70,15 @@ class StagedNetwork(nn.Module):
         name: str,
         num_classes: int,
         image_size: int = 224,
-        how: Preprocessing = ARTICLE,
+        preprocessing: Preprocessing = ARTICLE,
     ) -> None:
         super().__init__()
-        self.name, self.image_size, self.how, self.norm = name, image_size, how, (how.mean, how.std)
+        self.name, self.image_size, self.preprocessing, self.norm = (
+            name,
+            image_size,
+            preprocessing,
+            (preprocessing.mean, preprocessing.std),
+        )
         # How position embeddings of another size were made to fit, where they were.
         self.positions: dict[str, str] = {}
         # Where the head takes the features of all stages, see :func:`run_stages`.

@@ -156,10 +156,10 @@ def find_users(network: nn.Module, points: Sequence[Point], images: Tensor) -> t
         # What follows may write into it.
         return entering[-1] * 1
 
-    def forward(name: str, own: Callable, *args: Any, **more: Any) -> Any:
+    def forward(name: str, original: Callable, *args: Any, **more: Any) -> Any:
         counts[name] += 1
         here = {point.at_input for point in points if (point.module, point.number) == (name, counts[name])}
-        output = own(*([renew(args[0]), *args[1:]] if True in here else args), **more)
+        output = original(*([renew(args[0]), *args[1:]] if True in here else args), **more)
         return tree_map_only(Tensor, renew, output) if False in here else output
 
     with replaced(network, {*counts}, forward):

@@ -118,7 +118,7 @@ def solve_head(
     train, val = (((inputs - centre) * scale, labels) for inputs, labels in (train, val))
     solutions = {}
     for decay in progress(weight_decays):
-        solutions[minimise(backbone, train, val, decay, class_weights)] = copy.deepcopy(final.state_dict())
+        solutions[fit_final_layer(backbone, train, val, decay, class_weights)] = copy.deepcopy(final.state_dict())
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
         raise UserError(
@@ -150,7 +150,7 @@ def validate_finite_features(*features: Tensor) -> None:
         )
 
 
-def descend(measure: Callable[[], Tensor], final: nn.Module, decay: float, **options: Any) -> tuple[Tensor, int]:
+def run_lbfgs(measure: Callable[[], Tensor], final: nn.Module, decay: float, **options: Any) -> tuple[Tensor, int]:
     """Minimise a loss plus half the weight decay times the squared weights over a layer's parameters, by L-BFGS.
 
     Returns:
@@ -172,7 +172,7 @@ def descend(measure: Callable[[], Tensor], final: nn.Module, decay: float, **opt
     return loss.detach(), optimizer.state[next(iter(final.parameters()))]["n_iter"]
 
 
-def minimise(
+def fit_final_layer(
     backbone: StagedNetwork,
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
@@ -190,7 +190,7 @@ def minimise(
         return cross_entropy(backbone.run(inputs, "head"), labels, weights)
 
     options = {"max_iter": MOST_ITERATIONS, "history_size": 20, "tolerance_grad": slope, "tolerance_change": 0}
-    loss, iterations = descend(measure, final, decay, **options)
+    loss, iterations = run_lbfgs(measure, final, decay, **options)
     gap = sum(parameter.grad.square().sum().item() for parameter in final.parameters()) / (2 * decay)
     final.zero_grad()
     with torch.no_grad():

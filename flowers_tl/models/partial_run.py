@@ -113,8 +113,10 @@ def replaced(network: nn.Module, names: set[str], forward: Callable[..., Any]) -
     with LOCK:
         for name, module in modules.items():
 
-            def replacement(*args: Any, own: Callable = module.forward, name: str = name, **more: Any) -> Any:
-                return forward(name, own, *args, **more) if threading.get_ident() == here else own(*args, **more)
+            def replacement(*args: Any, original: Callable = module.forward, name: str = name, **more: Any) -> Any:
+                return (
+                    forward(name, original, *args, **more) if threading.get_ident() == here else original(*args, **more)
+                )
 
             module.forward = replacement
         try:
@@ -139,7 +141,7 @@ def run_between(start: Point | None, stop: Point | None, network: nn.Module, x: 
         dtype = x.dtype if like.dtype.is_floating_point else like.dtype
         return torch.zeros((), dtype=dtype, device=x.device).expand(shape)
 
-    def forward(name: str, own: Callable, *args: Any, **more: Any) -> Any:
+    def forward(name: str, original: Callable, *args: Any, **more: Any) -> Any:
         counts[name] = counts.get(name, -1) + 1
         begins, ends = ((point and (point.module, point.number)) == (name, counts[name]) for point in (start, stop))
         if begins and start and start.at_input:
@@ -150,7 +152,7 @@ def run_between(start: Point | None, stop: Point | None, network: nn.Module, x: 
             fill = (lambda _: x) if begins and start and not start.at_input else empty
             output = tree_map_only(Tensor, fill, pending.pop().given)
         else:
-            output = own(*args, **more)
+            output = original(*args, **more)
         if ends:
             raise Reached(only_tensor(output))
         return output

@@ -61,13 +61,13 @@ class StageLinear(nn.Linear):
 
     Args:
         widths: number of features of each stage before the head, in their order.
-        chosen: stages whose features it takes.
+        stages: those whose features it takes.
         num_classes: its outputs.
     """
 
-    def __init__(self, widths: Mapping[str, int], chosen: Container[str], num_classes: int) -> None:
+    def __init__(self, widths: Mapping[str, int], stages: Container[str], num_classes: int) -> None:
         parts = dict(zip(widths, torch.arange(sum(widths.values())).split([*widths.values()]), strict=True))
-        taken = [part for name, part in parts.items() if name in chosen]
+        taken = [part for name, part in parts.items() if name in stages]
         super().__init__(sum(map(len, taken)), num_classes)
         self.widths = dict(widths)
         # The strategy says which, so no state dict needs to.

@@ -15,7 +15,7 @@ from flowers_tl.report.palette import ACCENT, INK, LINES, MUTED, PAPER, PERCENT,
 from flowers_tl.report.summary import StrategySummary
 from flowers_tl.report.svg import mark
 from flowers_tl.results.scores import percent
-from flowers_tl.results.statistics import reliability
+from flowers_tl.results.statistics import reliability_bins
 
 # Strategies in one chart, and classes in a confusion matrix: more can't be read.
 MOST, MOST_CLASSES = 24, 30
@@ -73,7 +73,7 @@ def label_points(axes: Axes, points: Sequence[tuple[str, int, float, float]]) ->
         axes.text(right + 14, end, label, fontsize=11, va="center", **settings)
 
 
-def contest(spans: Iterable[tuple[float, float]], least: float) -> tuple[float, float]:
+def zoom_limits(spans: Iterable[tuple[float, float]], least: float) -> tuple[float, float]:
     """Limits around spans of which more is better: the best two, and each next one that does not make it three times as wide.
 
     As much as ``least`` is always within. What lies outside is marked at the edge.
@@ -90,7 +90,7 @@ def contest(spans: Iterable[tuple[float, float]], least: float) -> tuple[float, 
 def accuracy_limits(strategies: Sequence[StrategySummary]) -> tuple[float, float]:
     """Limits of an axis of test accuracies with their intervals."""
     measures = [(s.accuracy.interval, s.accuracy.mean) for s in strategies]
-    low, high = contest([(i.low, i.high) if i else (mean, mean) for i, mean in measures], 0.1)
+    low, high = zoom_limits([(i.low, i.high) if i else (mean, mean) for i, mean in measures], 0.1)
     margin = 0.06 * max(high - low, 0.02)
     return low - margin, high + margin
 
@@ -155,7 +155,7 @@ def draw_costs(
 def draw_reliability(strategy: StrategySummary) -> Figure:
     """Accuracy by confidence, all seeds together; a dot's area grows with its number of images."""
     logits, style = strategy.predictions.logits, line_style(strategy.number)
-    bins = reliability(np.concatenate(logits), np.tile(strategy.predictions.labels, len(logits)))
+    bins = reliability_bins(np.concatenate(logits), np.tile(strategy.predictions.labels, len(logits)))
     most = max(b.images for b in bins)
     figure, (axes,) = new_figure(230, 230)
     axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flowers_tl.report.charts import LABEL_ROOM, MOST, contest, label_height, label_points, new_figure, short_name
+from flowers_tl.report.charts import LABEL_ROOM, MOST, label_height, label_points, new_figure, short_name, zoom_limits
 from flowers_tl.report.palette import COLOURS, MUTED, PERCENT, PLAIN, SETTINGS, dot_style, line_style
 from flowers_tl.report.svg import mark
 from flowers_tl.results.load_runs import RunGroup
@@ -70,7 +70,7 @@ def find_limits(curves: Sequence[Curve], accuracy: bool) -> tuple[float, float]:
     sign, least = (1, 0.1) if accuracy else (-1, 0.5)
     if not (ends := [sign * curve.end for curve in curves if curve.end is not None]):
         return 0, 1
-    worst, _ = contest([(end, end) for end in ends], least)
+    worst, _ = zoom_limits([(end, end) for end in ends], least)
     near = [curve for curve in curves if curve.end is not None and sign * curve.end >= worst]
     edges = [np.append(c.mean - sign * c.spread, [] if c.level is None else c.level) for c in near]
     values, tops = np.concatenate(edges), max(np.max(c.mean + c.spread, initial=c.level or 0) for c in near)

@@ -62,7 +62,7 @@ class Evaluation:
     @cached_property
     def classes(self) -> list[dict[str, Any]]:
         """A row for each class, the lowest recall first."""
-        return scores.count_by_class(self.counts, self.class_names)
+        return scores.report_by_class(self.counts, self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of evaluation.json."""

@@ -77,7 +77,7 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((2 * counts.diagonal()[both > 0] / both[both > 0]).mean())
 
 
-def comparable(logits: np.ndarray) -> np.ndarray:
+def rounded_log_probabilities(logits: np.ndarray) -> np.ndarray:
     """Log-probabilities (images, classes) by which images are ranked: equal ones are equal, whatever the order of the classes.
 
     A sum in another order has another last digit; float32 logits have seven.
@@ -91,7 +91,7 @@ def auroc(logits: np.ndarray, labels: np.ndarray) -> float:
     By ranks of the probabilities, equal ones counted half (Mann and Whitney, 1947), as scikit-learn's ``roc_auc_score``.
     """
     classes, place, positive = np.unique(labels, return_inverse=True, return_counts=True)
-    ranks = rankdata(comparable(logits)[:, classes], axis=0)
+    ranks = rankdata(rounded_log_probabilities(logits)[:, classes], axis=0)
     sums = np.bincount(place, ranks[np.arange(len(labels)), place])
     negative = len(labels) - positive
     with np.errstate(invalid="ignore"):
@@ -101,7 +101,7 @@ def auroc(logits: np.ndarray, labels: np.ndarray) -> float:
 def average_precision(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes that occur of the mean precision at the probability of each image of the class, as scikit-learn's
     ``average_precision_score``."""
-    shares, values = comparable(logits), []
+    shares, values = rounded_log_probabilities(logits), []
     for label in np.unique(labels):
         positive = labels == label
         above = rankdata(-shares[:, label], method="max")[positive]
@@ -192,7 +192,7 @@ def worst_mistakes(shares: np.ndarray, labels: np.ndarray, most: int) -> np.ndar
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
 
 
-def count_by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+def report_by_class(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each class that occurs, the lowest recall first.
 
     Args:

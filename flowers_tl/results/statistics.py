@@ -186,7 +186,7 @@ def top_k(logits: ArrayLike, labels: ArrayLike, k: int) -> np.ndarray:
     return logits.shape[1] - behind.sum(axis=1) < k
 
 
-def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> list[Bin]:
+def reliability_bins(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> list[Bin]:
     """Top-1 confidence against accuracy in ``bins`` of equal width, without the empty ones."""
     shares = probabilities(logits)
     confidence = shares.max(axis=1)
@@ -198,5 +198,5 @@ def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> list[Bi
 
 def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over images."""
-    confidence, accuracy, images = np.array(reliability(logits, labels, bins)).T
+    confidence, accuracy, images = np.array(reliability_bins(logits, labels, bins)).T
     return float(np.average(np.abs(confidence - accuracy), weights=images))

@@ -93,7 +93,9 @@ class RunFolder:
                 earlier = read_mapping(file, KINDS)
                 self.result |= {key: earlier[key] for key in ("solved_head", "command") if key in earlier}
                 # A part that an earlier version has made does not say what the cache gave it.
-                self.clock.go_on(earlier.get("seconds", {}), earlier.get("kept") or {"an earlier version": None})
+                self.clock.add_earlier_run(
+                    earlier.get("seconds", {}), earlier.get("kept") or {"an earlier version": None}
+                )
             if (file := self.continues / "history.csv").is_file():
                 for cells in csv.DictReader(read_text(file).splitlines()):
                     counts = {name: int(cells[name]) for name in ("epoch", "step")}

@@ -55,9 +55,9 @@ def identify(config: dict[str, Any], data: ImageDataModule) -> dict[str, Any]:
     protocol: dict[str, Any] = {"name": data.protocol, "splits": data.split_fingerprints(), "metric": METRIC_IN_ID}
     if data.excluded:
         protocol["excluded"] = len(data.excluded)
-    how = config["backbone"]["preprocessing"] | {"fit": config["data"]["fit"]}
-    if Preprocessing(**how) != ARTICLE:
-        protocol["preprocessing"] = how
+    preprocessing = config["backbone"]["preprocessing"] | {"fit": config["data"]["fit"]}
+    if Preprocessing(**preprocessing) != ARTICLE:
+        protocol["preprocessing"] = preprocessing
     made_of: dict[str, Any] = {
         "protocol": protocol,
         "weights_fingerprint": fingerprint_weights(config["backbone"]["name"], initial_weights(config)),

@@ -67,7 +67,7 @@ class FeatureDataModule(LightningDataModule):
         self.prefix = lru_cache(maxsize=1)(
             lambda stage: FrozenPrefix(model.backbone, stage, self.precision, self.device)
         )
-        self.pictures = lru_cache(maxsize=8)(data.describe)
+        self.describe_images = lru_cache(maxsize=8)(data.describe)
         self.loaded: dict[FeatureKey, Tensor] = {}
         # How often the run takes all outputs.
         self.uses: Counter[FeatureKey] = Counter()
@@ -166,7 +166,7 @@ class FeatureDataModule(LightningDataModule):
         if backbone.norm != (ARTICLE.mean, ARTICLE.std):
             random |= {"norm": backbone.norm}
         return {
-            "pictures": self.pictures(split, isinstance(view, int)),
+            "pictures": self.describe_images(split, isinstance(view, int)),
             "view": view,
             "size": self.data.image_size,
             **random,

@@ -11,7 +11,7 @@ from flowers_tl.utils.errors import UserError, first_line
 
 
 @contextmanager
-def enough_memory(remedy: str) -> Iterator[None]:
+def explain_out_of_memory(remedy: str) -> Iterator[None]:
     """Raise UserError with ``remedy``, a clause in the imperative, where a GPU's memory is not enough."""
     try:
         yield
@@ -47,7 +47,7 @@ def peak_memory_recorded(run: RunFolder, device: torch.device, batch_size: int) 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        with enough_memory(
+        with explain_out_of_memory(
             f"use a smaller data.batch_size than {batch_size} (trainer.accumulate_grad_batches=N adds up the "
             "gradients of N steps), or trainer.precision=bf16-mixed"
         ):

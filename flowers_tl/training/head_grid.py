@@ -32,9 +32,9 @@ from flowers_tl.training.factory import describe_run, initial_model, prepare_fea
 from flowers_tl.training.feature_data import FeatureDataModule
 from flowers_tl.training.gpu_memory import peak_memory_recorded
 from flowers_tl.training.head_choices import Head, head_configs
-from flowers_tl.training.loggers import loggers_finished, make_loggers
+from flowers_tl.training.loggers import finish_loggers, make_loggers
 from flowers_tl.training.tensorboard import log_hyperparameters, record_predictions
-from flowers_tl.training.trainer import lightning_quieted, make_trainer
+from flowers_tl.training.trainer import make_trainer, quiet_lightning
 from flowers_tl.training.validate import validated_data
 from flowers_tl.utils.files import atomic_write
 from flowers_tl.utils.notes import log, track
@@ -59,7 +59,7 @@ def train_heads(config: dict[str, Any], folder: str | Path, data: ImageDataModul
         UserError: if more than the head is trainable, or the config names what can't be done for many heads at once.
     """
     data, metric = data or validated_data(config), read_monitor(config["monitor"])
-    with lightning_quieted(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
+    with quiet_lightning(), RunFolder(folder, yaml.safe_dump(config, sort_keys=False), clock=data.clock) as run:
         run.update(identify(config, data))
         heads = [Head(*named) for named in head_configs(config)]
         unfinished = [head for head in heads if is_unfinished(head, run)]
@@ -231,8 +231,8 @@ def record(
         data: on which they were measured.
     """
     folder = RunFolder(folder, yaml.safe_dump(head.config, sort_keys=False))
-    with suppress(Diverged), loggers_finished(), folder as run, run.clock.stopped():
-        run.clock.take_part(whole, of)
+    with suppress(Diverged), finish_loggers(), folder as run, run.clock.stopped():
+        run.clock.take_share(whole, of)
         run.update(head.result)
         loggers = make_loggers(head.config, run)
         for row in head.history:

@@ -65,14 +65,14 @@ LOGGERS: dict[str, tuple[str | None, Callable[[Path, Path, str, str, int | None]
 
 def logger_names(names: str) -> list[str]:
     """The names in ``logger``, joined by ``+``. Raises UserError for one that is unknown or whose package is missing."""
-    found = [name for name in dict.fromkeys(names.split("+")) if names != "none"]
-    for name in found:
+    selected = [name for name in dict.fromkeys(names.split("+")) if names != "none"]
+    for name in selected:
         if name not in LOGGERS:
             raise UserError(f"logger={name} is unknown: {suggest(name, ['none', *LOGGERS])}.")
         if package := LOGGERS[name][0]:
             with needs_extra(package, f"logger={name} needs {package}", package):
                 import_module(package)
-    return found
+    return selected
 
 
 def make_loggers(config: Mapping[str, Any], run: RunFolder, first_step: int | None = None) -> list[Logger]:
@@ -85,7 +85,7 @@ def make_loggers(config: Mapping[str, Any], run: RunFolder, first_step: int | No
 
 
 @contextmanager
-def loggers_finished() -> Iterator[None]:
+def finish_loggers() -> Iterator[None]:
     """Leave no run of wandb and Trackio open: the next run of this process would be written into it."""
     try:
         yield

@@ -41,13 +41,13 @@ from flowers_tl.training.flops import count_flops
 from flowers_tl.training.freeze_check import FreezeCheck
 from flowers_tl.training.gpu_memory import describe_device, peak_memory_recorded
 from flowers_tl.training.head_grid import train_heads
-from flowers_tl.training.loggers import loggers_finished
+from flowers_tl.training.loggers import finish_loggers
 from flowers_tl.training.tensorboard import log_hyperparameters, record_predictions
 from flowers_tl.training.trainer import (
     last_scores,
-    lightning_quieted,
     make_trainer,
     processes_released,
+    quiet_lightning,
     without_loggers,
 )
 from flowers_tl.training.validate import validate_config, validated_data
@@ -99,8 +99,8 @@ def train(
     text, record = yaml.safe_dump(config, sort_keys=False), rank_zero_only.rank == 0
     with (
         processes_released(),
-        lightning_quieted(),
-        loggers_finished(),
+        quiet_lightning(),
+        finish_loggers(),
         RunFolder(folder, text, record, start.folder, start.epoch, data.clock) as run,
     ):
         # Early: a run that stops here is known when it is started again.

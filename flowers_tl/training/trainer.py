@@ -52,7 +52,7 @@ SILENCED_WARNINGS = (
 
 
 @contextmanager
-def lightning_quieted(level: int = logging.INFO) -> Iterator[None]:
+def quiet_lightning(level: int = logging.INFO) -> Iterator[None]:
     """Leave out Lightning's remarks that do not apply, and restore at the end what a run sets for the whole process.
 
     Args:

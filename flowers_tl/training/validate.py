@@ -21,7 +21,7 @@ from flowers_tl.results.scores import read_monitor
 from flowers_tl.training.factory import has_validation, make_model, set_up_data
 from flowers_tl.training.head_choices import validate_heads
 from flowers_tl.training.loggers import logger_names
-from flowers_tl.training.trainer import check_arguments, lightning_quieted
+from flowers_tl.training.trainer import check_arguments, quiet_lightning
 from flowers_tl.utils.errors import UserError, first_line
 from flowers_tl.utils.files import dumps
 from flowers_tl.utils.notes import log_note
@@ -129,7 +129,7 @@ def validate_config(config: dict[str, Any]) -> TransferClassifier:
     # That of the pretrained weights fits.
     if model.hparams.image_size != 224:
         size = f"data.image_size={model.hparams.image_size}"
-        probe(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "use 224, or another backbone")
+        check_forward(model.eval(), 2, f"{size} does not fit {model.backbone.name}", "use 224, or another backbone")
     return model
 
 
@@ -177,10 +177,12 @@ def validate_last_batch(config: dict[str, Any], model: TransferClassifier, image
     devices = max(1, trainer["devices"]) if isinstance(trainer["devices"], int) else 1
     limited = any(trainer[key] for key in ("limit_train_batches", "overfit_batches", "fast_dev_run"))
     if not limited and (-(-images // devices) - 1) % max(1, config["data"]["batch_size"] // devices) == 0:
-        probe(model.train(), 1, f"The last of {images:,} images is alone in its batch", "use another data.batch_size")
+        check_forward(
+            model.train(), 1, f"The last of {images:,} images is alone in its batch", "use another data.batch_size"
+        )
 
 
-def probe(model: TransferClassifier, images: int, sentence: str, remedy: str) -> None:
+def check_forward(model: TransferClassifier, images: int, sentence: str, remedy: str) -> None:
     """Raise UserError, in these words, if the network on the device ``meta`` can't take so many images in its mode."""
     size = model.hparams.image_size
     try:
@@ -225,7 +227,7 @@ def validate_trainer(arguments: dict[str, Any]) -> None:
         return None
 
     # What it says of right ones it says when the run makes its Trainer.
-    with lightning_quieted(logging.ERROR), warnings.catch_warnings(action="ignore"):
+    with quiet_lightning(logging.ERROR), warnings.catch_warnings(action="ignore"):
         if error := refusal(arguments):
             alone = ((f"trainer.{key}={value}", refusal({key: value})) for key, value in arguments.items())
             named, reason = next((one for one in alone if one[1]), ("This choice of trainer.*", error))

@@ -20,7 +20,7 @@ from flowers_tl.config.hydra_errors import explain_error
 from flowers_tl.results.scores import Metric
 from flowers_tl.runs.read_record import read_mapping
 from flowers_tl.training.run import train
-from flowers_tl.training.trainer import lightning_quieted
+from flowers_tl.training.trainer import quiet_lightning
 from flowers_tl.tuning.pruning import Pruned, PruningCallback
 from flowers_tl.tuning.search_space import SearchSpace
 from flowers_tl.utils.errors import UserError, first_line, shorten
@@ -137,7 +137,7 @@ class Search:
                 open(folder / "log.txt", "w", encoding="utf-8") as out,
                 redirect_stdout(out),
                 redirect_stderr(out),
-                lightning_quieted(logging.WARNING),
+                quiet_lightning(logging.WARNING),
             ):
                 value = self.measure(trial, overrides, folder)
             state = TrialState.COMPLETE

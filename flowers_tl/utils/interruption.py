@@ -21,42 +21,42 @@ PARENT = "FLOWERS_TL_PARENT"
 # Seconds after which the process ends whatever hinders its last words, as a pipe that nobody reads.
 GRACE = 15
 # What is to be done before the end, the newest first: functions of the signal's number.
-last_words: list[Callable[[int], object]] = [lambda number: print("Error: interrupted.", file=sys.stderr)]
+exit_callbacks: list[Callable[[int], object]] = [lambda number: print("Error: interrupted.", file=sys.stderr)]
 
 
-def listen() -> None:
+def handle_signals() -> None:
     """Handle the signals from here on, unless they are ignored (nohup), and end when the command that began this one ends."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, rest)
+            signal.signal(number, park_main_thread)
             # Once all is done, the process ends with its own code.
             atexit.register(signal.signal, number, signal.SIG_IGN)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forget)
+        os.register_at_fork(after_in_child=reset_in_fork)
     # Who started a shell or a cluster's job between is not waited for.
     parent = os.getppid() if os.environ.get(PARENT) == str(os.getppid()) else 0
     os.environ[PARENT] = str(os.getpid())
     # Both sockets live as long as the thread.
-    threading.Thread(target=watch, args=(parent, reader, writer), daemon=True).start()
+    threading.Thread(target=wait_for_signal, args=(parent, reader, writer), daemon=True).start()
 
 
-def rest(*_: object) -> None:
+def park_main_thread(*_: object) -> None:
     """The main thread does nothing more, so that what is said last stays true."""
     threading.Event().wait(2 * GRACE)
 
 
-def forget() -> None:
+def reset_in_fork() -> None:
     """In a fork, as a data loader's worker is: it ends with its parent."""
     signal.set_wakeup_fd(-1)
     for number, action in zip(SIGNALS, (signal.SIG_IGN, signal.SIG_DFL), strict=True):
-        if signal.getsignal(number) is rest:
+        if signal.getsignal(number) is park_main_thread:
             signal.signal(number, action)
 
 
-def watch(parent: int, reader: socket.socket, writer: socket.socket) -> None:
+def wait_for_signal(parent: int, reader: socket.socket, writer: socket.socket) -> None:
     """Wait for a signal, or for the parent's end where there is one (not 0), and end this process."""
     reader.settimeout(1)
     number = 0
@@ -69,9 +69,9 @@ def watch(parent: int, reader: socket.socket, writer: socket.socket) -> None:
     # The main thread comes to rest meanwhile.
     time.sleep(0.05)
     if is_first_process():
-        while last_words:
+        while exit_callbacks:
             with suppress(Exception):
-                last_words.pop()(number)
+                exit_callbacks.pop()(number)
     elif parent:
         # Lightning kills the first process without a word when a helper process has ended before it.
         while os.getppid() == parent:
@@ -83,12 +83,12 @@ def watch(parent: int, reader: socket.socket, writer: socket.socket) -> None:
 @contextmanager
 def before_end(words: Callable[[int], object]) -> Iterator[None]:
     """Within this context an interruption calls ``words`` with the signal's number before the process ends."""
-    last_words.append(words)
+    exit_callbacks.append(words)
     try:
         yield
     finally:
         with suppress(ValueError):
-            last_words.remove(words)
+            exit_callbacks.remove(words)
 
 
 def is_first_process() -> bool:

@@ -59,14 +59,14 @@ class PhaseTimer:
         """Take the costs of entries, by name, each of which counts once; what is known stays known."""
         self.costs |= {name: cost for name, cost in costs.items() if cost is not None or name not in self.costs}
 
-    def go_on(self, seconds: Mapping[str, float], kept: Mapping[str, float | None]) -> None:
+    def add_earlier_run(self, seconds: Mapping[str, float], kept: Mapping[str, float | None]) -> None:
         """Add an earlier part of the run: its :meth:`summary` and :attr:`kept`."""
         for phase in PHASES:
             self.seconds[phase] += seconds.get(phase, 0.0)
         self.spent["before"] = -(kept.get("here") or 0.0)
         self.use({name: cost for name, cost in kept.items() if name != "here"})
 
-    def take_part(self, whole: "PhaseTimer", of: int) -> None:
+    def take_share(self, whole: "PhaseTimer", of: int) -> None:
         """Take an equal share of the seconds and costs that ``of`` runs have counted together."""
         self.seconds = {phase: value / of for phase, value in whole.seconds.items()}
         self.spent = {entry: value / of for entry, value in whole.spent.items()}

@@ -19,7 +19,7 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """The function's result for each item, in their order; for functions that give Python's lock back, as decoders do.
 
     Threads compute the next results while a result is used.
@@ -37,7 +37,7 @@ def map_on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) 
         pool.shutdown(cancel_futures=True)
 
 
-def end_with_parent(worker: int) -> None:
+def exit_with_parent(worker: int) -> None:
     """End a worker whose run was killed; PyTorch looks at the process that forked it: under forkserver that is a server."""
     parent: Any = multiprocessing.parent_process()
     Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -41,7 +41,7 @@ def test_the_record_has_the_values_in_all_its_places(padded):
     assert result["preprocessing"] == {"image_size": 32, "fit": "pad", **VALUES}
     assert result["protocol"]["preprocessing"] == {"fit": "pad", **VALUES}
     trained = load_trained(padded)
-    assert trained.model.backbone.how == Preprocessing(**VALUES, fit="pad")
+    assert trained.model.backbone.preprocessing == Preprocessing(**VALUES, fit="pad")
     assert trained.model.hparams.image_size == 32
 
 
@@ -72,7 +72,7 @@ def test_a_record_without_preprocessing_means_the_articles(run_folder, tmp_path)
     del content["hyper_parameters"]["preprocessing"], content["run"]["config"]["backbone"]["preprocessing"]
     torch.save(content, file)
     trained = load_trained(tmp_path / "old")
-    assert trained.model.backbone.how == Preprocessing()
+    assert trained.model.backbone.preprocessing == Preprocessing()
     assert trained.config["backbone"]["preprocessing"] == ARTICLE
 
 

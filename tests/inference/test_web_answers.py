@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import flowers_tl
-from flowers_tl.inference.web_answers import endpoint, explain_threshold, find_threshold, judge
+from flowers_tl.inference.web_answers import describe_certainty, endpoint, explain_threshold, find_threshold
 from flowers_tl.results.predictions import Predictions
 from flowers_tl.results.statistics import probabilities
 from flowers_tl.utils.errors import UserError
@@ -27,7 +27,7 @@ TOP = [("rose", 0.5), ("a_b", 0.3), ("daisy", 0.2)]
     ],
 )
 def test_one_class_that_reaches_the_threshold_is_sure(threshold, text):
-    assert judge(TOP, threshold) == text
+    assert describe_certainty(TOP, threshold) == text
 
 
 def test_a_visitor_learns_what_sure_means():

@@ -20,7 +20,7 @@ from flowers_tl.results.statistics import (
     mcnemar,
     mean_interval,
     probabilities,
-    reliability,
+    reliability_bins,
     top_k,
 )
 
@@ -121,7 +121,7 @@ def test_scores_agree_with_the_confusion_matrix(given_answers):
 def test_every_image_is_in_one_bin(given_answers, bins):
     logits, labels = given_answers
     assert probabilities(logits).sum(1) == pytest.approx(1)
-    found = reliability(logits, labels, bins)
+    found = reliability_bins(logits, labels, bins)
     assert sum(one.images for one in found) == len(labels)
     assert len(found) <= bins
     assert 0 <= calibration_error(logits, labels, bins) <= 1

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torchmetrics.functional import classification as of_torchmetrics
 
 from flowers_tl.models.metrics import make_metrics
-from flowers_tl.results.scores import compute_scores, confusion, count_by_class, read_monitor, worst_mistakes
+from flowers_tl.results.scores import compute_scores, confusion, read_monitor, report_by_class, worst_mistakes
 from flowers_tl.results.statistics import probabilities
 from flowers_tl.utils.errors import UserError
 
@@ -79,12 +79,12 @@ def test_the_surest_mistake_comes_first_and_what_is_no_number_is_none():
 
 def test_classes_come_least_recognised_first_with_what_they_are_taken_for():
     counts = np.array([[8, 2, 0, 0], [3, 4, 3, 0], [0, 0, 0, 0], [0, 0, 0, 5]])
-    rows = count_by_class(counts, ["a", "b", "c", "d"])
+    rows = report_by_class(counts, ["a", "b", "c", "d"])
     assert [row["class"] for row in rows] == ["b", "a", "d"]
     assert rows[0] == {"class": "b", "pictures": 10, "recall": 0.4, "precision": 4 / 6, "taken_for": "a", "times": 3}
     assert rows[2]["taken_for"] is None
 
 
 def test_a_class_that_is_never_answered_has_no_precision():
-    (row, _) = count_by_class(np.array([[0, 4], [0, 4]]), ["a", "b"])
+    (row, _) = report_by_class(np.array([[0, 4], [0, 4]]), ["a", "b"])
     assert row["precision"] is None

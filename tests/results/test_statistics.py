@@ -20,7 +20,7 @@ from flowers_tl.results.statistics import (
     mcnemar,
     mean_interval,
     probabilities,
-    reliability,
+    reliability_bins,
     top_k,
 )
 
@@ -372,19 +372,19 @@ def test_calibration_error_by_hand():
     shares = np.array([0.5, 0.5, 0.9, 0.95, 0.95])
     logits = np.log(np.stack([shares, 1 - shares], axis=1))
     labels = np.array([0, 0, 0, 0, 1])  # the first two are right, and two of the others
-    low, high = reliability(logits, labels, bins=2)
+    low, high = reliability_bins(logits, labels, bins=2)
     assert low == pytest.approx((0.5, 1, 2))  # 0.5 ends a bin, which takes it in
     assert high == pytest.approx((2.8 / 3, 2 / 3, 3))
     assert calibration_error(logits, labels, bins=2) == pytest.approx(0.4 * 0.5 + 0.6 * 0.8 / 3)
     assert calibration_error(logits, labels, bins=1) == pytest.approx(
         0.8 - 0.76
     )  # too little and too much make up for each other
-    assert len(reliability(logits, labels)) == 3
+    assert len(reliability_bins(logits, labels)) == 3
 
 
 def test_certainty_has_a_bin():
     certain = np.array([[1000.0, 0.0], [1000.0, 0.0]])
-    assert reliability(certain, np.array([0, 1])) == [(1.0, 0.5, 2)]
+    assert reliability_bins(certain, np.array([0, 1])) == [(1.0, 0.5, 2)]
     assert calibration_error(certain, np.array([0, 1])) == 0.5
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowers_tl.runs.record import RunFolder
-from flowers_tl.training.gpu_memory import enough_memory, peak_memory_recorded
+from flowers_tl.training.gpu_memory import explain_out_of_memory, peak_memory_recorded
 from flowers_tl.utils.errors import UserError
 
 FULL = (
@@ -14,14 +14,14 @@ FULL = (
 
 
 def test_too_little_memory_is_one_sentence_with_a_remedy():
-    with pytest.raises(UserError) as refusal, enough_memory("take fewer images"):
+    with pytest.raises(UserError) as refusal, explain_out_of_memory("take fewer images"):
         raise torch.OutOfMemoryError(FULL)
     reason = "CUDA out of memory. Tried to allocate 20.00 MiB"
     assert str(refusal.value) == f"The GPU has too little memory ({reason}): take fewer images."
 
 
 def test_other_errors_are_left_as_they_are():
-    with pytest.raises(RuntimeError, match=r"^mat1 and mat2$"), enough_memory("take fewer images"):
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2$"), explain_out_of_memory("take fewer images"):
         raise RuntimeError("mat1 and mat2")
 
 

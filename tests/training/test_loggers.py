@@ -80,7 +80,7 @@ def test_what_a_run_opened_is_closed_even_if_it_fails(monkeypatch):
     """Otherwise the next run of a sweep would be written into it."""
     closed = []
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(finish=lambda: closed.append("wandb")))
-    with pytest.raises(ValueError, match="so"), loggers.loggers_finished():
+    with pytest.raises(ValueError, match="so"), loggers.finish_loggers():
         raise ValueError("so")
     assert closed == ["wandb"]
 

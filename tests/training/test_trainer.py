@@ -12,7 +12,7 @@ import torch
 from flowers_tl.inference.checkpoint import load_trained
 from flowers_tl.inference.evaluate import predict_splits
 from flowers_tl.training.run import train
-from flowers_tl.training.trainer import lightning_quieted
+from flowers_tl.training.trainer import quiet_lightning
 from flowers_tl.utils.errors import UserError
 
 STATE = """
@@ -64,7 +64,7 @@ def test_an_evaluation_leaves_all_as_it_was(run_folder):
 
 def test_within_a_run_only_remarks_that_do_not_apply_are_left_out(caplog):
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    with lightning_quieted(), warnings.catch_warnings(record=True) as shown:
+    with quiet_lightning(), warnings.catch_warnings(record=True) as shown:
         assert not torch.utils.deterministic.fill_uninitialized_memory
         warnings.warn("Found 3 module(s) in eval mode at the start of training", stacklevel=1)
         warnings.warn("The loss is odd", stacklevel=1)

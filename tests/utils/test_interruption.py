@@ -11,8 +11,8 @@ import pytest
 # Tells when it is at work, and where: in Python, in code that is not Python's, and where each exception is dropped.
 COMMAND = """
 import ctypes, gc, os, sys, time
-from flowers_tl.utils.interruption import before_end, listen
-listen()
+from flowers_tl.utils.interruption import before_end, handle_signals
+handle_signals()
 
 class Dropping:
     def __del__(self):
@@ -80,8 +80,8 @@ def test_a_signal_that_is_ignored_stays_so():
 
 PARENT = """
 import subprocess, sys, time
-from flowers_tl.utils.interruption import listen
-listen()
+from flowers_tl.utils.interruption import handle_signals
+handle_signals()
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], "Python"], stdout=subprocess.PIPE, text=True)
 child.stdout.readline()
 print("at work", flush=True)
@@ -103,11 +103,11 @@ def test_a_command_ends_with_the_one_that_started_it(rank):
 
 def test_a_command_that_a_shell_has_started_is_not_taken_for_an_orphan():
     # The thread looks at its parent each second.
-    inner = "import time; from flowers_tl.utils.interruption import listen; listen(); time.sleep(2)"
+    inner = "import time; from flowers_tl.utils.interruption import handle_signals; handle_signals(); time.sleep(2)"
     outer = """
 import subprocess, sys
-from flowers_tl.utils.interruption import listen
-listen()
+from flowers_tl.utils.interruption import handle_signals
+handle_signals()
 print("at work", flush=True)
 sys.exit(subprocess.run(["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, sys.argv[1]]).returncode)
 """

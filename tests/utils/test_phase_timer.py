@@ -63,7 +63,7 @@ def test_a_run_that_goes_on_counts_an_entry_of_both_parts_once(wait):
         wait(1)
     wait(2)
     second.use({"images": 40, "features": 100})
-    second.go_on(before, kept)
+    second.add_earlier_run(before, kept)
     assert second.summary()["total"] == 8
     assert second.summary()["cold"] == 2 + 40 + 7 + 100
     second.use({"features": 100})

@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from flowers_tl.utils.threads import count_cores, map_on_all_cores
+from flowers_tl.utils.threads import count_cores, map_in_threads
 
 
 def test_results_stand_in_the_order_of_the_items():
@@ -15,22 +15,22 @@ def test_results_stand_in_the_order_of_the_items():
         time.sleep(0.05 if item == 0 else 0)
         return item * item
 
-    assert list(map_on_all_cores(slow_first, iter(range(20)))) == [item * item for item in range(20)]
+    assert list(map_in_threads(slow_first, iter(range(20)))) == [item * item for item in range(20)]
 
 
 def test_each_core_has_work_at_the_same_time():
     everybody = Barrier(count_cores())
-    assert all(place >= 0 for place in map_on_all_cores(lambda _: everybody.wait(timeout=10), range(count_cores())))
+    assert all(place >= 0 for place in map_in_threads(lambda _: everybody.wait(timeout=10), range(count_cores())))
 
 
 def test_an_error_is_raised():
     with pytest.raises(ZeroDivisionError):
-        list(map_on_all_cores(lambda item: 1 / item, [1, 0]))
+        list(map_in_threads(lambda item: 1 / item, [1, 0]))
 
 
 def test_no_more_is_computed_ahead_than_cores_can_do_soon():
     begun = []
-    results = map_on_all_cores(begun.append, range(10_000))
+    results = map_in_threads(begun.append, range(10_000))
     next(results)
     results.close()
     assert 0 < len(begun) < 10_000
@@ -38,10 +38,10 @@ def test_no_more_is_computed_ahead_than_cores_can_do_soon():
 
 WORKER = """
 import multiprocessing, os, time
-from flowers_tl.utils.threads import end_with_parent
+from flowers_tl.utils.threads import exit_with_parent
 
 def work():
-    end_with_parent(0)
+    exit_with_parent(0)
     print(os.getpid(), flush=True)
     time.sleep(300)
 

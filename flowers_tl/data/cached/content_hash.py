@@ -15,14 +15,14 @@ from PIL import Image
 
 from flowers_tl.data.cached.disk_cache import Cache
 from flowers_tl.data.cached.writer import Writer
-from flowers_tl.data.image_formats import FORMATS, boxed_format, find_transform, load_heif
+from flowers_tl.data.image_formats import FORMATS, boxed_format, find_srgb_transform, load_heif
 from flowers_tl.data.image_io import PROFILE_READER_VERSION, RANGE_READER_VERSION, READER_VERSION, Limits, needs_range
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.files import names_below
 from flowers_tl.utils.notes import track
-from flowers_tl.utils.threads import map_on_all_cores
+from flowers_tl.utils.threads import map_in_threads
 
 State = tuple[int, ...]
 
@@ -78,7 +78,7 @@ def hash_unknown(
 ) -> list[bytes]:
     """SHA-256 of the files, of which those that are not ``known`` are read, with a progress bar if it is wanted."""
     unknown = {state: file for state, file in zip(states, files, strict=True) if state not in known}
-    hashes = map_on_all_cores(hash_file, track(list(unknown.values()), title, progress))
+    hashes = map_in_threads(hash_file, track(list(unknown.values()), title, progress))
     known.update(zip(unknown, hashes, strict=True))
     return [known[state] for state in states]
 
@@ -125,8 +125,8 @@ def file_traits(file: Path, state: State) -> frozenset[str]:
         profile = tiff or any(mark in start for mark in (b"ICC_PROFILE\0", b"iCCP", b"ICCP"))
         if numbers or profile:
             with Image.open(file, formats=FORMATS) as image:
-                found = {"range": numbers and needs_range(image), "profile": profile and find_transform(image)}
-                return frozenset(trait for trait, has in found.items() if has)
+                has_trait = {"range": numbers and needs_range(image), "profile": profile and find_srgb_transform(image)}
+                return frozenset(trait for trait, has in has_trait.items() if has)
     return frozenset()
 
 
@@ -135,7 +135,7 @@ def describe_images(
     short_side: int | None,
     cache: Cache | None,
     value_range: Limits = None,
-    how: Preprocessing = ARTICLE,
+    preprocessing: Preprocessing = ARTICLE,
 ) -> dict[str, Any]:
     """All that decoded images follow from, as plain Python: a key of the cache, from which the files' bytes are known."""
     versions: dict[str, Any] = {
@@ -152,6 +152,6 @@ def describe_images(
     if "HEIF" in traits:
         versions["heif"] = load_heif()
     if short_side:
-        versions |= how.describe_decoding()
+        versions |= preprocessing.describe_decoding()
     content = hashlib.sha256(b"".join(hash_files(files, cache))).hexdigest()
     return {"contents": content, "pictures": len(files), "short_side": short_side, **versions}

@@ -22,7 +22,7 @@ from flowers_tl.data import image_bounds
 from flowers_tl.data.image_io import Limits, Undecodable, read_image
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import UserError
-from flowers_tl.utils.threads import count_cores, end_with_parent, map_on_all_cores
+from flowers_tl.utils.threads import count_cores, exit_with_parent, map_in_threads
 
 # In the place of an image that can't be decoded.
 UNREADABLE = torch.empty(0, 0, 3, dtype=torch.uint8)
@@ -33,7 +33,11 @@ BATCH, SHARED_MEMORY = 16, 2**30
 
 
 def decode(
-    file: Path, short_side: int | None, value_range: Limits = None, lenient: bool = False, how: Preprocessing = ARTICLE
+    file: Path,
+    short_side: int | None,
+    value_range: Limits = None,
+    lenient: bool = False,
+    preprocessing: Preprocessing = ARTICLE,
 ) -> Tensor:
     """Read an image and resize its short side: uint8 (height, width, 3). A ``lenient`` call yields UNREADABLE of a damaged one."""
     try:
@@ -42,7 +46,7 @@ def decode(
         if lenient:
             return UNREADABLE
         raise
-    return torch.from_numpy(np.array(how.resized(image, short_side) if short_side else image))
+    return torch.from_numpy(np.array(preprocessing.resized(image, short_side) if short_side else image))
 
 
 def decode_all(
@@ -50,7 +54,7 @@ def decode_all(
     short_side: int | None,
     value_range: Limits,
     lenient: bool,
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     in_processes: bool,
 ) -> Iterator[Tensor]:
     """The images of files in their order, as :func:`decode` yields each; ``in_processes``, or with threads.
@@ -59,9 +63,9 @@ def decode_all(
         UserError: if an image can't be read, unless ``lenient``.
         RuntimeError: if the system ends one of the processes; at any time until the last image is taken.
     """
-    read = partial(decode, short_side=short_side, value_range=value_range, lenient=lenient, how=how)
+    read = partial(decode, short_side=short_side, value_range=value_range, lenient=lenient, preprocessing=preprocessing)
     if not in_processes:
-        yield from map_on_all_cores(read, files)
+        yield from map_in_threads(read, files)
         return
     loader = DataLoader(
         FileReader(read, files),
@@ -116,7 +120,7 @@ class FileReader(Dataset):
 
 def start_worker(number: int) -> None:
     """Let a worker process end with its parent, and decode no large image while another process does."""
-    end_with_parent(number)
+    exit_with_parent(number)
     image_bounds.alone = get_worker_info().dataset.lock
 
 

@@ -20,7 +20,7 @@ from flowers_tl.data.splits import SPLITS, ImageSplit
 from flowers_tl.data.transforms import ARTICLE, Preprocessing
 from flowers_tl.utils.errors import first_line
 from flowers_tl.utils.notes import log_note, track
-from flowers_tl.utils.threads import map_on_all_cores
+from flowers_tl.utils.threads import map_in_threads
 
 Files = Sequence[Path]
 Kept = Sequence[Tensor] | None
@@ -37,7 +37,7 @@ class DecodedImages:
         kept: the images, where they are in the cache; None decodes an image whenever it is needed.
         value_range: see :func:`flowers_tl.data.image_io.to_rgb`.
         mapped: the file that ``kept`` lies in, where it is one.
-        how: they are resized.
+        preprocessing: by which they are resized.
         costs: of ``kept``, see :class:`flowers_tl.data.cached.disk_cache.Entry`.
     """
 
@@ -48,11 +48,11 @@ class DecodedImages:
         kept: Kept = None,
         value_range: Limits = None,
         mapped: Path | None = None,
-        how: Preprocessing = ARTICLE,
+        preprocessing: Preprocessing = ARTICLE,
         costs: Mapping[str, float | None] | None = None,
     ) -> None:
         self.files, self.short_side, self.kept, self.value_range = files, short_side, kept, value_range
-        self.mapped, self.how, self.costs = mapped, how, costs or {}
+        self.mapped, self.preprocessing, self.costs = mapped, preprocessing, costs or {}
 
     # Mapped memory can't be handed to a worker process that was not forked: that one maps the file itself.
     def __getstate__(self) -> dict[str, Any]:
@@ -75,18 +75,18 @@ class DecodedImages:
     def __getitem__(self, index: int) -> Tensor:
         if self.kept is not None:
             return self.kept[index]
-        return decode(self.files[index], self.short_side, self.value_range, how=self.how)
+        return decode(self.files[index], self.short_side, self.value_range, preprocessing=self.preprocessing)
 
     def take(self, indices: Sequence[int]) -> list[Tensor]:
         """Some of the images, decoded on all cores, unless this is a worker process, of which there are several."""
         if self.kept is not None or get_worker_info() is not None:
             return [self[index] for index in indices]
-        return list(map_on_all_cores(self.__getitem__, indices))
+        return list(map_in_threads(self.__getitem__, indices))
 
     def part(self, files: Sequence[Path]) -> "DecodedImages":
         """Some of the images, in the order of these files; the bytes are shared."""
         if self.kept is None:
-            return DecodedImages(files, self.short_side, value_range=self.value_range, how=self.how)
+            return DecodedImages(files, self.short_side, value_range=self.value_range, preprocessing=self.preprocessing)
         kept = dict(zip(self.files, self.kept, strict=True))
         images = [kept[file] for file in files]
         return DecodedImages(files, self.short_side, images, self.value_range, self.mapped, costs=self.costs)
@@ -121,7 +121,7 @@ def open_images(
     what: str,
     lenient: bool = False,
     value_range: Limits = None,
-    how: Preprocessing = ARTICLE,
+    preprocessing: Preprocessing = ARTICLE,
 ) -> DecodedImages:
     """The decoded images of ``files``: put into the cache first, on all cores, unless they would take more than half of it.
 
@@ -131,12 +131,12 @@ def open_images(
         side: to which the short side of each is resized, in pixels; None: none is resized.
         what: what they are, in words for a reader.
         lenient: let an image that can't be decoded be one without pixels.
-        value_range, how: see DecodedImages.
+        value_range, preprocessing: see DecodedImages.
 
     Raises:
         UserError: if an image can't be read, unless ``lenient``.
     """
-    afresh = DecodedImages(files, side, value_range=value_range, how=how)
+    afresh = DecodedImages(files, side, value_range=value_range, preprocessing=preprocessing)
     if cache is None:
         return afresh
     # Half is left to what the frozen stages make of them, which is worth more.
@@ -145,11 +145,14 @@ def open_images(
         return afresh
 
     def build(writer: Writer, in_processes: bool) -> None:
-        images = decode_all(files, side, value_range, lenient, how, in_processes)
+        images = decode_all(files, side, value_range, lenient, preprocessing, in_processes)
         for image in track(images, what, cache.progress, len(files)):
             writer.write(image)
 
-    description, in_processes = describe_images(files, side, cache, value_range, how), processes_are_faster(files, side)
+    description, in_processes = (
+        describe_images(files, side, cache, value_range, preprocessing),
+        processes_are_faster(files, side),
+    )
     try:
         entry = cache.get("pictures", what, description, "decode", partial(build, in_processes=in_processes))
     # Mostly for lack of memory.
@@ -182,7 +185,7 @@ class DecodedSplits:
     Args:
         name: of the data set, for a reader.
         splits: with images that are there.
-        cache, value_range, how: as for :func:`open_images`.
+        cache, value_range, preprocessing: as for :func:`open_images`.
         checked: whether :meth:`undecodable` will be called. Else the test images are not read before the test.
     """
 
@@ -193,9 +196,15 @@ class DecodedSplits:
         cache: Cache | None,
         checked: bool,
         value_range: Limits,
-        how: Preprocessing = ARTICLE,
+        preprocessing: Preprocessing = ARTICLE,
     ) -> None:
-        self.name, self.cache, self.checked, self.value_range, self.how = name, cache, checked, value_range, how
+        self.name, self.cache, self.checked, self.value_range, self.preprocessing = (
+            name,
+            cache,
+            checked,
+            value_range,
+            preprocessing,
+        )
         # The order does not depend on which of these splits an image is in.
         self.files = {
             group: sorted({file for split in group for file in splits[split].files}, key=str)
@@ -225,4 +234,4 @@ class DecodedSplits:
     def _open(self, files: Sequence[Path], side: int | None, splits: str) -> DecodedImages:
         size = f"short side {side}" if side else "full size"
         what = f"{self.name}, {splits}: {len(files):,} decoded images, {size}"
-        return open_images(self.cache, files, side, what, self.checked, self.value_range, self.how)
+        return open_images(self.cache, files, side, what, self.checked, self.value_range, self.preprocessing)

@@ -14,7 +14,7 @@ from flowers_tl.data.image_io import Limits, Undecodable, read_image
 from flowers_tl.data.splits import ImageSplit
 from flowers_tl.utils.errors import UserError
 from flowers_tl.utils.notes import log_note
-from flowers_tl.utils.threads import map_on_all_cores
+from flowers_tl.utils.threads import map_in_threads
 
 # Most images that are named on the terminal; the run's record names all.
 LISTED = 10
@@ -50,7 +50,7 @@ def find_undecodable(files: Sequence[Path], cache: Cache | None = None, value_ra
 @lru_cache(maxsize=8)
 def decode_all(files: tuple[Path, ...], states: tuple[State, ...], value_range: Limits) -> set[Path]:
     """Decode all images, on all cores; return those that can't be decoded."""
-    good = map_on_all_cores(partial(can_be_decoded, value_range=value_range), files)
+    good = map_in_threads(partial(can_be_decoded, value_range=value_range), files)
     return {file for file, is_good in zip(files, good, strict=True) if not is_good}
 
 

@@ -129,7 +129,7 @@ def test_what_this_process_has_found_before_does_not_make_an_entry_cheap(photos,
         wait(3)
         return list(map(function, items))
 
-    monkeypatch.setattr(readable, "map_on_all_cores", taking_time)
+    monkeypatch.setattr(readable, "map_in_threads", taking_time)
     files, cache = sorted(photos({"a": 2}).rglob("*.jpg")), Cache(tmp_path / "cache")
     readable.find_undecodable(files)
     readable.find_undecodable(files, cache)
