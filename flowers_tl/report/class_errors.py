@@ -103,7 +103,10 @@ def describe_confusion(summary: ComparisonSummary, strategy: StrategySummary, tr
 
 
 def worst_mistakes(summary: ComparisonSummary, strategy: StrategySummary) -> list[Mistake]:
-    """Images for which a single run gives a wrong class the highest probability; each image once."""
+    """Images for which a single run gives a wrong class the highest probability; each image once.
+
+    Of equally confident mistakes those that more seeds make come first.
+    """
     labels, correct = summary.test.labels, strategy.predictions.correct
     mistakes = []
     for seed, logits in zip(strategy.seeds, strategy.predictions.logits, strict=True):
