@@ -129,16 +129,18 @@ def replace_head(backbone: StagedNetwork, strategy: Strategy, num_classes: int, 
             f"Strategy '{strategy.name}' trains stages, but its head is computed once, from a network that stays as it is: set "
             "strategy.table=[], or another strategy.head without strategy.head_from."
         )
-    old, names = backbone.network.get_submodule(backbone.final), backbone.stage_names[:-1]
+    old = backbone.network.get_submodule(backbone.final)
     head: nn.Module = NearestNeighbours(old.in_features if isinstance(old, nn.Linear) else old.in_channels, num_classes)
     if strategy.head_from is not None:
-        selected = [strategy.resolve(stage, names, backbone.feature_stage_names) for stage in strategy.head_from]
+        names = [
+            strategy.resolve(row, backbone.stage_names, backbone.feature_stage_names) for row in strategy.head_from
+        ]
+        if not (selected := {name for row in names for name in row} - {"head"}):
+            raise UserError(f"strategy.head_from={strategy.head_from} names no stage before the head: add one.")
         shapes = entry_shapes(backbone, image_size)
         backbone.places = {stage: find_places(shape) for stage, shape in shapes.items()}
         widths = [pool(torch.empty(shape, device="meta"), find_places(shape)).shape[1] for shape in shapes.values()]
-        head = StageLinear(
-            dict(zip(names, widths, strict=True)), {name for row in selected for name in row}, num_classes
-        )
+        head = StageLinear(dict(zip(backbone.stage_names, widths, strict=False)), selected, num_classes)
     backbone.network.set_submodule(backbone.final, head)
     # What the library does with the outputs of its own last layer may make no sense with these.
     backbone.stages = (*backbone.stages[:-1], OwnHead("head", (backbone.final,), backbone.stages[-1].start, None))

@@ -68,7 +68,7 @@ def test_pooled_outputs_are_those_of_the_whole_network(features):
     pixels, _ = images.__getitems__(list(range(len(images))))
     with torch.no_grad():
         expected = backbone.run(backbone.normalise(pixels), None, "head")
-    torch.testing.assert_close(pooled_outputs(features, "val")[:, -512:], expected)
+    torch.testing.assert_close(pooled_outputs(features, "val"), expected)
 
 
 def test_scores_say_how_well_classes_lie_apart():

@@ -97,7 +97,7 @@ def factor_of(factor: float) -> torch.Tensor:
     ("words", "sentence"),
     [
         (SIDE | {"head_from": ["layer5", "neck"]}, "names stage 'layer5', which this backbone lacks"),
-        (SIDE | {"head_from": ["head"]}, "names stage 'head', which this backbone lacks"),
+        (SIDE | {"head_from": ["head"]}, r"strategy\.head_from=\['head'\] names no stage before the head"),
         (SIDE | {"head_from": []}, r"strategy\.head_from=\[\] must be a list with a value"),
         (SIDE | {"head": "random"}, r"strategy\.head_from=\[.*\] must be .* beside strategy\.head=solved"),
         (KNN | {"head_from": ["neck"]}, r"strategy\.head_from=\['neck'\] must be .* beside strategy\.head=solved"),
