@@ -13,8 +13,8 @@ from flowers_tl.models.weights_file import read_file
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
-# What the libraries call classifiers, and those in the middle of torchvision's GoogLeNet and Inception, for training alone.
-CLASSIFIERS = ("fc", "classifier", "head", "head_dist", "heads", "aux1", "aux2", "AuxLogits")
+# What the libraries call classifiers.
+CLASSIFIERS = ("fc", "classifier", "head", "head_dist", "heads")
 
 
 def initial_weights(config: Mapping[str, Any]) -> str | None:

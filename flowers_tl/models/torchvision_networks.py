@@ -23,6 +23,7 @@ from flowers_tl.utils.notes import log_note
 # Of networks whose parameters do not depend on their images' size: they are cut for this one.
 SIDE = 224
 # As their weights need them: without the second classifiers, and with ImageNet's mean and deviation replaced by their own.
+SECOND = ("aux1.", "aux2.", "AuxLogits.")
 INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
 
 
@@ -189,7 +190,7 @@ def fit(
     state: dict[str, Tensor], backbone: str, network: nn.Module, weights: str
 ) -> tuple[dict[str, Tensor], str | None]:
     """The state dict under present names, and how a ViT's position embeddings were interpolated, if they were."""
-    state = {rename_old(name): tensor for name, tensor in state.items()}
+    state = {rename_old(name): tensor for name, tensor in state.items() if not name.startswith(SECOND)}
     key = "encoder.pos_embedding"
     if key not in state or state[key].shape == network.state_dict()[key].shape:
         return state, None
