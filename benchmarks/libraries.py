@@ -28,7 +28,7 @@ class LibrariesOptions:
     """Side of an image in pixels."""
 
 
-@command(LibrariesOptions)
+@command
 def main(options: LibrariesOptions) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = torch.randint(0, 256, (options.images, 3, options.size, options.size), dtype=torch.uint8)

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from flowers_tl.models import timm_networks, torchvision_networks
 from flowers_tl.models.cut import Cut
-
-if TYPE_CHECKING:
-    from flowers_tl.models.backbone import StagedNetwork
 
 
 class Library(Protocol):
@@ -31,8 +28,13 @@ class Library(Protocol):
     def download(self, backbone: str, weights: str) -> dict[str, Tensor]:
         """The state dict of named weights, from the internet or its caches."""
 
-    def fit(self, state: dict[str, Tensor], backbone: "StagedNetwork", weights: str) -> dict[str, Tensor]:
-        """A state dict under the library's present names, with position embeddings of the network's size."""
+    def fit(
+        self, state: dict[str, Tensor], backbone: str, network: nn.Module, weights: str
+    ) -> tuple[dict[str, Tensor], str | None]:
+        """A state dict under the library's present names, with position embeddings of the network's size.
+
+        And how these were made to fit, where they were.
+        """
 
     def identify_weights(self, backbone: str, weights: str) -> str | None:
         """A name for named weights by their content; None of others."""

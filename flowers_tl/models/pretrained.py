@@ -13,8 +13,8 @@ from flowers_tl.models.weights_file import read_file
 from flowers_tl.utils.errors import UserError, shorten
 from flowers_tl.utils.notes import log_note
 
-# What the libraries call classifiers, and those in the middle of torchvision's GoogLeNet and Inception, for training alone.
-CLASSIFIERS = ("fc", "classifier", "head", "head_dist", "heads", "aux1", "aux2", "AuxLogits")
+# What the libraries call classifiers.
+CLASSIFIERS = ("fc", "classifier", "head", "head_dist", "heads")
 
 
 def initial_weights(config: Mapping[str, Any]) -> str | None:
@@ -75,12 +75,14 @@ def read_weights(backbone: StagedNetwork, weights: str) -> dict[str, Tensor]:
     names are changed into ours, and a note says so.
     """
     library = find_library(backbone.name)
-    file = library.find_weights_file(backbone.name, weights)
-    if file is None:
-        return library.fit(library.download(backbone.name, weights), backbone, weights)
-    state, key = read_file(file)
-    fitted, changes = fit_names(merge_state(state), backbone.name, backbone.network.state_dict())
-    # The checkpoints of this project and of Lightning have this key.
-    if changes := [*([f"its {key}"] if key not in (None, "state_dict") else []), *changes]:
-        log_note(f"{weights} is read as weights of {backbone.name}: {', '.join(changes)}.")
-    return library.fit(fitted, backbone, weights)
+    if file := library.find_weights_file(backbone.name, weights):
+        content, key = read_file(file)
+        state, changes = fit_names(merge_state(content), backbone.name, backbone.network.state_dict())
+        # The checkpoints of this project and of Lightning have this key.
+        if changes := [*([f"its {key}"] if key not in (None, "state_dict") else []), *changes]:
+            log_note(f"{weights} is read as weights of {backbone.name}: {', '.join(changes)}.")
+    else:
+        state = library.download(backbone.name, weights)
+    state, how = library.fit(state, backbone.name, backbone.network, weights)
+    backbone.positions = {"positions": how} if how else {}
+    return state

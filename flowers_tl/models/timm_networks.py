@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,6 @@ from flowers_tl.models.cut import CLASSES, Cut, find_cut, on_meta
 from flowers_tl.models.weights_file import find_file
 from flowers_tl.utils.errors import UserError, first_line, needs_extra, shorten, suggest
 from flowers_tl.utils.notes import log_note
-
-if TYPE_CHECKING:
-    from flowers_tl.models.backbone import StagedNetwork
 
 PREFIX = "timm/"
 REMEDY = "use the size of its weights, or another backbone"
@@ -182,22 +179,23 @@ def identify_weights(backbone: str, weights: str) -> str | None:
     return None if tag is None else f"{architecture(backbone)}.{tag}"
 
 
-def fit(state: dict[str, Tensor], backbone: "StagedNetwork", weights: str) -> dict[str, Tensor]:
-    """The state dict as timm itself reads it; ``backbone.positions`` says whether position embeddings were interpolated."""
-    module = library(backbone.name).models.model_entrypoint(architecture(backbone.name)).__module__
+def fit(
+    state: dict[str, Tensor], backbone: str, network: nn.Module, weights: str
+) -> tuple[dict[str, Tensor], str | None]:
+    """The state dict as timm itself reads it, and how position embeddings were interpolated, if they were."""
+    module = library(backbone).models.model_entrypoint(architecture(backbone)).__module__
     convert_names = getattr(import_module(module), "checkpoint_filter_fn", lambda state, network: state)
     try:
-        fitted = convert_names(dict(state), backbone.network)
+        fitted = convert_names(dict(state), network)
     # It raises nearly anything on tensors of another network.
     except Exception as error:
         raise UserError(
-            f"backbone.weights={weights} does not fit {backbone.name} ({first_line(error)}): use others."
+            f"backbone.weights={weights} does not fit {backbone} ({first_line(error)}): use others."
         ) from error
     changed = [key for key in state.keys() & fitted.keys() if "pos" in key and state[key].shape != fitted[key].shape]
-    if changed:
-        old, new = ("x".join(map(str, tensor[changed[0]].shape)) for tensor in (state, fitted))
-        backbone.positions = {"positions": f"{shorten(sorted(changed))} interpolated from {old} to {new}"}
-        log_note(
-            f"The position embeddings of {weights} are made to fit the image size: {backbone.positions['positions']}."
-        )
-    return fitted
+    if not changed:
+        return fitted, None
+    old, new = ("x".join(map(str, tensor[changed[0]].shape)) for tensor in (state, fitted))
+    how = f"{shorten(sorted(changed))} interpolated from {old} to {new}"
+    log_note(f"The position embeddings of {weights} are made to fit the image size: {how}.")
+    return fitted, how

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,10 @@ from flowers_tl.models.weights_file import find_file
 from flowers_tl.utils.errors import UserError, suggest
 from flowers_tl.utils.notes import log_note
 
-if TYPE_CHECKING:
-    from flowers_tl.models.backbone import StagedNetwork
-
 # Of networks whose parameters do not depend on their images' size: they are cut for this one.
 SIDE = 224
 # As their weights need them: without the second classifiers, and with ImageNet's mean and deviation replaced by their own.
+SECOND = ("aux1.", "aux2.", "AuxLogits.")
 INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
 
 
@@ -188,22 +186,20 @@ def download(backbone: str, weights: str) -> dict[str, Tensor]:
         ) from error
 
 
-def fit(state: dict[str, Tensor], backbone: "StagedNetwork", weights: str) -> dict[str, Tensor]:
-    """The state dict under present names; a ViT's position embeddings of another image size are interpolated.
-
-    ``backbone.positions`` says so.
-    """
-    state = {rename_old(name): tensor for name, tensor in state.items()}
-    network, key = backbone.network, "encoder.pos_embedding"
+def fit(
+    state: dict[str, Tensor], backbone: str, network: nn.Module, weights: str
+) -> tuple[dict[str, Tensor], str | None]:
+    """The state dict under present names, and how a ViT's position embeddings were interpolated, if they were."""
+    state = {rename_old(name): tensor for name, tensor in state.items() if not name.startswith(SECOND)}
+    key = "encoder.pos_embedding"
     if key not in state or state[key].shape == network.state_dict()[key].shape:
-        return state
+        return state, None
     try:
         fitted = interpolate_embeddings(network.image_size, network.patch_size, {key: state[key].float()})[key]
     # They are of no ViT with square images.
     except (ValueError, RuntimeError):
-        return state
+        return state, None
     old, new = (int((tensor.shape[1] - 1) ** 0.5) for tensor in (state[key], fitted))
     how = f"interpolated from {old} x {old} to {new} x {new} patches"
-    backbone.positions, state[key] = {"positions": how}, fitted
     log_note(f"The position embeddings of {weights} are {how}, for images of {network.image_size} pixels.")
-    return state
+    return state | {key: fitted}, how

@@ -33,7 +33,8 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(config, tiny, tmp_p
     words = {"backbone": "timm/test_vit", "strategy": strategy, "data__image_size": 64}
     train(config(tiny(**words)), tmp_path / "whole")
     train(config(tiny(**words, trainer__max_epochs=1)), tmp_path / "half")
-    train(config(tiny(**words, ckpt_path=tmp_path / "half" / "checkpoints" / "last.ckpt")), tmp_path / "rest")
+    rest = config(tiny(**words, ckpt_path=tmp_path / "half" / "checkpoints" / "last.ckpt"))
+    train(rest, tmp_path / "rest", ("ckpt_path", "trainer.max_epochs"))
     whole, rest = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("whole", "rest")

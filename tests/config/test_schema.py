@@ -8,7 +8,7 @@ import pytest
 
 from flowers_tl.config import data_schema as data_config
 from flowers_tl.config import schema
-from flowers_tl.config.backbones import NETWORKS
+from flowers_tl.config.backbones import FIRST
 from flowers_tl.config.keys import ARTICLE
 from flowers_tl.config.schema import CONF
 from flowers_tl.data.torchvision_sets import TABLE
@@ -33,7 +33,7 @@ def test_the_packages_own_conf_is_taken_and_no_other_that_lies_beside_it(tmp_pat
 
 
 FILES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
-CHOICES = [*FILES, *(("data", name) for name in TABLE), *(("backbone", name) for name in NETWORKS)]
+CHOICES = [*FILES, *(("data", name) for name in TABLE), *(("backbone", name) for name in FIRST)]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

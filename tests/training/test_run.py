@@ -175,7 +175,8 @@ def test_a_run_with_l2_sp_that_goes_on_ends_as_one_that_was_not_stopped(config, 
     def last(name, **more):
         table = "[{stage:head,lr:1e-3},{stage:-1,lr:1e-3,l2_sp:5.0}]"
         keys = {"strategy": "l2_sp", "strategy.table": table, "backbone.weights": resnet18_weights, "proof": "false"}
-        train(config(tiny(**keys | {"optimizer": "sgd", "trainer.gradient_clip_val": 1} | more)), tmp_path / name)
+        more = {"optimizer": "sgd", "trainer.gradient_clip_val": 1, "trainer.max_epochs": 2} | more
+        train(config(tiny(**keys | more)), tmp_path / name, ("ckpt_path", "trainer.max_epochs"))
         return torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
     whole, half = last("whole"), last("half", **{"trainer.max_epochs": 1})
