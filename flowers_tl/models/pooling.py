@@ -1,17 +1,10 @@
 """The outputs of all stages as features, for a head that takes more than the last stage's: their means over the places."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-
-class Named(Protocol):
-    """A stage, of which only the name matters here."""
-
-    @property
-    def name(self) -> str: ...
 
 
 def find_places(shape: torch.Size) -> tuple[int, ...]:
@@ -27,7 +20,7 @@ def pool(x: Tensor, places: tuple[int, ...]) -> Tensor:
 
 
 def run_stages(
-    run: Callable[[Any, Any], Any], stages: Iterable[Named], x: Any, places: Mapping[str, tuple[int, ...]]
+    run: Callable[[Any, Any], Any], stages: Iterable[Any], x: Any, places: Mapping[str, tuple[int, ...]]
 ) -> Any:
     """Run stages one after another; where ``places`` are known of what enters each, the neck puts out all features.
 
