@@ -75,7 +75,6 @@ class Race(RaceRecord):
                 raise UserError(
                     f"The images or the weights have changed since the race in {self.folder} began: use a new folder with out=DIR."
                 )
-            validate_reach(data.sizes["val"], len(data.class_names), len(self.candidates), self.matters)
             seconds = seconds_by_stage(features)
             needed = sum(seconds.values()) * (data.sizes["train"] + data.sizes["val"])
             if step not in self.spent and needed > self.rest:
@@ -83,6 +82,7 @@ class Race(RaceRecord):
                     f"One pass of the images through {name} takes about {clock(needed)}, more than is left of the "
                     f"budget: use budget={round(needed / 6) + 1}m or more."
                 )
+            validate_reach(data.sizes["val"], len(data.class_names), len(self.candidates), self.matters)
             self.data_name = data.name
             self.costs.measured(seconds, data.sizes, (one for one in self.candidates if one.network == name))
             stages = profile(features, name)

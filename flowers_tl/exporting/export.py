@@ -17,7 +17,7 @@ from flowers_tl.exporting.model_card import describe_model, write_card
 from flowers_tl.exporting.verify import Agreement, compare, refusal
 from flowers_tl.inference.checkpoint import TrainedModel
 from flowers_tl.inference.predictor import ImageInput, Predictor
-from flowers_tl.models.frozen_heads import has_own_head
+from flowers_tl.models.frozen_heads import has_own_head, in_one_forward
 from flowers_tl.utils.errors import UserError, validate_not_empty
 from flowers_tl.utils.files import dumps, hidden_folder, lacks_room, named_if_unwritable, validate_new_folder
 from flowers_tl.utils.notes import log_note
@@ -60,7 +60,7 @@ def export(
     images_used, samples = images_to_compare(trained, images)
     about = describe_model(trained)
     backbone = trained.model.backbone
-    network = backbone if backbone.by_stages else backbone.network
+    network = in_one_forward(backbone) if backbone.places else backbone.network
     metadata = {key: dumps(value) for key, value in about.items()}
     with named_if_unwritable(out):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,8 @@ def grad_cam(backbone: StagedNetwork, inputs: Tensor, classes: Sequence[int], st
         grid, features_of = as_grid(features, backbone)
 
         def scores(grid: Tensor) -> Tensor:
-            logits = backbone.run((features_of(places(grid)), *earlier), start=behind)
+            x = features_of(places(grid))
+            logits = backbone.run((x, *earlier) if earlier else x, start=behind)
             return logits - logits.mean(dim=1, keepdim=True)
 
         evidence = method(scores, places).attribute(grid, target=list(classes))

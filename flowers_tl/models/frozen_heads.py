@@ -7,7 +7,7 @@ of them a head takes, so what is kept serves every choice of stages (and the dep
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from flowers_tl.models.backbone import Stage, StagedNetwork
 from flowers_tl.models.linear_probe import validate_finite_features
+from flowers_tl.models.partial_run import Point
 from flowers_tl.models.pooling import StageLinear, find_places, find_scale, pool
 from flowers_tl.models.strategy import Strategy
 from flowers_tl.utils.errors import UserError, first_line
@@ -145,6 +146,36 @@ def replace_head(backbone: StagedNetwork, strategy: Strategy, num_classes: int, 
     # What the library does with the outputs of its own last layer may make no sense with these.
     backbone.stages = (*backbone.stages[:-1], OwnHead("head", (backbone.final,), backbone.stages[-1].start, None))
     backbone.by_stages = strategy.head_from is not None or isinstance(old, nn.Conv2d)
+
+
+def in_one_forward(backbone: StagedNetwork) -> nn.Module:
+    """A copy of a network whose head takes the outputs of several stages, in which the library's own forward computes them.
+
+    Exporters can follow that: hooks pool what enters each stage, and hand all to the head.
+
+    Raises:
+        UserError: if a stage begins at a later call of a module.
+    """
+    network, starts = copy.deepcopy(backbone.network), [cast("Point", stage.start) for stage in backbone.stages[1:-1]]
+    if any(start.number for start in starts):
+        raise UserError(f"{backbone.name} with this head can't be exported: use strategy.head_from=null.")
+    features: list[Tensor] = []
+
+    def collect(x: Tensor, places: tuple[int, ...]) -> None:
+        features.append(pool(x, places))
+
+    def hand_over(module: nn.Module, taken: tuple[Tensor]) -> tuple[Tensor]:
+        entered, features[:] = [*features, pool(taken[0], find_places(taken[0].shape))], []
+        return (torch.cat(entered, 1),)
+
+    for stage, start in zip(backbone.stages[1:-1], starts, strict=True):
+        module, places = network.get_submodule(start.module), backbone.places[stage.name]
+        if start.at_input:
+            module.register_forward_pre_hook(lambda _, taken, places=places: collect(taken[0], places))
+        else:
+            module.register_forward_hook(lambda _, taken, given, places=places: collect(given, places))
+    network.get_submodule(backbone.final).register_forward_pre_hook(hand_over)
+    return network
 
 
 def entry_shapes(backbone: StagedNetwork, image_size: int) -> dict[str, torch.Size]:

@@ -88,7 +88,7 @@ def fold_batchnorm(network: nn.Module, stop: Point) -> None:
         ):
             handles.append(module.register_forward_pre_hook(lambda _, x, name=name: pairs.append((x[0].grad_fn, name))))
     network.requires_grad_(True)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         nodes = [run_between(None, stop, network, torch.zeros(1, 3, stop.side, stop.side)).grad_fn]
     takers: Counter[Any] = Counter()
     for node in nodes:
@@ -123,11 +123,13 @@ class FrozenPrefix:
     def __init__(self, backbone: StagedNetwork, entry_stage: str, precision: str, device: torch.device) -> None:
         self.entry_stage, self.precision, self.device, self.norm = entry_stage, precision, device, backbone.norm
         stages = backbone.stages[: backbone.stage_names.index(entry_stage)]
-        network = copy.deepcopy(merged(backbone.network)).cpu().eval()
         self.stages, self.places = stages, backbone.places
         # There is always a head behind.
         self.stop = cast("Point", stages[-1].stop)
-        fold_batchnorm(network, self.stop)
+        # A copy that is made in inference mode can't have gradients.
+        with torch.inference_mode(False):
+            network = copy.deepcopy(merged(backbone.network)).cpu().eval()
+            fold_batchnorm(network, self.stop)
         self.network = network.to(device, PRECISIONS[precision], memory_format=torch.channels_last)
         self.fingerprint = fingerprint_stages(backbone, stages)
 

@@ -118,7 +118,8 @@ def solve_head(
     train, val = (((inputs - centre) * scale, labels) for inputs, labels in (train, val))
     solutions = {}
     for decay in progress(weight_decays):
-        solutions[fit_final_layer(backbone, train, val, decay, class_weights)] = copy.deepcopy(final.state_dict())
+        solution = fit_final_layer(backbone, train, val, decay, class_weights)
+        solutions[solution] = copy.deepcopy(final.state_dict())
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
         raise UserError(

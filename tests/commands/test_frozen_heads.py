@@ -77,7 +77,7 @@ def test_a_heat_map_shows_what_a_stage_has_to_do_with_the_class(run):
     # The score's gradient with respect to the stage's output, its own features' part in the head included.
     _, *earlier = entering if isinstance(entering := backbone.run(images, stop="layer3"), tuple) else (entering,)
     x = (entering[0] if earlier else entering).detach().requires_grad_()
-    logits = backbone.run((x, *earlier), start="layer3")
+    logits = backbone.run((x, *earlier) if earlier else x, start="layer3")
     (slope,) = torch.autograd.grad((logits - logits.mean(1, keepdim=True))[[0, 1], [0, 1]].sum(), x)
     expected = (slope.mean((2, 3), keepdim=True) * x).sum(1)
     torch.testing.assert_close(grad_cam(backbone, images, [0, 1], stage="layer2"), expected, rtol=1e-3, atol=1e-4)

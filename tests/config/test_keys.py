@@ -35,12 +35,13 @@ def test_later_keys_are_added_at_their_defaults_and_what_is_there_stays(monkeypa
         "compute": {"gradient_checkpointing": False},
         "logger": "tensorboard",
         "monitor": "val/accuracy",
+        "strategy": {"head_from": None, "neighbours": None},
         "new": {"group": {"key": 4}},
     }
     data = {"value_range": [0, 255], "fit": "pad", "flip": "none", "exclude": "audit.csv"}
     given = {"data": data, "new": {"group": {"key": 5, "other": 6}}}
     given |= {"backbone": {"preprocessing": ARTICLE | {"resize": 232}}, "compute": {"gradient_checkpointing": True}}
-    given |= {"logger": "csv", "monitor": "val/loss"}
+    given |= {"logger": "csv", "monitor": "val/loss", "strategy": {"head_from": ["neck"], "neighbours": [5]}}
     assert add_later_keys(deepcopy(given)) == given
     # Data sets with splits of their own have no keys to cut some.
     assert add_later_keys({"data": {"test_fraction": 0.15}})["data"]["fold"] == 0

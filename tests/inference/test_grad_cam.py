@@ -37,7 +37,8 @@ def make(name: str = "resnet18", classes: int = 5) -> tuple[StagedNetwork, torch
 def by_the_paper(backbone: StagedNetwork, inputs: torch.Tensor, classes: list[int], stage: str) -> torch.Tensor:
     """Equation 1 and the sum in 2 of Selvaraju et al. 2017, of the whole network and a logit less the mean of all."""
     kept = []
-    last = next(s for s in backbone.stages if s.name == stage).members[-1]
+    order = [name for name, _ in backbone.network.named_modules()]
+    last = max(next(s for s in backbone.stages if s.name == stage).members, key=order.index)
 
     def keep(module, inputs, output):
         kept.append(output)

@@ -15,7 +15,7 @@ from flowers_tl.report.summary import summarize
 from flowers_tl.results.folds import WHAT_FOLDS_MEAN, JoinedRun, join_folds
 from flowers_tl.results.load_runs import find_runs, group_runs
 from flowers_tl.results.predictions import Predictions, SplitPredictions
-from flowers_tl.results.statistics import mean_interval, paired_difference
+from flowers_tl.results.statistics import difference, mean_interval
 from flowers_tl.utils.errors import UserError
 
 # The images of each fold, and by strategy the number of those that are classified rightly.
@@ -127,7 +127,7 @@ def coverage_of_folds(images, draws, seed=0):
         # One seed is about these very heads, three about new seeds on these images.
         for count, some in ((1, slice(0, 1)), (3, slice(3, None))):
             measures = {"accuracy": (mean_interval(a[:count]), true_a[some].mean())}
-            measures["difference"] = (paired_difference(a[:count], b[:count]), (true_a - true_b)[some].mean())
+            measures["difference"] = (difference(a[:count], b[:count], paired=True), (true_a - true_b)[some].mean())
             for name, (interval, truth) in measures.items():
                 rows.setdefault((name, count), []).append((interval.value, interval.low, interval.high, truth))
     answers = {}

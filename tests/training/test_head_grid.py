@@ -93,7 +93,7 @@ def test_a_head_is_solved_for_each_weight_decay(small, tmp_path, strategy):
         head = torch.load(tmp_path / "heads" / name / "head.pt")
         assert all(torch.equal(head[key], state[key]) for key in head)
         norms.append(head["fc.weight"].norm())
-    assert norms[1] > 2 * norms[0]
+    assert norms[1] > 1.5 * norms[0]
     # The candidates of a run that solves for both and lets val choose.
     chosen = train(small(strategy=strategy), tmp_path / "chosen")["solved_head"]["candidates"]
     solved = json.loads((tmp_path / "heads" / found["heads"][1] / "result.json").read_text())["solved_head"]

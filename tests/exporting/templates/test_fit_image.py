@@ -17,7 +17,7 @@ pytest.importorskip("onnxruntime", reason="needs pip install '.[export]' in a ch
 def test_the_code_on_the_card_prepares_images_as_the_networks_weights_expect(calibrated, tmp_path, fit):
     how = Preprocessing(fit=fit, interpolation="bicubic", mean=[0.5, 0.4, 0.3], std=[0.5, 0.25, 1.0])
     trained = replace(calibrated, model=copy.deepcopy(calibrated.model))
-    trained.model.backbone.how = how
+    trained.model.backbone.preprocessing = how
     export(trained, tmp_path / "out", ["safetensors"])
     image = {"a": odd_images(tmp_path)["cmyk"]}
     network = Predictor.load(calibrated.path, "cpu")
