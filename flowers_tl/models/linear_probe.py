@@ -122,10 +122,8 @@ def solve_head(
         solutions[solution] = copy.deepcopy(final.state_dict())
     best = min(solutions, key=lambda solution: solution.val_loss if math.isfinite(solution.val_loss) else math.inf)
     if not math.isfinite(best.val_loss):
-        raise UserError(
-            f"The solved head has no finite val loss with any weight decay ({shorten(list(map(str, weight_decays)))}): try other "
-            "heads.weight_decay."
-        )
+        tried = shorten(list(map(str, weight_decays)))
+        raise UserError(f"The solved head has no finite val loss with any of heads.weight_decay ({tried}): try others.")
     final.load_state_dict(solutions[best])
     with torch.no_grad():
         columns = final.columns if isinstance(final, StageLinear) else slice(None)
