@@ -522,7 +522,7 @@ serve ckpt=RUN device=foo -> device=foo
 serve ckpt=missing -> ckpt=missing
 serve ckpt=RUN backbone=resnet18 -> ckpt
 serve ckpt=RUN --port 80 -> port=80
-serve backbone=resnet -> resnet18
+serve backbone=resnet -> resnet50
 cache clean -> clean
 cache list clear -> list|clear
 cache remove -> remove
