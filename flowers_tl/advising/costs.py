@@ -55,7 +55,7 @@ class Costs:
         return self.last.get(candidate.name) or float(self.parts(candidate) @ self.factors())
 
     @property
-    def speed(self) -> float:
+    def slowdown(self) -> float:
         """By how much the machine is slower in a run than in the seconds in which its stages were measured; it may have been busy."""
         return max(self.ratios[-RECENT:], default=1.0)
 
@@ -65,13 +65,13 @@ class Costs:
     def parts(self, candidate: Candidate) -> np.ndarray:
         """Guessed seconds of a first run, (4,), as in GUESS."""
         expected, rows = self.expected[candidate.name], candidate.config["strategy"]["table"]
-        more, passes = any(row["stage"] != "head" for row in rows), self.speed * expected.run
+        more, passes = any(row["stage"] != "head" for row in rows), self.slowdown * expected.run
         return GUESS * [1, expected.epochs, passes * (not more), passes * more]
 
     def test(self, candidate: Candidate, seeds: int) -> float:
         """Predict the seconds of the tests of ``seeds`` runs, which share one pass of the images through the frozen prefix."""
         expected, fixed = self.expected[candidate.name], GUESS * [1, TEST_EPOCHS, 0, 0] @ self.factors()
-        return self.speed * (expected.test_prefix + seeds * expected.test_behind) + seeds * float(fixed)
+        return self.slowdown * (expected.test_prefix + seeds * expected.test_behind) + seeds * float(fixed)
 
     def learn(self, candidate: Candidate, seconds: Mapping[str, float], passed: float) -> None:
         """Take over what a run took: by phase, as it records it, and what ``passed`` meanwhile, less where the run was found."""

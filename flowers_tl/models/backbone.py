@@ -73,12 +73,8 @@ class StagedNetwork(nn.Module):
         preprocessing: Preprocessing = ARTICLE,
     ) -> None:
         super().__init__()
-        self.name, self.image_size, self.preprocessing, self.norm = (
-            name,
-            image_size,
-            preprocessing,
-            (preprocessing.mean, preprocessing.std),
-        )
+        self.name, self.image_size, self.preprocessing = name, image_size, preprocessing
+        self.norm = preprocessing.mean, preprocessing.std
         # How position embeddings of another size were made to fit, where they were.
         self.positions: dict[str, str] = {}
         # Where the head takes the features of all stages, see :func:`run_stages`.

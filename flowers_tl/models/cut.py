@@ -227,9 +227,9 @@ def check_cut(network: nn.Module, cut: Cut) -> None:
         if not torch.equal(x, network(images)):
             raise UserError("its stages one after another do not compute what the whole network does")
         final = network.get_submodule(cut.final)
-        # The scores of a convolution have places, which are pooled.
         # The head may begin before places that are one are taken away.
         pooled = before.flatten(1) if before.ndim == 4 else before
+        # The scores of a convolution have places, which are pooled.
         if isinstance(final, nn.Linear) and not torch.equal(x, final(pooled)):
             raise UserError("it changes the scores of the classes after its final layer")
 

@@ -93,7 +93,7 @@ def test_a_busy_moment_does_not_spoil_all_predictions(candidates, busy):
     head.hits = [[1]]
     # What lay in the cache tells nothing.
     costs.learn(head, {"decode": 0, "prefix": 1, "total": 3, "cold": passes}, 0)
-    assert costs.speed == 1
+    assert costs.slowdown == 1
     costs.runs.clear()
     costs.learn(head, {"decode": 0, "prefix": passes, "total": passes + 1, "cold": passes + 3}, 0)
     head.hits = []
